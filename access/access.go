@@ -1,0 +1,99 @@
+// Package access answers one question: may this caller take this action?
+package access
+
+import "github.com/tapvault/tapvault/internal/fault"
+
+// Role is who a caller is.
+type Role string
+
+// Roles.
+const (
+	Issuer   Role = "issuer"   // issuer backend, token requestor
+	Terminal Role = "terminal" // reader or acquirer host
+	Wallet   Role = "wallet"   // wallet server or handset
+	Officer  Role = "officer"  // security officer
+	Operator Role = "operator"
+	Auditor  Role = "auditor"
+)
+
+// Action is one thing that can be asked for; its text is the OAuth scope that
+// allows it.
+type Action string
+
+// Actions.
+const (
+	TokenRequest     Action = "tokens:request"
+	TokenRead        Action = "tokens:read"
+	TokenManage      Action = "tokens:manage" // suspend, resume, delete, change attributes
+	TokenRenew       Action = "tokens:renew"
+	TokenDecide      Action = "tokens:decide" // speak for the card's issuer
+	TokenNotify      Action = "tokens:notify" // say how provisioning went
+	CardReplace      Action = "cards:replace" // behind its tokens, whoever requested them
+	PARRead          Action = "par:read"      // ask for a card's payment account reference
+	Detokenize       Action = "detokenize"
+	DetokenizeDirect Action = "detokenize:direct" // without a verification
+	BundleCreate     Action = "bundles:create"    // and acknowledge
+	TapUpload        Action = "taps:upload"
+	TerminalRead     Action = "terminals:read"       // parameters for readers
+	PurchaseMake     Action = "cryptograms:purchase" // MAC1 made, MAC2 checked
+	TACVerify        Action = "cryptograms:tac"
+	LoadHost         Action = "cryptograms:load" // load, unload, overdraft
+	KeyRead          Action = "keys:read"
+	EventRead        Action = "events:read" // what happened to tokens
+	RangeRead        Action = "ranges:read" // how full the token ranges are
+)
+
+// Actions lists every action.
+var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
+	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
+	KeyRead, EventRead, RangeRead}
+
+// roleActions is what a role can be given at all; scopes then narrow it.
+var roleActions = map[Role][]Action{
+	Issuer: {TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace, PARRead,
+		Detokenize, DetokenizeDirect, PurchaseMake, TACVerify, LoadHost, EventRead},
+	Terminal: {TapUpload, TerminalRead, PurchaseMake, TACVerify},
+	Wallet:   {BundleCreate, TokenRead, TokenRenew, TokenNotify},
+	Officer:  {KeyRead},
+	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead},
+	Auditor:  {KeyRead, TokenRead, EventRead, RangeRead},
+}
+
+// ErrDenied reports a caller who may not do what it asked.
+var ErrDenied = fault.New(fault.Denied, "this caller may not do that")
+
+// Caller is an identified caller. It is made at the edge and judged here.
+type Caller struct {
+	ID        string // client id
+	Role      Role
+	Scopes    []Action // granted; each one also has to belong to Role
+	Requestor string   // Token Requestor ID, for issuers: they see only their own tokens
+	Terminal  string   // terminal group, for terminals; empty: all of the operator's
+}
+
+// Attempt names one attempt of a write, so that asking again gives the first
+// answer and never a second effect. The zero value asks for no such promise.
+type Attempt struct {
+	Key    string   // Idempotency-Key: 1 to 64 printable characters
+	Digest [32]byte // SHA-256 over operation and body: the same key with another body is an error
+}
+
+// Allow returns nil when c may take action a, and [ErrDenied] otherwise.
+func Allow(c Caller, a Action) error {
+	if c.ID == "" || !contains(roleActions[c.Role], a) || !contains(c.Scopes, a) {
+		return ErrDenied
+	}
+	return nil
+}
+
+// ForRole lists what a role can be given.
+func ForRole(r Role) []Action { return append([]Action(nil), roleActions[r]...) }
+
+func contains(as []Action, a Action) bool {
+	for _, x := range as {
+		if x == a {
+			return true
+		}
+	}
+	return false
+}
