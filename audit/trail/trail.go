@@ -1,0 +1,335 @@
+// Package trail keeps audit records in an append-only file of JSON lines in
+// which each line carries the hash of the one before, so that a line changed,
+// removed or moved later shows.
+package trail
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/internal/fault"
+)
+
+// Errors.
+var (
+	// ErrDown reports a record that could not be made durable.
+	ErrDown = fault.New(fault.AuditDown, "what must be recorded could not be")
+	// ErrBroken reports a trail that was edited, or lost lines.
+	ErrBroken = fault.New(fault.AuditDown, "the audit trail is broken")
+)
+
+// Config says where the trail is.
+type Config struct {
+	Path string           // created with mode 0600
+	Now  func() time.Time // nil: time.Now
+}
+
+// Trail is an open trail, which one process writes at a time. It implements
+// [audit.Recorder] and is safe for concurrent use.
+type Trail struct {
+	file File
+	here func() error // fails when the file is not where it was
+	now  func() time.Time
+	torn string
+	wake chan struct{} // has room for one: there is something to write
+	done chan struct{} // closed when the writer has ended
+
+	mu     sync.Mutex
+	queue  []waiter
+	closed bool
+	broken error // why the writer writes no more
+
+	// Only the writer uses these.
+	seq  uint64
+	last [32]byte
+	size int64
+}
+
+// File is what the trail asks of its file.
+type File interface {
+	io.WriteCloser
+	Sync() error
+	Truncate(size int64) error
+}
+
+type waiter struct {
+	entry audit.Entry
+	at    time.Time
+	done  chan error
+}
+
+// Open checks the end of the trail and goes on from there. A last line that a
+// crash cut short was never answered for; it is moved to a file beside the
+// trail, which [Trail.Torn] names. The whole trail is checked by [Verify].
+func Open(cfg Config) (*Trail, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	f, err := os.OpenFile(cfg.Path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w: opening the audit trail: %w", ErrDown, err)
+	}
+	t := &Trail{file: f, now: cfg.Now, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	if err := t.resume(cfg.Path, f); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the audit trail: %w", err), f.Close())
+	}
+	go t.write()
+	return t, nil
+}
+
+// resume finds where the chain stands.
+func (t *Trail) resume(path string, f *os.File) error {
+	if err := lock(f); err != nil {
+		return fmt.Errorf("%w: %w", ErrDown, err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDown, err)
+	}
+	line, end, err := lastLine(f, st.Size())
+	if err != nil {
+		return err
+	}
+	if end < st.Size() {
+		if t.torn, err = moveAside(path, f, end, st.Size()); err != nil {
+			return fmt.Errorf("%w: moving a torn line aside: %w", ErrDown, err)
+		}
+	}
+	if len(line) > 0 {
+		l, err := parse(line)
+		if err != nil {
+			return fmt.Errorf("%w: its last line: %w", ErrBroken, err)
+		}
+		t.seq, t.last = l.Seq, sha256.Sum256(line)
+	}
+	t.size, t.here = end, func() error { return samePlace(path, st) }
+	return syncDir(path)
+}
+
+// samePlace fails when what stands at path is not the file that was opened. A
+// trail that was removed or moved away still takes lines, where nobody looks.
+func samePlace(path string, opened fs.FileInfo) error {
+	now, err := os.Stat(path)
+	if err != nil || !os.SameFile(now, opened) {
+		return fmt.Errorf("%w: the audit trail was removed or replaced while it was open", ErrDown)
+	}
+	return nil
+}
+
+// lastLine returns the last complete line, without its end, and where it ends.
+func lastLine(f io.ReaderAt, size int64) (line []byte, end int64, err error) {
+	const most = 2 * maxLine // a complete line and a torn one
+	from := max(0, size-most)
+	b := make([]byte, size-from)
+	if _, err := f.ReadAt(b, from); err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, fmt.Errorf("%w: %w", ErrDown, err)
+	}
+	i := bytes.LastIndexByte(b, '\n')
+	if i < 0 && from > 0 {
+		return nil, 0, fmt.Errorf("%w: it does not end in lines", ErrBroken)
+	}
+	if i < 0 {
+		return nil, 0, nil
+	}
+	start := bytes.LastIndexByte(b[:i], '\n') + 1
+	if start == 0 && from > 0 {
+		return nil, 0, fmt.Errorf("%w: its last line is too long", ErrBroken)
+	}
+	return b[start:i], from + int64(i) + 1, nil
+}
+
+// moveAside copies what follows end to a file of its own and cuts it off.
+func moveAside(path string, f *os.File, end, size int64) (aside string, err error) {
+	b := make([]byte, size-end)
+	if _, err := f.ReadAt(b, end); err != nil {
+		return "", err
+	}
+	for n := 1; ; n++ {
+		aside = fmt.Sprintf("%s.torn-%d", path, n)
+		var o *os.File
+		o, err = os.OpenFile(aside, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		_, err = o.Write(b)
+		if err = errors.Join(err, o.Sync(), o.Close()); err != nil {
+			return "", err
+		}
+		break
+	}
+	return aside, errors.Join(f.Truncate(end), f.Sync())
+}
+
+// Torn names the file that [Open] moved a torn last line to, or is empty.
+func (t *Trail) Torn() string { return t.torn }
+
+// Record makes e durable. Entries that wait at the same time share one write
+// and one sync. When ctx ends first, e may still be recorded.
+func (t *Trail) Record(ctx context.Context, e audit.Entry) error {
+	w := waiter{e, t.now(), make(chan error, 1)}
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return fmt.Errorf("%w: the audit trail is closed", ErrDown)
+	}
+	t.queue = append(t.queue, w)
+	select { // under the lock, because Close closes the channel
+	case t.wake <- struct{}{}:
+	default:
+	}
+	t.mu.Unlock()
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrDown, ctx.Err())
+	}
+}
+
+// Health reports whether records can still be made.
+func (t *Trail) Health(context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.closed:
+		return fmt.Errorf("%w: the audit trail is closed", ErrDown)
+	case t.broken == nil && t.here != nil:
+		return t.here()
+	}
+	return t.broken
+}
+
+// Close writes what is waiting and closes the file.
+func (t *Trail) Close() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	t.closed = true
+	close(t.wake) // nobody sends on it once closed is set
+	t.mu.Unlock()
+	<-t.done
+	return t.file.Close()
+}
+
+// write is the one writer.
+func (t *Trail) write() {
+	defer close(t.done)
+	for range t.wake {
+		t.flush()
+	}
+	t.flush()
+}
+
+// flush writes all waiting entries in one go. Once the end of the file is
+// unknown it writes no more: only [Open] looks.
+func (t *Trail) flush() {
+	t.mu.Lock()
+	ws, err := t.queue, t.broken
+	t.queue = nil
+	t.mu.Unlock()
+	if len(ws) > 0 && err == nil {
+		var broken error
+		err, broken = t.commit(ws)
+		t.mu.Lock()
+		t.broken = broken
+		t.mu.Unlock()
+	}
+	for _, w := range ws {
+		w.done <- err
+	}
+}
+
+// commit makes entries durable. err says that these are not; broken says that
+// no later one can be.
+func (t *Trail) commit(ws []waiter) (err, broken error) {
+	if t.here != nil {
+		if err := t.here(); err != nil {
+			return err, err
+		}
+	}
+	var b bytes.Buffer
+	seq, last := t.seq, t.last
+	for _, w := range ws {
+		seq++
+		line := newLine(seq, w.at, w.entry, last).print()
+		last = sha256.Sum256(line)
+		b.Write(append(line, '\n'))
+	}
+	if _, err := t.file.Write(b.Bytes()); err != nil {
+		// A full disk takes part of a write. Without that part the file is as
+		// it was, and the next try may find room.
+		err = fmt.Errorf("%w: %w", ErrDown, err)
+		if t.file.Truncate(t.size) != nil {
+			return err, err
+		}
+		return err, nil
+	}
+	if err := t.file.Sync(); err != nil {
+		// What of it is on the disk is unknown, and a second sync would not tell.
+		err = fmt.Errorf("%w: %w", ErrDown, err)
+		return err, err
+	}
+	t.seq, t.last, t.size = seq, last, t.size+int64(b.Len())
+	return nil, nil
+}
+
+// Summary is what [Verify] found in a whole trail. Keep it elsewhere: a trail
+// that was cut short after a line still verifies, but no longer matches it.
+type Summary struct {
+	Lines uint64
+	Last  string // SHA-256 of the last line, hex
+}
+
+// Verify reads a whole trail and returns an error of kind ErrBroken that names
+// the first line which does not follow from the one before.
+func Verify(path string) (Summary, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Summary{}, fmt.Errorf("verifying the audit trail: %w", err)
+	}
+	defer f.Close()
+	return verify(f)
+}
+
+func verify(r io.Reader) (Summary, error) {
+	in := bufio.NewReaderSize(r, maxLine)
+	var s Summary
+	var last [32]byte
+	for {
+		b, err := in.ReadSlice('\n')
+		if errors.Is(err, io.EOF) && len(b) == 0 {
+			if s.Lines > 0 {
+				s.Last = hex.EncodeToString(last[:])
+			}
+			return s, nil
+		}
+		if err != nil {
+			return s, fmt.Errorf("%w: line %d is cut short or too long", ErrBroken, s.Lines+1)
+		}
+		b = b[:len(b)-1]
+		l, err := parse(b)
+		if err != nil {
+			return s, fmt.Errorf("%w: line %d: %w", ErrBroken, s.Lines+1, err)
+		}
+		if l.Seq != s.Lines+1 || l.Previous != hex.EncodeToString(last[:]) {
+			return s, fmt.Errorf("%w: line %d does not follow the line before it", ErrBroken, s.Lines+1)
+		}
+		s.Lines, last = s.Lines+1, sha256.Sum256(b)
+	}
+}
