@@ -1,0 +1,87 @@
+package conformance
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// Report counts vectors.
+type Report struct {
+	Passed    int                 `json:"passed"`
+	Failed    int                 `json:"failed"`
+	Skipped   int                 `json:"skipped"`
+	Functions map[string]Function `json:"functions"`
+	// Failures says which vectors failed, and in what. It holds no key.
+	Failures []Failure `json:"-"`
+}
+
+// Function counts the vectors of one function.
+type Function struct {
+	Passed  int    `json:"passed"`
+	Failed  int    `json:"failed"`
+	Skipped int    `json:"skipped"`
+	Reason  string `json:"reason,omitempty"` // why vectors were skipped
+}
+
+// Failure is one vector that did not pass.
+type Failure struct {
+	ID  string
+	Err error
+}
+
+func (r *Report) add(function, id string, err error) {
+	f := r.Functions[function]
+	if err != nil {
+		r.Failed++
+		f.Failed++
+		r.Failures = append(r.Failures, Failure{id, err})
+	} else {
+		r.Passed++
+		f.Passed++
+	}
+	r.Functions[function] = f
+}
+
+func (r *Report) skip(function string, n int, reason string) {
+	f := r.Functions[function]
+	r.Skipped += n
+	f.Skipped += n
+	f.Reason = reason
+	r.Functions[function] = f
+}
+
+// skipReason says why a function is not run.
+func skipReason(function string) string {
+	switch {
+	case strings.HasSuffix(function, "_sm4"):
+		return "SM4 is not computed by this release"
+	case strings.HasPrefix(function, "epurse_"):
+		return "this purse function is not known to this release"
+	default:
+		return "not a function of the electronic purse"
+	}
+}
+
+// WriteTable prints r for people.
+func (r Report) WriteTable(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "FUNCTION\tPASSED\tFAILED\tSKIPPED\t")
+	for _, name := range slices.Sorted(maps.Keys(r.Functions)) {
+		f := r.Functions[name]
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", name, f.Passed, f.Failed, f.Skipped, f.Reason)
+	}
+	fmt.Fprintf(t, "total\t%d\t%d\t%d\t\n", r.Passed, r.Failed, r.Skipped)
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("printing the report: %w", err)
+	}
+	for _, f := range r.Failures {
+		if _, err := fmt.Fprintf(w, "failed: %s: %s\n", f.ID, strings.ReplaceAll(f.Err.Error(), "\n", "; ")); err != nil {
+			return fmt.Errorf("printing the report: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package cryptogram
+
+import (
+	"fmt"
+	"time"
+)
+
+// DateTime is the civil date and time of a transaction, 7 bytes of BCD:
+// YYYYMMDD then hhmmss, in the terminal's or host's zone.
+type DateTime [7]byte
+
+const dateTimeLayout = "20060102150405"
+
+// ParseDateTime reads a date "YYYYMMDD" and a time "hhmmss" that exist.
+func ParseDateTime(date, clock string) (DateTime, error) {
+	if len(date) != 8 || len(clock) != 6 {
+		return DateTime{}, fmt.Errorf("%w: a date is YYYYMMDD and a time is HHMMSS", ErrMalformed)
+	}
+	t, err := time.Parse(dateTimeLayout, date+clock)
+	if err != nil {
+		return DateTime{}, fmt.Errorf("%w: no such date or time", ErrMalformed)
+	}
+	return DateTimeOf(t), nil
+}
+
+// DateTimeOf returns the civil date and time of t in its own zone.
+func DateTimeOf(t time.Time) (d DateTime) {
+	text := t.Format(dateTimeLayout)
+	for i := range d {
+		d[i] = (text[2*i]-'0')<<4 | (text[2*i+1] - '0')
+	}
+	return d
+}
+
+// In returns the moment that d names in zone loc; it refuses bytes that are
+// not BCD or no date.
+func (d DateTime) In(loc *time.Location) (time.Time, error) {
+	t, err := time.ParseInLocation(dateTimeLayout, d.digits(), loc)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: no such date or time", ErrMalformed)
+	}
+	return t, nil
+}
+
+// Valid reports whether d is BCD of a date and time that exist.
+func (d DateTime) Valid() bool { _, err := d.In(time.UTC); return err == nil }
+
+// Date returns YYYYMMDD.
+func (d DateTime) Date() string { return d.digits()[:8] }
+
+// Clock returns hhmmss.
+func (d DateTime) Clock() string { return d.digits()[8:] }
+
+// String returns YYYYMMDDhhmmss.
+func (d DateTime) String() string { return d.digits() }
+
+func (d DateTime) digits() string { return fmt.Sprintf("%X", d[:]) }
