@@ -1,0 +1,229 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// Generate makes a key inside the token; its value is never outside. It
+// refuses a label that exists. What it made is read back and compared with
+// what the usage demands; if anything fails, nothing stays behind.
+//
+// The key is not ready for use until it is required.
+func (t *Token) Generate(ctx context.Context, ref keyref.Ref) error {
+	return t.birth(ctx, "generating", ref, func(s pkcs11.SessionHandle, spec keyref.Spec) ([]pkcs11.ObjectHandle, error) {
+		if err := t.probeOne(births[spec.Type]); err != nil {
+			return nil, err
+		}
+		switch {
+		case spec.Type == keyref.ECP256:
+			return t.generatePair(s, ref.Label(), spec.Role)
+		case spec.Type == keyref.DES3:
+			return t.generateDES3(s, ref, spec)
+		}
+		h, err := t.mod.ctx.GenerateKey(s, mechOf(births[spec.Type]), append(template(spec.Type, 0, "", false),
+			pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, kinds[spec.Type].len)))
+		if err != nil {
+			return nil, err
+		}
+		return t.settle(s, h, ref, spec)
+	})
+}
+
+// Import makes a key of a given value: 16 bytes for DES3, 32 for the other
+// secret keys. A [keyref.FoldedTAC] key is folded here. Otherwise it is like
+// [Token.Generate]. The caller wipes the value.
+func (t *Token) Import(ctx context.Context, ref keyref.Ref, value []byte) error {
+	return t.birth(ctx, "importing", ref, func(s pkcs11.SessionHandle, spec keyref.Spec) ([]pkcs11.ObjectHandle, error) {
+		return t.create(s, ref, spec, value, true)
+	})
+}
+
+// birth runs make for a label that is free, checks what it made, and destroys
+// it all after any failure.
+func (t *Token) birth(ctx context.Context, doing string, ref keyref.Ref, make func(pkcs11.SessionHandle, keyref.Spec) ([]pkcs11.ObjectHandle, error)) error {
+	if !ref.Valid() {
+		return fmt.Errorf("%s a key: %w: %q", doing, keyref.ErrMalformed, ref.Label())
+	}
+	spec, _ := ref.Usage.Spec()
+	return t.with(ctx, doing+" "+ref.String(), func(s pkcs11.SessionHandle, st *state) error {
+		t.mod.mu.Lock() // two births of one label in this process: one of them finds it taken
+		defer t.mod.mu.Unlock()
+		if err := t.absent(s, ref, spec); err != nil {
+			return err
+		}
+		made, err := make(s, spec)
+		if err == nil {
+			err = t.checkBirth(s, ref, spec)
+		}
+		if err != nil {
+			for _, h := range made {
+				t.mod.ctx.DestroyObject(s, h) // the first error is the one that counts
+			}
+		}
+		return err
+	})
+}
+
+// absent refuses labels under which anything exists, public keys included.
+func (t *Token) absent(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec) error {
+	labels := []string{ref.Label()}
+	if spec.Second != 0 {
+		labels = append(labels, ref.SecondLabel())
+	}
+	for _, l := range labels {
+		found, err := t.find(s, 1, pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true), pkcs11.NewAttribute(pkcs11.CKA_LABEL, l))
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			return fmt.Errorf("%w: %q: it is never overwritten", ErrKeyExists, l)
+		}
+	}
+	return nil
+}
+
+// checkBirth reads a new key back.
+func (t *Token) checkBirth(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec) error {
+	objects := map[string]keyref.Role{ref.Label(): spec.Role}
+	if spec.Second != 0 {
+		objects[ref.SecondLabel()] = spec.Second
+	}
+	for label, role := range objects {
+		h, err := t.object(s, label, spec.Type, role)
+		if err != nil {
+			return fmt.Errorf("reading it back: %w", err)
+		}
+		may, err := t.flag(s, h, pkcs11.CKA_MODIFIABLE)
+		if err != nil {
+			return err
+		}
+		if may && spec.Type != keyref.DES3 {
+			return fmt.Errorf("reading it back: %w: %q may be modified", ErrKeyUnfit, label)
+		}
+	}
+	return nil
+}
+
+// settle turns a session key without any use into the token objects of ref,
+// one use each, and destroys it.
+func (t *Token) settle(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, ref keyref.Ref, spec keyref.Spec) (made []pkcs11.ObjectHandle, err error) {
+	defer t.mod.ctx.DestroyObject(s, h) // at worst it dies with the session
+	c, err := t.mod.ctx.CopyObject(s, h, traits(spec.Type, spec.Role, ref.Label(), true))
+	if err != nil {
+		return nil, fmt.Errorf("storing it: %w", err)
+	}
+	made = append(made, c)
+	if spec.Second != 0 {
+		if c, err = t.mod.ctx.CopyObject(s, h, traits(spec.Type, spec.Second, ref.SecondLabel(), true)); err != nil {
+			return made, fmt.Errorf("storing its twin: %w", err)
+		}
+		made = append(made, c)
+	}
+	return made, nil
+}
+
+func mechOf(m mechanism) []*pkcs11.Mechanism {
+	return []*pkcs11.Mechanism{pkcs11.NewMechanism(m.typ, nil)}
+}
+
+func (t *Token) generatePair(s pkcs11.SessionHandle, label string, role keyref.Role) ([]pkcs11.ObjectHandle, error) {
+	pub, priv, err := t.mod.ctx.GenerateKeyPair(s, mechOf(births[keyref.ECP256]), publicTemplate(label, role),
+		template(keyref.ECP256, role, label, true))
+	if err != nil {
+		return nil, err
+	}
+	return []pkcs11.ObjectHandle{pub, priv}, nil
+}
+
+// generateDES3 makes a double-length key inside. CKM_DES3_KEY_GEN gives three
+// independent parts, and a master's first and third must be equal; so the key
+// is derived, by random data, from such a key that dies at once.
+func (t *Token) generateDES3(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec) ([]pkcs11.ObjectHandle, error) {
+	seed, err := t.mod.ctx.GenerateKey(s, mechOf(births[keyref.DES3]), template(keyref.DES3, keyref.Derive, "", false))
+	if err != nil {
+		return nil, err
+	}
+	defer t.mod.ctx.DestroyObject(s, seed)
+	data, err := t.mod.ctx.GenerateRandom(s, 16)
+	if err != nil {
+		return nil, err
+	}
+	var extra [16]byte
+	if _, err := io.ReadFull(t.cfg.Rand, extra[:]); err != nil {
+		return nil, fmt.Errorf("reading randomness: %w", err)
+	}
+	for i := range data {
+		data[i] ^= extra[i]
+	}
+	return t.desObjects(ref, spec, [16]byte(data), func(v [24]byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
+		return t.mod.native.derive(s, seed, v, tpl)
+	}, true)
+}
+
+// create makes the objects of a key of a given value, on the token or for the
+// session.
+func (t *Token) create(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec, value []byte, token bool) (made []pkcs11.ObjectHandle, err error) {
+	want := int(kinds[spec.Type].len)
+	if spec.Type == keyref.DES3 {
+		want = 16
+	}
+	if spec.Type == keyref.ECP256 || len(value) != want {
+		return nil, fmt.Errorf("%w: a value of %d bytes cannot become %s", keyref.ErrMalformed, len(value), kinds[spec.Type].name)
+	}
+	store := func(v []byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
+		return t.mod.native.create(s, append(tpl, &pkcs11.Attribute{Type: pkcs11.CKA_VALUE, Value: v}))
+	}
+	if spec.Type == keyref.DES3 {
+		return t.desObjects(ref, spec, [16]byte(value), func(v [24]byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
+			defer clear(v[:])
+			return store(v[:], tpl)
+		}, token)
+	}
+	if spec.Second == 0 {
+		h, err := store(value, template(spec.Type, spec.Role, ref.Label(), token))
+		return []pkcs11.ObjectHandle{h}, err
+	}
+	h, err := store(value, template(spec.Type, 0, "", false))
+	if err != nil {
+		return nil, err
+	}
+	return t.settle(s, h, ref, spec)
+}
+
+// desObjects makes the object or objects of a DES3 key from 16 bytes: the
+// whole key L‖R‖L; of a folded key, its fold thrice; of a retail key also the
+// left half alone.
+func (t *Token) desObjects(ref keyref.Ref, spec keyref.Spec, v [16]byte, store func([24]byte, []*pkcs11.Attribute) (pkcs11.ObjectHandle, error), token bool) (made []pkcs11.ObjectHandle, err error) {
+	defer clear(v[:])
+	var whole, left [24]byte
+	defer clear(whole[:])
+	defer clear(left[:])
+	copy(whole[:], v[:])
+	copy(whole[16:], v[:8])
+	for i := range left {
+		left[i] = v[i%8]
+		if ref.Usage == keyref.FoldedTAC {
+			whole[i] = v[i%8] ^ v[8+i%8]
+		}
+	}
+	h, err := store(whole, template(spec.Type, spec.Role, ref.Label(), token))
+	if err != nil {
+		return nil, err
+	}
+	made = append(made, h)
+	if spec.Second != 0 {
+		if h, err = store(left, template(spec.Type, spec.Second, ref.SecondLabel(), token)); err != nil {
+			return made, err
+		}
+		made = append(made, h)
+	}
+	return made, nil
+}

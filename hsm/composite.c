@@ -1,0 +1,192 @@
+/* The hot path: what one purchase check needs from the HSM, done behind one
+ * crossing from Go with templates built once. Go decides what to do and keeps
+ * the handles; this file only calls.
+ *
+ * The module is loaded and initialised by miekg/pkcs11. A second dlopen of the
+ * same file gives the same library, so both share sessions and login. */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "composite.h"
+
+static ck_byte yes = 1, no = 0;
+static ck_ulong secret_key = CKO_SECRET_KEY, des3 = CKK_DES3;
+static ck_byte zero_iv[TV_BLOCK];
+
+#define FLAG(t, v) { t, &(v), 1 }
+#define TEMPLATE(sensitive, extractable, derive, encrypt) { \
+	{ CKA_CLASS, &secret_key, sizeof secret_key }, { CKA_KEY_TYPE, &des3, sizeof des3 }, \
+	FLAG(CKA_TOKEN, no), FLAG(CKA_PRIVATE, yes), FLAG(CKA_SENSITIVE, sensitive), FLAG(CKA_EXTRACTABLE, extractable), \
+	FLAG(CKA_DERIVE, derive), FLAG(CKA_ENCRYPT, encrypt), FLAG(CKA_DECRYPT, no), FLAG(CKA_SIGN, no), \
+	FLAG(CKA_VERIFY, no), FLAG(CKA_WRAP, no), FLAG(CKA_UNWRAP, no) }
+enum { ATTRIBUTES = 13 };
+
+static struct ck_attribute templates[3][ATTRIBUTES] = {
+	TEMPLATE(yes, no, yes, no), /* TV_DERIVES */
+	TEMPLATE(yes, no, no, yes), /* TV_ENCRYPTS */
+	TEMPLATE(no, yes, no, no),  /* TV_READABLE: a child to be folded, read once and destroyed */
+};
+
+/* wipe is a memset that no compiler removes. */
+static void wipe(void *p, size_t n) { volatile ck_byte *v = p; while (n--) *v++ = 0; }
+
+/* locked is memory that never reaches the swap. */
+static void *locked(size_t n) {
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED) return NULL;
+	if (mlock(p, n)) { munmap(p, n); return NULL; }
+	return p;
+}
+
+struct tv_batch *tv_new(void) { return locked(sizeof(struct tv_batch)); }
+void tv_free(struct tv_batch *b) { wipe(b, sizeof *b); munmap(b, sizeof *b); }
+
+ck_byte *tv_secret_new(void) { return locked(TV_SECRET); }
+void tv_secret_free(ck_byte *secret) { wipe(secret, TV_SECRET); munmap(secret, TV_SECRET); }
+
+static ck_ulong derive(struct ck_functions *f, ck_ulong s, ck_ulong base, struct tv_step *st, ck_ulong *h) {
+	struct ck_string_data d = { st->data, sizeof st->data };
+	struct ck_mechanism m = { CKM_DES3_ECB_ENCRYPT_DATA, &d, sizeof d };
+	return ((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, templates[st->kind], ATTRIBUTES, h);
+}
+
+static void destroy(struct ck_functions *f, ck_ulong s, ck_ulong h) { ((ck_destroy)f->fn[CK_DESTROY_OBJECT])(s, h); }
+
+/* macs enciphers each message from a zero IV and keeps the last block. */
+static ck_ulong macs(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
+	struct ck_mechanism m = { CKM_DES3_CBC, zero_iv, sizeof zero_iv };
+	ck_byte out[TV_DATA], *in = j->data;
+	for (ck_ulong i = 0, n; i < j->messages; in += j->len[i++]) {
+		ck_ulong rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, &m, key);
+		if (rv) return rv;
+		n = sizeof out;
+		rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, in, j->len[i], out, &n);
+		if (rv) return rv;
+		if (n != j->len[i]) return CKR_GENERAL_ERROR;
+		memcpy(j->mac[i], out + n - TV_BLOCK, TV_BLOCK);
+	}
+	return 0;
+}
+
+/* ecb enciphers the first message in place. */
+static ck_ulong ecb(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
+	struct ck_mechanism m = { CKM_DES3_ECB, NULL, 0 };
+	ck_byte out[TV_DATA];
+	ck_ulong n = sizeof out, rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, &m, key);
+	if (!rv) rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, j->data, j->len[0], out, &n);
+	if (!rv && n != j->len[0]) rv = CKR_GENERAL_ERROR;
+	if (!rv) memcpy(j->data, out, n);
+	wipe(out, sizeof out);
+	return rv;
+}
+
+/* fold makes the key "left half xor right half" of a readable key, as single
+ * DES. No standard mechanism does it inside, so the value passes through buf,
+ * which is locked memory, and is wiped at once. */
+static ck_ulong fold(struct ck_functions *f, ck_ulong s, ck_ulong key, ck_byte *buf, ck_ulong *h) {
+	struct ck_attribute value = { CKA_VALUE, buf, 24 }, t[ATTRIBUTES + 1];
+	ck_ulong rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, key, &value, 1);
+	if (!rv && value.len != 24) rv = CKR_GENERAL_ERROR;
+	if (!rv) {
+		for (int i = 0; i < 8; i++) buf[i] ^= buf[8 + i];
+		memcpy(buf + 8, buf, 8);
+		memcpy(buf + 16, buf, 8);
+		memcpy(t, templates[TV_ENCRYPTS], sizeof templates[TV_ENCRYPTS]);
+		t[ATTRIBUTES].type = CKA_VALUE; t[ATTRIBUTES].value = buf; t[ATTRIBUTES].len = 24;
+		rv = ((ck_create)f->fn[CK_CREATE_OBJECT])(s, t, ATTRIBUTES + 1, h);
+	}
+	wipe(buf, 24);
+	return rv;
+}
+
+static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byte *buf) {
+	ck_ulong key = j->base, made = 0, rv = 0;
+	for (; !rv && made < j->steps; made++) {
+		rv = derive(f, s, key, &j->step[made], &j->handle[made]);
+		if (rv) break;
+		key = j->handle[made];
+	}
+	if (!rv && j->op == TV_FOLD) {
+		rv = fold(f, s, key, buf, &j->folded);
+		key = j->folded;
+	}
+	if (!rv) rv = j->op == TV_ECB ? ecb(f, s, key, j) : macs(f, s, key, j);
+	while (made > (rv ? 0 : j->keep)) destroy(f, s, j->handle[--made]);
+	if (j->folded && (rv || !j->keep_folded)) { destroy(f, s, j->folded); j->folded = 0; }
+	return rv;
+}
+
+void tv_run(struct ck_functions *f, ck_ulong s, struct tv_batch *b, ck_ulong n, ck_ulong drops) {
+	for (ck_ulong i = 0; i < drops; i++) destroy(f, s, b->drop[i]);
+	for (ck_ulong i = 0; i < n; i++) {
+		struct tv_job *j = &b->job[i];
+		j->done = 1;
+		if ((j->rv = run(f, s, j, b->key))) return;
+	}
+}
+
+struct ck_functions *tv_load(const char *module, char **why) {
+	struct ck_functions *f = NULL;
+	void *lib = dlopen(module, RTLD_LAZY);
+	ck_ulong (*list)(struct ck_functions **);
+	if (!lib) { *why = dlerror(); return NULL; }
+	*(void **)&list = dlsym(lib, "C_GetFunctionList");
+	if (!list || list(&f) || !f) { *why = "it has no C_GetFunctionList"; dlclose(lib); return NULL; }
+	return f; /* never closed: a module that was unloaded under its threads crashes */
+}
+
+ck_ulong tv_login(struct ck_functions *f, ck_ulong s, ck_byte *pin, ck_ulong len) {
+	return ((ck_login)f->fn[CK_LOGIN])(s, CKU_USER, pin, len);
+}
+
+static void fill(struct ck_attribute *t, ck_ulong *types, ck_ulong *lens, ck_ulong n, ck_byte *blob) {
+	for (ck_ulong i = 0; i < n; blob += lens[i++]) {
+		t[i].type = types[i];
+		t[i].value = blob;
+		t[i].len = lens[i];
+	}
+}
+
+ck_ulong tv_create(struct ck_functions *f, ck_ulong s, ck_ulong *types, ck_ulong *lens, ck_ulong n, ck_byte *blob,
+		ck_ulong *h) {
+	struct ck_attribute t[32];
+	if (n > 32) return CKR_GENERAL_ERROR;
+	fill(t, types, lens, n, blob);
+	return ((ck_create)f->fn[CK_CREATE_OBJECT])(s, t, n, h);
+}
+
+ck_ulong tv_derive(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_byte *data, ck_ulong *types, ck_ulong *lens,
+		ck_ulong n, ck_byte *blob, ck_ulong *h) {
+	struct ck_string_data d = { data, 24 };
+	struct ck_mechanism m = { CKM_DES3_ECB_ENCRYPT_DATA, &d, sizeof d };
+	struct ck_attribute t[32];
+	if (n > 32) return CKR_GENERAL_ERROR;
+	fill(t, types, lens, n, blob);
+	return ((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, t, n, h);
+}
+
+ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong s, ck_byte *in, ck_ulong n, ck_byte *out, ck_ulong *room) {
+	return ((ck_encrypt)f->fn[fn])(s, in, n, out, room);
+}
+
+/* The shared secret is a session object that may be read once and do nothing
+ * else; it is destroyed before this returns. */
+ck_ulong tv_ecdh(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_byte *point, ck_byte *secret) {
+	static ck_ulong generic = CKK_GENERIC_SECRET, length = TV_SECRET;
+	struct ck_ecdh1 p = { CKD_NULL, 0, NULL, TV_POINT, point };
+	struct ck_mechanism m = { CKM_ECDH1_DERIVE, &p, sizeof p };
+	struct ck_attribute value = { CKA_VALUE, secret, TV_SECRET }, t[] = {
+		{ CKA_CLASS, &secret_key, sizeof secret_key }, { CKA_KEY_TYPE, &generic, sizeof generic },
+		{ CKA_VALUE_LEN, &length, sizeof length },
+		FLAG(CKA_TOKEN, no), FLAG(CKA_PRIVATE, yes), FLAG(CKA_SENSITIVE, no), FLAG(CKA_EXTRACTABLE, yes),
+		FLAG(CKA_DERIVE, no), FLAG(CKA_ENCRYPT, no), FLAG(CKA_DECRYPT, no), FLAG(CKA_SIGN, no),
+		FLAG(CKA_VERIFY, no), FLAG(CKA_WRAP, no), FLAG(CKA_UNWRAP, no) };
+	ck_ulong h, rv = ((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, t, sizeof t / sizeof *t, &h);
+	if (rv) return rv;
+	rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, h, &value, 1);
+	if (!rv && value.len != TV_SECRET) rv = CKR_GENERAL_ERROR;
+	destroy(f, s, h);
+	return rv;
+}

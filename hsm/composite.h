@@ -1,0 +1,68 @@
+/* Several PKCS #11 calls behind one crossing from Go. See composite.c. */
+#ifndef TAPVAULT_COMPOSITE_H
+#define TAPVAULT_COMPOSITE_H
+
+#include "cryptoki.h"
+
+enum {
+	TV_JOBS = 16,      /* jobs in one crossing */
+	TV_STEPS = 4,      /* three levels and a process key */
+	TV_MESSAGES = 4,   /* MACs in one job */
+	TV_DATA = 2048,    /* message bytes of one job */
+	TV_BLOCK = 8
+};
+
+/* What a derived key may do. */
+enum { TV_DERIVES = 0, TV_ENCRYPTS = 1, TV_READABLE = 2 };
+
+/* What a job does with the key at the end of its derivations. */
+enum { TV_CBC = 0, TV_ECB = 1, TV_FOLD = 2 };
+
+struct tv_step { ck_byte data[24]; ck_ulong kind; };
+
+struct tv_job {
+	ck_ulong base;                      /* in: where the derivations start */
+	ck_ulong steps, keep;               /* in: how many, and how many of their keys outlive the job */
+	ck_ulong op, messages;              /* in */
+	ck_ulong keep_folded;               /* in: TV_FOLD: whether the folded key outlives the job */
+	ck_ulong len[TV_MESSAGES];          /* in: bytes of each message, a multiple of 8 */
+	struct tv_step step[TV_STEPS];      /* in */
+	ck_byte data[TV_DATA];              /* in: the messages, one after the other; TV_ECB: also out */
+	ck_ulong handle[TV_STEPS];          /* out: keys kept */
+	ck_ulong folded;                    /* out: TV_FOLD: the folded key, if kept */
+	ck_byte mac[TV_MESSAGES][TV_BLOCK]; /* out: last block of each message */
+	ck_ulong rv;                        /* out */
+	ck_ulong done;                      /* out: 0 when the job was not begun */
+};
+
+/* One worker's memory: locked, so that a key that is folded never reaches the
+ * swap, and wiped when it is freed. */
+struct tv_batch { struct tv_job job[TV_JOBS]; ck_ulong drop[TV_JOBS * TV_STEPS]; ck_byte key[24]; };
+
+struct tv_batch *tv_new(void);
+void tv_free(struct tv_batch *b);
+
+/* tv_run destroys the first drops handles of b->drop, then does n jobs in
+ * order and stops after the first that fails. */
+void tv_run(struct ck_functions *f, ck_ulong session, struct tv_batch *b, ck_ulong n, ck_ulong drops);
+
+/* Calls that miekg/pkcs11 has no builder for, or would leave a secret in freed
+ * memory. The values of a template stand one after the other in blob. */
+struct ck_functions *tv_load(const char *module, char **why);
+ck_ulong tv_login(struct ck_functions *f, ck_ulong session, ck_byte *pin, ck_ulong len);
+ck_ulong tv_create(struct ck_functions *f, ck_ulong session, ck_ulong *types, ck_ulong *lens, ck_ulong n,
+	ck_byte *blob, ck_ulong *handle);
+ck_ulong tv_derive(struct ck_functions *f, ck_ulong session, ck_ulong base, ck_byte *data, ck_ulong *types,
+	ck_ulong *lens, ck_ulong n, ck_byte *blob, ck_ulong *handle);
+/* tv_cipher ends an encryption (fn CK_ENCRYPT) or decryption (CK_DECRYPT) that
+ * was initialised, in one call, with the room that the caller gives. */
+ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong session, ck_byte *in, ck_ulong n, ck_byte *out, ck_ulong *room);
+
+/* tv_ecdh puts the secret that an EC key shares with an uncompressed point of
+ * P-256 into locked memory from tv_secret_new, which tv_secret_free wipes. */
+enum { TV_POINT = 65, TV_SECRET = 32 };
+ck_byte *tv_secret_new(void);
+void tv_secret_free(ck_byte *secret);
+ck_ulong tv_ecdh(struct ck_functions *f, ck_ulong session, ck_ulong base, ck_byte *point, ck_byte *secret);
+
+#endif

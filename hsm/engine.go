@@ -1,0 +1,160 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+)
+
+// engine hands jobs to workers.
+//
+// A caller that finds a worker idle borrows it and makes the call itself, on
+// its own thread: nothing is faster for one caller. When all are busy, jobs
+// queue, and a worker that comes free takes up to maxBatch of them behind one
+// crossing, on a thread that is locked to it. So there are never more calls in
+// the module than workers, and no worker takes a batch while another is idle:
+// jobs queue only when none is.
+type engine struct {
+	mu     sync.Mutex
+	queue  []*job
+	idle   []*worker
+	all    []*worker
+	closed bool
+	quiet  *sync.Cond // a worker became idle
+	wg     sync.WaitGroup
+}
+
+var errClosed = fmt.Errorf("%w: this token was closed", ErrUnavailable)
+
+func newEngine(ws []*worker) *engine {
+	e := &engine{all: ws, idle: append([]*worker(nil), ws...)}
+	e.quiet = sync.NewCond(&e.mu)
+	for _, w := range ws {
+		e.wg.Add(1)
+		go e.serve(w)
+	}
+	return e
+}
+
+// do runs j and returns its error. When ctx ends first, j is taken out of the
+// queue or, if a worker has it already, left to the worker: then it must not
+// be touched again.
+func (e *engine) do(ctx context.Context, j *job) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return errClosed
+	}
+	if n := len(e.idle); n > 0 {
+		w := e.idle[n-1]
+		e.idle = e.idle[:n-1]
+		e.mu.Unlock()
+		w.batch = append(w.batch[:0], j)
+		w.run()
+		e.release(w)
+		return j.err
+	}
+	j.done = make(chan struct{})
+	e.queue = append(e.queue, j)
+	e.mu.Unlock()
+	select {
+	case <-j.done:
+		return j.err
+	case <-ctx.Done():
+		e.forget(j)
+		return ctx.Err()
+	}
+}
+
+// forget takes j out of the queue if it is still there. If a worker has it,
+// the answer, which may be keys, is wiped by whoever of the two is last.
+func (e *engine) forget(j *job) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, q := range e.queue {
+		if q == j {
+			e.queue = append(e.queue[:i], e.queue[i+1:]...)
+			return
+		}
+	}
+	if j.left = true; j.finished {
+		clear(j.data)
+	}
+}
+
+// finish hands the answers of a batch to those who still wait for them.
+func (e *engine) finish(batch []*job) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, j := range batch {
+		if j.finished = true; j.left {
+			clear(j.data)
+		}
+		close(j.done)
+	}
+}
+
+// release gives a borrowed worker back, or wakes its own thread when jobs came
+// meanwhile.
+func (e *engine) release(w *worker) {
+	if e.next(w) {
+		w.wake <- struct{}{}
+	}
+}
+
+// next fills w's batch from the queue, or makes w idle.
+func (e *engine) next(w *worker) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := min(len(e.queue), maxBatch)
+	if n == 0 {
+		e.idle = append(e.idle, w)
+		e.quiet.Broadcast()
+		return false
+	}
+	w.batch = append(w.batch[:0], e.queue[:n]...)
+	rest := copy(e.queue, e.queue[n:])
+	clear(e.queue[rest:])
+	e.queue = e.queue[:rest]
+	return true
+}
+
+// serve is a worker's own thread: it runs batches until the queue is empty.
+func (e *engine) serve(w *worker) {
+	defer e.wg.Done()
+	runtime.LockOSThread()
+	for range w.wake {
+		for more := true; more; more = e.next(w) {
+			w.run()
+			e.finish(w.batch)
+		}
+	}
+}
+
+// close lets running jobs end, refuses waiting ones, and ends the threads.
+func (e *engine) close() {
+	e.mu.Lock()
+	e.closed = true
+	for _, j := range e.queue {
+		j.err = errClosed
+		close(j.done)
+	}
+	e.queue = nil
+	for len(e.idle) < len(e.all) {
+		e.quiet.Wait()
+	}
+	e.mu.Unlock()
+	for _, w := range e.all {
+		close(w.wake)
+	}
+	e.wg.Wait()
+	for _, w := range e.all {
+		w.close()
+	}
+}

@@ -1,0 +1,117 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"github.com/miekg/pkcs11"
+
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// What tests of faults need to reach: the module beneath a token.
+
+// Cryptoki is the seam at which faults are injected.
+type Cryptoki = cryptoki
+
+// Inject puts wrap's result in the place of the module until restore is
+// called. Composite calls go past it.
+func (t *Token) Inject(wrap func(Cryptoki) Cryptoki) (restore func()) {
+	old := t.mod.ctx
+	t.mod.ctx = wrap(old)
+	return func() { t.mod.ctx = old }
+}
+
+// Plant stores an object of a usage with attributes changed, as an officer
+// with another tool might.
+func (t *Token) Plant(label string, typ keyref.Type, role keyref.Role, value []byte, change ...*pkcs11.Attribute) error {
+	s := t.state.Load().anchor
+	tpl := template(typ, role, label, true)
+	for _, c := range change {
+		for _, a := range tpl {
+			if a.Type == c.Type {
+				a.Value = c.Value
+			}
+		}
+	}
+	_, err := t.mod.native.create(s, append(tpl, &pkcs11.Attribute{Type: pkcs11.CKA_VALUE, Value: value}))
+	return err
+}
+
+// PlantPair stores a key pair by other attributes.
+func (t *Token) PlantPair(label string, params []byte) error {
+	pub := publicTemplate(label, keyref.Sign)
+	for _, a := range pub {
+		if a.Type == pkcs11.CKA_EC_PARAMS {
+			a.Value = params
+		}
+	}
+	_, _, err := t.mod.ctx.GenerateKeyPair(t.state.Load().anchor, mechOf(births[keyref.ECP256]), pub,
+		template(keyref.ECP256, keyref.Sign, label, true))
+	return err
+}
+
+// Remove destroys the objects of a class and label.
+func (t *Token) Remove(label string, class uint) error {
+	s := t.state.Load().anchor
+	hs, err := t.find(s, 10, pkcs11.NewAttribute(pkcs11.CKA_LABEL, label), pkcs11.NewAttribute(pkcs11.CKA_CLASS, class))
+	for _, h := range hs {
+		if err == nil {
+			err = t.mod.ctx.DestroyObject(s, h)
+		}
+	}
+	return err
+}
+
+// Logout takes the login away, as another part of the process might.
+func (t *Token) Logout() error { return t.mod.ctx.Logout(t.state.Load().anchor) }
+
+// CloseWorkers closes the workers' sessions under them.
+func (t *Token) CloseWorkers() {
+	for _, w := range t.engine.all {
+		t.mod.ctx.CloseSession(w.session)
+	}
+}
+
+// Idle returns how many sessions of the pool and how many workers are free.
+func (t *Token) Idle() (sessions, workers int) {
+	t.engine.mu.Lock()
+	defer t.engine.mu.Unlock()
+	return len(t.pool.free), len(t.engine.idle)
+}
+
+// Queued returns how many jobs wait for a worker.
+func (t *Token) Queued() int {
+	t.engine.mu.Lock()
+	defer t.engine.mu.Unlock()
+	return len(t.engine.queue)
+}
+
+// Borrow takes all workers out of service until giveBack is called.
+func (t *Token) Borrow() (giveBack func()) {
+	e := t.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ws := e.idle
+	e.idle = nil
+	return func() {
+		for _, w := range ws {
+			e.release(w)
+		}
+	}
+}
+
+// Kept returns how many derived keys the workers keep.
+func (t *Token) Kept() (n int) {
+	for _, w := range t.engine.all {
+		if w.kept != nil {
+			n += len(w.kept.at)
+		}
+	}
+	return n
+}
+
+// Generation counts logins.
+func (t *Token) Generation() uint64 { return t.state.Load().gen }
+
+// LoginError is loginError.
+func LoginError(code uint) error { return loginError("vault", pkcs11.Error(code)) }

@@ -1,0 +1,136 @@
+// Package hsm runs a small set of key operations on a PKCS #11 token through a pool of sessions.
+//
+// A [Token] is opened once for the life of the process and is safe for
+// concurrent use. It owns the login. Keys are named by [keyref.Ref]; before a
+// stored key can be used, [Token.Require] finds it, checks its attributes and
+// makes it ready. No method gives out key bytes, with two exceptions that are
+// their purpose: [Token.SlotKeys], and [Token.ECDH], which lends the secret
+// shared with a sender for one call.
+//
+// What every method has in common:
+//
+//   - A call that waits for a session or a worker returns when its context
+//     ends. A call that the module has begun is completed; its answer may be
+//     thrown away.
+//   - A session in which anything failed is closed and replaced.
+//   - A login or session that the token lost is made anew once, and the call
+//     repeated, without the caller seeing it. A PIN that was refused is never
+//     tried again, so that the service cannot lock the token.
+//   - Errors are of kind [fault.HSMUnavailable] or [fault.HSMKey], and name
+//     keys by label only.
+package hsm
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/tapvault/tapvault/internal/fault"
+)
+
+// Errors. The text that wraps them says which key, and what to do.
+var (
+	ErrUnavailable  = fault.New(fault.HSMUnavailable, "the HSM cannot be used")
+	ErrPIN          = fault.New(fault.HSMUnavailable, "the HSM refused the PIN")
+	ErrKeyMissing   = fault.New(fault.HSMKey, "the HSM holds no such key")
+	ErrKeyAmbiguous = fault.New(fault.HSMKey, "the HSM holds several keys of one label")
+	ErrKeyUnfit     = fault.New(fault.HSMKey, "a key in the HSM is not fit for its use")
+	ErrKeyExists    = fault.New(fault.HSMKey, "the HSM already holds a key of this label")
+)
+
+// Config says which token to open and how. Module, Token and PIN are required.
+type Config struct {
+	// Module is the absolute path of the PKCS #11 library.
+	Module string
+	// Token is the label of the token.
+	Token string
+	// PIN gives the user PIN. It is asked once at [Open] and again when the
+	// token lost the login; the slice is wiped after use. See [PINFile].
+	PIN func() ([]byte, error)
+	// InitArgs is the reserved string of C_Initialize that some modules need
+	// (NSS softokn). Empty for all others.
+	InitArgs string
+	// Workers is the number of callers that the hot path lets into the module
+	// at once. 0 means 1, which suits SoftHSM; a networked HSM wants more.
+	Workers int
+	// MaxSessions bounds the sessions of everything else. 0 means 16; the
+	// token's own limit is respected when it is lower.
+	MaxSessions int
+	// CachedKeys bounds the derived keys that a worker keeps. 0 means 256.
+	CachedKeys int
+	// RefuseTACFold switches off the one operation on a physical card's key
+	// that lets its bytes pass through this process. See [Token.FoldedMAC].
+	RefuseTACFold bool
+	// CardRealms names the realms without diversification. Their stored keys
+	// are one card's own, so that two of them may be equal; see [Token.Require].
+	CardRealms []string
+	// Rand is the source of ceremony randomness that must not come from one
+	// place alone: it is mixed with the token's own. Nil means crypto/rand.
+	Rand io.Reader
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Module == "" || c.Token == "" || c.PIN == nil {
+		return c, fmt.Errorf("opening the HSM: %w: module, token label and PIN are required", ErrUnavailable)
+	}
+	for p, d := range map[*int]int{&c.Workers: 1, &c.MaxSessions: 16, &c.CachedKeys: 256} {
+		if *p == 0 {
+			*p = d
+		}
+		if *p < 1 || *p > 4096 {
+			return c, fmt.Errorf("opening the HSM: %w: workers, sessions and cached keys are between 1 and 4096", ErrUnavailable)
+		}
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	return c, nil
+}
+
+// cardRealm reports whether keys of the realm are one card's own.
+func (c Config) cardRealm(realm string) bool {
+	for _, r := range c.CardRealms {
+		if r == realm {
+			return true
+		}
+	}
+	return false
+}
+
+// PINFile returns a source for [Config.PIN] that reads the first line of a
+// file each time it is asked.
+func PINFile(path string) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading the PIN file: %w", err)
+		}
+		line, _, _ := bytes.Cut(b, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 {
+			return nil, errors.New("reading the PIN file: it is empty")
+		}
+		pin := bytes.Clone(line)
+		clear(b)
+		return pin, nil
+	}
+}
+
+// StaticPIN returns a source for [Config.PIN] that always gives pin. It is for
+// rehearsals and tests: the PIN stays in memory.
+func StaticPIN(pin string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(strings.Clone(pin)), nil }
+}
+
+// InitConfig says how a new token is initialised.
+type InitConfig struct {
+	Module   string // as in [Config]
+	InitArgs string // as in [Config]
+	Label    string // 1 to 32 bytes; a token of this label must not exist yet
+	SOPIN    []byte // PIN of the token's security officer
+	UserPIN  []byte // PIN with which the service will log in
+}

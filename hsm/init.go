@@ -1,0 +1,83 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/miekg/pkcs11"
+)
+
+// InitToken initialises a token in the first slot that holds an uninitialised
+// one, and sets its user PIN. It refuses a label that a token has already, so
+// it never wipes one.
+func InitToken(ctx context.Context, c InitConfig) (err error) {
+	if l := len(c.Label); l == 0 || l > 32 || strings.TrimSpace(c.Label) != c.Label {
+		return fmt.Errorf("initialising a token: %w: a label has 1 to 32 bytes and no space around it", ErrUnavailable)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m, err := load(c.Module, c.InitArgs)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.release()) }()
+	m.mu.Lock() // two callers must not take one slot
+	defer m.mu.Unlock()
+	slot, err := m.blank(c.Label)
+	if err != nil {
+		return fmt.Errorf("initialising token %q: %w", c.Label, err)
+	}
+	if err := m.ctx.InitToken(slot, string(c.SOPIN), c.Label); err != nil {
+		return fmt.Errorf("initialising token %q: %w: %w", c.Label, ErrUnavailable, err)
+	}
+	return m.initPIN(c)
+}
+
+// blank finds a slot with an uninitialised token.
+func (m *module) blank(label string) (uint, error) {
+	slots, err := m.ctx.GetSlotList(true)
+	if err != nil {
+		return 0, fmt.Errorf("%w: listing the slots: %w", ErrUnavailable, err)
+	}
+	free, found := uint(0), false
+	for _, s := range slots {
+		i, err := m.ctx.GetTokenInfo(s)
+		switch {
+		case err != nil:
+			continue
+		case i.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0:
+			free, found = s, true
+		case i.Label == label:
+			return 0, fmt.Errorf("%w: a token of this label exists and will not be wiped", ErrUnavailable)
+		}
+	}
+	if !found {
+		return 0, fmt.Errorf("%w: no slot holds an uninitialised token", ErrUnavailable)
+	}
+	return free, nil
+}
+
+func (m *module) initPIN(c InitConfig) error {
+	slot, _, err := m.slot(c.Label) // some modules renumber slots now
+	if err != nil {
+		return err
+	}
+	s, err := m.ctx.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrUnavailable, err)
+	}
+	defer m.ctx.CloseSession(s)
+	if err := m.ctx.Login(s, pkcs11.CKU_SO, string(c.SOPIN)); err != nil {
+		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrPIN, err)
+	}
+	defer m.ctx.Logout(s)
+	if err := m.ctx.InitPIN(s, string(c.UserPIN)); err != nil {
+		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrPIN, err)
+	}
+	return nil
+}

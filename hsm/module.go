@@ -1,0 +1,168 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"unsafe"
+
+	"github.com/miekg/pkcs11"
+)
+
+// cryptoki lists the calls that this package makes through miekg/pkcs11.
+type cryptoki interface {
+	Initialize(...pkcs11.InitializeOption) error
+	Finalize() error
+	Destroy()
+	GetSlotList(tokenPresent bool) ([]uint, error)
+	GetTokenInfo(slot uint) (pkcs11.TokenInfo, error)
+	GetMechanismInfo(slot uint, m []*pkcs11.Mechanism) (pkcs11.MechanismInfo, error)
+	InitToken(slot uint, pin, label string) error
+	InitPIN(s pkcs11.SessionHandle, pin string) error
+	OpenSession(slot uint, flags uint) (pkcs11.SessionHandle, error)
+	CloseSession(s pkcs11.SessionHandle) error
+	GetSessionInfo(s pkcs11.SessionHandle) (pkcs11.SessionInfo, error)
+	Login(s pkcs11.SessionHandle, user uint, pin string) error
+	Logout(s pkcs11.SessionHandle) error
+	CopyObject(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
+	DestroyObject(s pkcs11.SessionHandle, o pkcs11.ObjectHandle) error
+	GetAttributeValue(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, a []*pkcs11.Attribute) ([]*pkcs11.Attribute, error)
+	FindObjectsInit(s pkcs11.SessionHandle, t []*pkcs11.Attribute) error
+	FindObjects(s pkcs11.SessionHandle, max int) ([]pkcs11.ObjectHandle, bool, error)
+	FindObjectsFinal(s pkcs11.SessionHandle) error
+	EncryptInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error
+	DecryptInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error
+	SignInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error
+	Sign(s pkcs11.SessionHandle, b []byte) ([]byte, error)
+	GenerateKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
+	GenerateKeyPair(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, public, private []*pkcs11.Attribute) (pkcs11.ObjectHandle, pkcs11.ObjectHandle, error)
+	GenerateRandom(s pkcs11.SessionHandle, n int) ([]byte, error)
+}
+
+// module is a loaded and initialised library.
+type module struct {
+	path   string
+	ctx    cryptoki
+	native native
+	refs   int
+	mu     sync.Mutex      // slot list, initialisation and the set below
+	owned  map[uint]string // slots whose login belongs to a Token of this process
+}
+
+// loaded holds the modules of this process. It has to be process-wide, because
+// C_Initialize is: a second call for the same library is an error, and ending
+// one user's use of it would end everybody's.
+var loaded = struct {
+	sync.Mutex
+	m map[string]*module
+}{m: map[string]*module{}}
+
+// load returns the module at path, initialising it for its first user.
+func load(path, initArgs string) (*module, error) {
+	loaded.Lock()
+	defer loaded.Unlock()
+	if m := loaded.m[path]; m != nil {
+		m.refs++
+		return m, nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("%w: no PKCS #11 module at %s: install it, or correct the path in the configuration", ErrUnavailable, path)
+	}
+	n, err := loadNative(path) // tells why, where miekg only says that it could not
+	if err != nil {
+		return nil, err
+	}
+	ctx := pkcs11.New(path)
+	if ctx == nil {
+		return nil, fmt.Errorf("%w: loading the module %s: it is not a PKCS #11 library", ErrUnavailable, path)
+	}
+	if err := initialise(ctx, initArgs); err != nil {
+		ctx.Destroy()
+		return nil, fmt.Errorf("%w: initialising the module %s: %w", ErrUnavailable, path, err)
+	}
+	m := &module{path: path, ctx: ctx, native: n, refs: 1, owned: map[uint]string{}}
+	loaded.m[path] = m
+	return m, nil
+}
+
+func initialise(ctx cryptoki, args string) error {
+	if args == "" {
+		return ctx.Initialize()
+	}
+	reserved := append([]byte(args), 0)
+	return ctx.Initialize(pkcs11.InitializeWithReserved(unsafe.Pointer(&reserved[0])))
+}
+
+// release ends one use of m; the last one finalises the library.
+func (m *module) release() error {
+	loaded.Lock()
+	defer loaded.Unlock()
+	m.refs--
+	if m.refs > 0 {
+		return nil
+	}
+	delete(loaded.m, m.path)
+	err := m.ctx.Finalize()
+	m.ctx.Destroy()
+	return err
+}
+
+// slot finds the one token of a label. Its errors say what to do.
+func (m *module) slot(label string) (uint, pkcs11.TokenInfo, error) {
+	var found []uint
+	var info pkcs11.TokenInfo
+	slots, err := m.ctx.GetSlotList(true)
+	if err != nil {
+		return 0, info, fmt.Errorf("%w: listing the slots: %w", ErrUnavailable, err)
+	}
+	blank := 0
+	for _, s := range slots {
+		i, err := m.ctx.GetTokenInfo(s)
+		if err != nil {
+			continue // a token that was just pulled out is not ours
+		}
+		if i.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 {
+			blank++
+		} else if i.Label == label {
+			found, info = append(found, s), i
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], info, nil
+	case len(found) > 1:
+		return 0, info, fmt.Errorf("%w: %d tokens have the label %q: give each its own", ErrUnavailable, len(found), label)
+	case blank > 0:
+		return 0, info, fmt.Errorf("%w: no token has the label %q, and %d slot(s) hold an uninitialised token: run tapvault init, or correct the label", ErrUnavailable, label, blank)
+	}
+	return 0, info, fmt.Errorf("%w: no token has the label %q: connect the HSM, or correct the label", ErrUnavailable, label)
+}
+
+// claim makes a Token the owner of the login on a slot.
+func (m *module) claim(slot uint, label string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, taken := m.owned[slot]; taken {
+		return fmt.Errorf("%w: the token %q is already open in this process", ErrUnavailable, label)
+	}
+	m.owned[slot] = label
+	return nil
+}
+
+func (m *module) unclaim(slot uint) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.owned, slot)
+}
+
+// code returns the PKCS #11 code in err, or CKR_OK.
+func code(err error) pkcs11.Error {
+	var e pkcs11.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return pkcs11.CKR_OK
+}

@@ -1,0 +1,131 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"context"
+	"sync"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// pool lends sessions, one to a caller at a time and never more than its cap.
+type pool struct {
+	t    *Token
+	free chan struct{} // one for each session that may be lent
+	mu   sync.Mutex
+	idle []pooled
+}
+
+type pooled struct {
+	session pkcs11.SessionHandle
+	gen     uint64
+}
+
+func newPool(t *Token, n int) *pool {
+	p := &pool{t: t, free: make(chan struct{}, n)}
+	for range n {
+		p.free <- struct{}{}
+	}
+	return p
+}
+
+// get waits for a session of state gen until ctx ends.
+func (p *pool) get(ctx context.Context, gen uint64) (s pooled, err error) {
+	if err := ctx.Err(); err != nil {
+		return s, err
+	}
+	select {
+	case _, open := <-p.free:
+		if !open {
+			return s, errClosed
+		}
+	case <-ctx.Done():
+		return s, ctx.Err()
+	}
+	if s, ok := p.pop(gen); ok {
+		return s, nil
+	}
+	h, err := p.t.openSession()
+	if err != nil {
+		p.free <- struct{}{}
+		return s, err
+	}
+	return pooled{h, gen}, nil
+}
+
+// pop takes an idle session of state gen, and closes those of older ones.
+func (p *pool) pop(gen uint64) (s pooled, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.idle) > 0 {
+		s, p.idle = p.idle[len(p.idle)-1], p.idle[:len(p.idle)-1]
+		if s.gen == gen {
+			return s, true
+		}
+		p.t.mod.ctx.CloseSession(s.session)
+	}
+	return s, false
+}
+
+// put takes a session back. After any error it is closed instead: an operation
+// may still be active in it, and the next caller would meet it.
+func (p *pool) put(s pooled, err error) {
+	if err != nil {
+		p.t.mod.ctx.CloseSession(s.session)
+	} else {
+		p.mu.Lock()
+		p.idle = append(p.idle, s)
+		p.mu.Unlock()
+	}
+	p.free <- struct{}{}
+}
+
+// close waits until every session is back, then closes them all.
+func (p *pool) close() {
+	for range cap(p.free) {
+		<-p.free
+	}
+	close(p.free)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.idle {
+		p.t.mod.ctx.CloseSession(s.session)
+	}
+	p.idle = nil
+}
+
+// with runs fn with a session of its own. When the session or login turn out
+// to be lost, both are made anew and fn runs once more.
+func (t *Token) with(ctx context.Context, doing string, fn func(s pkcs11.SessionHandle, st *state) error) error {
+	for try := 0; ; try++ {
+		st := t.state.Load()
+		s, err := t.pool.get(ctx, st.gen)
+		if err == nil {
+			err = fn(s.session, st)
+			t.pool.put(s, err)
+		}
+		if err == nil || try > 0 || !lost(err) {
+			return opError(doing, err)
+		}
+		if err := t.recover(st.gen); err != nil {
+			return opError(doing, err)
+		}
+	}
+}
+
+// withKey is with for a key that was required.
+func (t *Token) withKey(ctx context.Context, doing string, ref keyref.Ref, typ keyref.Type, fn func(pkcs11.SessionHandle, *key) error) error {
+	return t.with(ctx, doing+" "+ref.String(), func(s pkcs11.SessionHandle, st *state) error {
+		k, err := st.key(ref)
+		if err != nil {
+			return err
+		}
+		if k.spec.Type != typ {
+			return ErrKeyUnfit
+		}
+		return fn(s, k)
+	})
+}

@@ -1,0 +1,174 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/asn1"
+	"fmt"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// Require makes stored keys ready for use, all of them or none. For each it
+// finds exactly one object of the label, compares its type and attributes with
+// what the usage demands, and tries it out. The error names the key and says
+// what is wrong with it. A key may be required again.
+//
+// Two masters of equal value are refused, since equal keys at two depths or in
+// two functions do not separate what they protect; only keys of
+// [Config.CardRealms] may equal each other.
+//
+// DES3 keys are used from session copies: modules are much faster from those.
+func (t *Token) Require(ctx context.Context, refs ...keyref.Ref) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, r := range refs {
+		if !r.Valid() {
+			return fmt.Errorf("requiring keys: %w: %q", keyref.ErrMalformed, r.Label())
+		}
+	}
+	if err := t.Health(ctx); err != nil { // renews a lost login first
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return errClosed
+	}
+	old := t.state.Load()
+	anchor := old.anchor
+	fresh := map[keyref.Ref]*key{}
+	for _, r := range refs {
+		k, err := t.loadKey(anchor, r)
+		if err != nil {
+			return opError("requiring "+r.String(), err)
+		}
+		fresh[r] = k
+	}
+	if err := t.distinct(fresh); err != nil {
+		return err
+	}
+	t.replace(func(keys map[keyref.Ref]*key) {
+		for r, k := range fresh {
+			keys[r] = k
+		}
+	})
+	for r := range fresh { // copies that took the place of others
+		if k := old.keys[r]; k != nil && (k.spec.Type == keyref.DES3 || k.scratch) {
+			t.destroy(anchor, []pkcs11.ObjectHandle{k.first, k.second})
+		}
+	}
+	return nil
+}
+
+// loadKey finds, checks and tries one stored key. t.mu must be held: s is the
+// anchor session, and session copies are made in it.
+func (t *Token) loadKey(s pkcs11.SessionHandle, r keyref.Ref) (*key, error) {
+	spec, _ := r.Usage.Spec()
+	if err := t.probe(spec); err != nil {
+		return nil, err
+	}
+	t.nextID++
+	k := &key{id: t.nextID, spec: spec}
+	var err error
+	if k.first, err = t.object(s, r.Label(), spec.Type, spec.Role); err != nil {
+		return nil, err
+	}
+	if spec.Second != 0 {
+		if k.second, err = t.object(s, r.SecondLabel(), spec.Type, spec.Second); err != nil {
+			return nil, err
+		}
+	}
+	switch spec.Type {
+	case keyref.ECP256:
+		k.public, err = t.publicKey(s, r.Label())
+	case keyref.DES3:
+		err = t.copyToSession(s, k)
+	}
+	if err == nil {
+		err = t.try(s, r, k)
+	}
+	return k, err
+}
+
+// object is the one object of a label, with the right attributes.
+func (t *Token) object(s pkcs11.SessionHandle, label string, typ keyref.Type, role keyref.Role) (pkcs11.ObjectHandle, error) {
+	h, err := t.one(s, label)
+	if err != nil {
+		return 0, err
+	}
+	return h, t.check(s, h, label, typ, role)
+}
+
+// copyToSession replaces the handles of k by those of session copies.
+func (t *Token) copyToSession(s pkcs11.SessionHandle, k *key) error {
+	for _, h := range []*pkcs11.ObjectHandle{&k.first, &k.second} {
+		if *h == 0 {
+			continue
+		}
+		c, err := t.mod.ctx.CopyObject(s, *h, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_TOKEN, false)})
+		if err != nil {
+			return fmt.Errorf("copying it to the session: %w", err)
+		}
+		*h = c
+	}
+	return nil
+}
+
+// publicKey reads the public half of a pair.
+func (t *Token) publicKey(s pkcs11.SessionHandle, label string) (*ecdsa.PublicKey, error) {
+	found, err := t.find(s, 2, pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true), pkcs11.NewAttribute(pkcs11.CKA_LABEL, label),
+		pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PUBLIC_KEY))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, fmt.Errorf("%w: no public key is labelled %q", ErrKeyMissing, label)
+	case len(found) > 1:
+		return nil, fmt.Errorf("%w: two or more public keys are labelled %q", ErrKeyAmbiguous, label)
+	}
+	der, err := t.get(s, found[0], pkcs11.CKA_EC_POINT)
+	if err != nil {
+		return nil, err
+	}
+	var point []byte
+	if rest, err := asn1.Unmarshal(der, &point); err != nil || len(rest) > 0 {
+		return nil, fmt.Errorf("%w: the public key %q is no point", ErrKeyUnfit, label)
+	}
+	pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the public key %q is not on the curve P-256", ErrKeyUnfit, label)
+	}
+	return pub, nil
+}
+
+// distinct refuses masters of equal value, among fresh and against those that
+// are ready already.
+func (t *Token) distinct(fresh map[keyref.Ref]*key) error {
+	seen := map[[8]byte][]keyref.Ref{}
+	for r, k := range t.state.Load().keys {
+		if fresh[r] == nil && k.spec.Master() && !k.scratch {
+			seen[k.print] = append(seen[k.print], r)
+		}
+	}
+	for r, k := range fresh {
+		if !k.spec.Master() {
+			continue
+		}
+		for _, other := range seen[k.print] {
+			if t.cfg.cardRealm(r.Realm) && t.cfg.cardRealm(other.Realm) {
+				continue
+			}
+			return fmt.Errorf("requiring keys: %w: the masters %q and %q are equal: make one of them anew", ErrKeyUnfit,
+				min(r.Label(), other.Label()), max(r.Label(), other.Label()))
+		}
+		seen[k.print] = append(seen[k.print], r)
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// Token is an open PKCS #11 token, logged in. It is safe for concurrent use.
+type Token struct {
+	cfg    Config
+	mod    *module
+	slot   uint
+	state  atomic.Pointer[state]
+	pool   *pool
+	engine *engine
+
+	// mu is held by whoever replaces state, so also by the one owner of the
+	// anchor session.
+	mu     sync.Mutex
+	nextID uint64
+	broken error // a refused PIN: no login is tried any more
+	closed bool
+}
+
+// state is what a login brought; it is replaced, never changed.
+type state struct {
+	gen uint64 // rises with every login
+	// anchor is a session that stays open, so that the token does not log us
+	// out when the pool is empty. The session copies of masters live in it.
+	anchor pkcs11.SessionHandle
+	keys   map[keyref.Ref]*key
+}
+
+// key is a stored key made ready for use.
+type key struct {
+	id            uint64
+	spec          keyref.Spec
+	first, second pkcs11.ObjectHandle
+	public        *ecdsa.PublicKey // of ECP256
+	scratch       bool             // a session object that [Token.ImportScratch] made
+	print         [8]byte          // of a master: equal only for equal keys, see fingerprint
+}
+
+func (s *state) key(r keyref.Ref) (*key, error) {
+	if k := s.keys[r]; k != nil {
+		return k, nil
+	}
+	return nil, fmt.Errorf("%w: %v was not asked for at start", ErrKeyMissing, r)
+}
+
+// Open loads the module, logs in and checks that the token can be used. The
+// error says which of module, token or PIN is wrong and what to do.
+func Open(ctx context.Context, cfg Config) (*Token, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m, err := load(cfg.Module, cfg.InitArgs)
+	if err != nil {
+		return nil, err
+	}
+	t := &Token{cfg: cfg, mod: m}
+	if err := t.open(); err != nil {
+		return nil, errors.Join(err, m.release())
+	}
+	return t, nil
+}
+
+func (t *Token) open() error {
+	slot, info, err := t.mod.slot(t.cfg.Token)
+	if err != nil {
+		return err
+	}
+	if info.Flags&pkcs11.CKF_USER_PIN_LOCKED != 0 {
+		return loginError(t.cfg.Token, pkcs11.Error(pkcs11.CKR_PIN_LOCKED))
+	}
+	if info.Flags&pkcs11.CKF_USER_PIN_INITIALIZED == 0 {
+		return loginError(t.cfg.Token, pkcs11.Error(pkcs11.CKR_USER_PIN_NOT_INITIALIZED))
+	}
+	if err := t.mod.claim(slot, t.cfg.Token); err != nil {
+		return err
+	}
+	t.slot = slot
+	anchor, err := t.openSession()
+	if err != nil {
+		t.mod.unclaim(slot)
+		return err
+	}
+	if err := t.login(anchor, false); err != nil {
+		t.mod.ctx.CloseSession(anchor)
+		t.mod.unclaim(slot)
+		return err
+	}
+	t.state.Store(&state{gen: 1, anchor: anchor})
+	t.pool = newPool(t, capSessions(t.cfg, info))
+	return t.startWorkers()
+}
+
+func (t *Token) startWorkers() error {
+	var ws []*worker
+	for range t.cfg.Workers {
+		w, err := newWorker(t)
+		if err != nil {
+			for _, w := range ws {
+				w.close()
+			}
+			t.logout()
+			return err
+		}
+		ws = append(ws, w)
+	}
+	t.engine = newEngine(ws)
+	return nil
+}
+
+// capSessions is how many sessions the pool may have beside the workers' and
+// the anchor.
+func capSessions(cfg Config, info pkcs11.TokenInfo) int {
+	n := cfg.MaxSessions
+	for _, limit := range []uint{info.MaxSessionCount, info.MaxRwSessionCount} {
+		if limit != pkcs11.CK_EFFECTIVELY_INFINITE && limit != pkcs11.CK_UNAVAILABLE_INFORMATION {
+			n = min(n, int(min(limit, 4096))-cfg.Workers-1)
+		}
+	}
+	return max(n, 1)
+}
+
+func (t *Token) openSession() (pkcs11.SessionHandle, error) {
+	s, err := t.mod.ctx.OpenSession(t.slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		return 0, fmt.Errorf("%w: opening a session on token %q: %w", ErrUnavailable, t.cfg.Token, err)
+	}
+	return s, nil
+}
+
+func (t *Token) logout() {
+	// Errors here leave nothing to do: the process is giving the token up.
+	anchor := t.state.Load().anchor
+	t.mod.ctx.Logout(anchor)
+	t.mod.ctx.CloseSession(anchor)
+	t.mod.unclaim(t.slot)
+}
+
+// Close waits for the calls that have begun, refuses new ones, and logs out.
+// Closing twice is an error.
+func (t *Token) Close() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return errClosed
+	}
+	t.closed = true
+	t.mu.Unlock()
+	t.engine.close()
+	t.pool.close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.logout()
+	t.state.Store(&state{})
+	if err := t.mod.release(); err != nil {
+		return fmt.Errorf("closing the HSM: %w", err)
+	}
+	return nil
+}
+
+// Health asks the token for its session state, for a few random bytes, and for
+// every key that is ready: a token that was pulled out or emptied may still
+// answer the first two. It logs in again when the login was lost.
+func (t *Token) Health(ctx context.Context) error {
+	return t.with(ctx, "looking after the HSM", func(s pkcs11.SessionHandle, st *state) error {
+		if !t.loggedIn(s) {
+			return pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN)
+		}
+		if _, err := t.mod.ctx.GenerateRandom(s, 8); err != nil {
+			return fmt.Errorf("drawing randomness: %w", err)
+		}
+		return t.present(s, st)
+	})
+}
+
+// recover makes the login of state gen anew, unless somebody did already or it
+// turns out to be alive.
+func (t *Token) recover(gen uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.state.Load()
+	switch {
+	case old.gen != gen || t.alive(old):
+		return nil
+	case t.broken != nil:
+		return t.broken
+	}
+	anchor, err := t.openSession()
+	if err != nil {
+		return err
+	}
+	if err = t.login(anchor, true); err == nil {
+		err = t.refill(old, anchor)
+	}
+	if err != nil {
+		t.mod.ctx.CloseSession(anchor)
+		if errors.Is(err, ErrPIN) {
+			t.broken = err
+		}
+		return opError("logging in again", err)
+	}
+	t.mod.ctx.CloseSession(old.anchor) // most likely gone
+	return nil
+}
+
+func (t *Token) loggedIn(s pkcs11.SessionHandle) bool {
+	info, err := t.mod.ctx.GetSessionInfo(s)
+	return err == nil && info.State == pkcs11.CKS_RW_USER_FUNCTIONS
+}
+
+// refill finds the keys of an old state again and stores the new state.
+func (t *Token) refill(old *state, anchor pkcs11.SessionHandle) error {
+	st := &state{gen: old.gen + 1, anchor: anchor, keys: map[keyref.Ref]*key{}}
+	for ref, k := range old.keys {
+		if k.scratch {
+			continue // died with its session
+		}
+		k, err := t.loadKey(anchor, ref)
+		if err != nil {
+			return err
+		}
+		st.keys[ref] = k
+	}
+	t.state.Store(st)
+	return nil
+}
+
+// alive reports whether the anchor session is logged in and still has its
+// session objects.
+func (t *Token) alive(st *state) bool {
+	return t.loggedIn(st.anchor) && t.present(st.anchor, st) == nil
+}
+
+// present fails when an object of a key that is ready has gone.
+func (t *Token) present(s pkcs11.SessionHandle, st *state) error {
+	for ref, k := range st.keys {
+		for _, h := range []pkcs11.ObjectHandle{k.first, k.second} {
+			if h == 0 {
+				continue
+			}
+			if _, err := t.get(s, h, pkcs11.CKA_CLASS); err != nil {
+				return fmt.Errorf("looking for %v: %w", ref, err)
+			}
+		}
+	}
+	return nil
+}
+
+// replace stores a state with keys changed by edit. t.mu must be held.
+func (t *Token) replace(edit func(keys map[keyref.Ref]*key)) {
+	old := t.state.Load()
+	keys := maps.Clone(old.keys)
+	if keys == nil {
+		keys = map[keyref.Ref]*key{}
+	}
+	edit(keys)
+	t.state.Store(&state{gen: old.gen, anchor: old.anchor, keys: keys})
+}

@@ -1,0 +1,62 @@
+package softhsmconfig
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestWriteIsRepeatable(t *testing.T) {
+	dir := t.TempDir()
+	conf, err := Write(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(dir, "tokens", "kept")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Write(dir); err != nil || again != conf {
+		t.Fatalf("second Write = %q, %v; want %q", again, err, conf)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("writing the configuration again lost a token file: %v", err)
+	}
+	text, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "directories.tokendir = " + filepath.Join(dir, "tokens"); !strings.Contains(string(text), want) {
+		t.Errorf("configuration lacks %q:\n%s", want, text)
+	}
+	if info, _ := os.Stat(conf); info.Mode().Perm() != 0o600 {
+		t.Errorf("configuration has mode %v", info.Mode())
+	}
+}
+
+func TestWriteRefusesLineBreaks(t *testing.T) {
+	if _, err := Write(t.TempDir() + "/a\nslots.mechanisms = none"); err == nil {
+		t.Error("a directory name could add lines to the configuration")
+	}
+}
+
+func TestUse(t *testing.T) {
+	t.Setenv(Env, "")
+	if err := Use(filepath.Join(t.TempDir(), "absent")); err == nil {
+		t.Error("an absent configuration was taken")
+	}
+	conf, err := Write(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Use(conf); err != nil || os.Getenv(Env) != conf {
+		t.Errorf("Use: %v, %s=%q", err, Env, os.Getenv(Env))
+	}
+}
+
+func TestModule(t *testing.T) {
+	if m, err := Module(); err != nil || m == "" {
+		t.Errorf("Module() = %q, %v", m, err)
+	}
+}
