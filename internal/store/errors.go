@@ -1,0 +1,151 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/mattn/go-sqlite3"
+	"gorm.io/gorm"
+)
+
+// mapError gives an error of the driver one of this package's kinds. Errors of
+// others pass through, so a transaction returns what its function returned.
+func mapError(err error) error {
+	var e sqlite3.Error
+	var p *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		return sqliteError(e)
+	case errors.As(err, &p):
+		return postgresError(p)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		if errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case gone(err):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+// gone reports that the pool is closed, or that the connection could not be
+// made or was lost. Two of these errors are not exported by who makes them.
+func gone(err error) bool {
+	for _, e := range []error{sql.ErrConnDone, sql.ErrTxDone, driver.ErrBadConn, io.ErrUnexpectedEOF, net.ErrClosed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var refused *pgconn.ConnectError
+	var lost *net.OpError
+	return errors.As(err, &refused) || errors.As(err, &lost) || err.Error() == "sql: database is closed" || err.Error() == "conn closed"
+}
+
+func sqliteError(e sqlite3.Error) error {
+	switch e.ExtendedCode {
+	case sqlite3.ErrConstraintUnique, sqlite3.ErrConstraintPrimaryKey:
+		return gorm.ErrDuplicatedKey
+	case sqlite3.ErrConstraintForeignKey:
+		return gorm.ErrForeignKeyViolated
+	case sqlite3.ErrConstraintCheck:
+		return gorm.ErrCheckConstraintViolated
+	}
+	kind := sqliteKind(e)
+	if kind == nil {
+		return fmt.Errorf("sqlite error %d", int(e.ExtendedCode))
+	}
+	return fmt.Errorf("%w (sqlite %d)", kind, int(e.ExtendedCode))
+}
+
+// sqliteKind looks at the operating system's reason where SQLite's own code
+// does not tell a full or read-only disk from a broken one. It returns nil for
+// mistakes of this program, which no operator can mend.
+func sqliteKind(e sqlite3.Error) error {
+	if kind := systemKind(e.SystemErrno); kind != nil {
+		return kind
+	}
+	switch e.Code {
+	case sqlite3.ErrError, sqlite3.ErrConstraint, sqlite3.ErrMismatch, sqlite3.ErrMisuse, sqlite3.ErrRange, sqlite3.ErrTooBig:
+		return nil
+	case sqlite3.ErrReadonly, sqlite3.ErrPerm:
+		return ErrReadOnly
+	case sqlite3.ErrFull:
+		return ErrFull
+	}
+	return ErrUnavailable
+}
+
+// systemKind tells what an error of the operating system means for the
+// database, or nil.
+func systemKind(e syscall.Errno) error {
+	switch e {
+	case syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG:
+		return ErrFull
+	case syscall.EROFS, syscall.EACCES, syscall.EPERM:
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// errContended reports a transaction that the server broke off because of
+// others: run again, it may succeed.
+var errContended = fmt.Errorf("%w: others write the same rows", ErrUnavailable)
+
+// meetsOthers reports that a step of a migration failed in a way that another
+// process which takes the same step can be the cause of.
+func meetsOthers(err error) bool {
+	return errors.Is(err, errContended) || errors.Is(err, gorm.ErrDuplicatedKey) || errors.Is(err, errExists)
+}
+
+// errExists reports a table or an index that was to be created and exists.
+var errExists = errors.New("postgres error 42P07")
+
+// postgresError goes by the SQLSTATE, of which the first two characters are the
+// class.
+func postgresError(e *pgconn.PgError) error {
+	switch e.Code {
+	case "23505":
+		return gorm.ErrDuplicatedKey
+	case "23503":
+		return gorm.ErrForeignKeyViolated
+	case "23514":
+		return gorm.ErrCheckConstraintViolated
+	case "40001", "40P01":
+		return fmt.Errorf("%w (postgres %s)", errContended, e.Code)
+	case "42P07":
+		return errExists
+	}
+	kind := postgresKind(e.Code)
+	if kind == nil {
+		return fmt.Errorf("postgres error %s", e.Code)
+	}
+	return fmt.Errorf("%w (postgres %s)", kind, e.Code)
+}
+
+// postgresKind returns nil for mistakes of this program, which no operator can
+// mend.
+func postgresKind(code string) error {
+	switch code {
+	case "25006", "42501": // a read-only server or session; no right to write
+		return ErrReadOnly
+	case "53100":
+		return ErrFull
+	case "57014", "3D000", "55P03", "25P03", "25P04": // cancelled, no such database, no lock, timeouts
+		return ErrUnavailable
+	}
+	switch code[:min(2, len(code))] {
+	case "08", "28", "53", "57", "58", "XX", "F0": // connection, login, resources, operator, system, damage
+		return ErrUnavailable
+	}
+	return nil
+}

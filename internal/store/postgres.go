@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+)
+
+// postgresEngine is a PostgreSQL database, or one that speaks like it. Its
+// connections keep statements prepared by their texts, so gorm need not.
+type postgresEngine struct {
+	cfg         Config
+	conn        *pgx.ConnConfig
+	write, read *gorm.DB
+	writers     []*writer
+	pools       []*sql.DB
+}
+
+func openPostgres(cfg Config) (engine, error) {
+	conn, err := pgx.ParseConfig(cfg.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the URL of the database is not one", ErrUnavailable) // err may hold a password
+	}
+	e := &postgresEngine{cfg: cfg, conn: conn}
+	write, read := e.pool(cfg.ReadOnly, cfg.Writers), e.pool(true, cfg.Readers)
+	e.pools = []*sql.DB{write, read}
+	e.write, err = handle(postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: write}}}, cfg, false)
+	if err == nil {
+		e.read, err = handle(postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: read}}}, cfg, false)
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.close())
+	}
+	for range cfg.Writers {
+		e.writers = append(e.writers, &writer{link: &postgresLink{pool: write, db: e.write}, fixed: true})
+	}
+	return e, nil
+}
+
+// pool makes connections of which the reading ones refuse to write, and the
+// others run transactions as if one came after the other, as with SQLite they do.
+func (e *postgresEngine) pool(reading bool, size int) *sql.DB {
+	c := e.conn.Copy()
+	if reading {
+		c.RuntimeParams["default_transaction_read_only"] = "on"
+	} else {
+		c.RuntimeParams["default_transaction_isolation"] = "serializable"
+	}
+	return limit(stdlib.OpenDB(*c, stdlib.OptionAfterConnect(flags)), size)
+}
+
+func (e *postgresEngine) reader() *gorm.DB { return e.read }
+
+func (e *postgresEngine) migrating() (goose.Dialect, *sql.DB) {
+	return goose.DialectPostgres, e.pool(e.cfg.ReadOnly, 1)
+}
+
+func (e *postgresEngine) findTable() string {
+	return "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = ?"
+}
+
+// present is always so: the server looks after its files.
+func (e *postgresEngine) present() error { return nil }
+
+func (e *postgresEngine) close() error {
+	var errs []error
+	for _, p := range e.pools {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// transact runs fn in the group of the writer that has least to do. While the
+// server breaks groups off because of others, fn is run again after a pause that
+// is longer each time and drawn at random: once more with others, then alone.
+func (e *postgresEngine) transact(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	deadline := time.Now().Add(e.cfg.BusyTimeout)
+	for try := 0; ; try++ {
+		err := e.idlest().try(ctx, fn, try > 1)
+		if errors.Is(err, errSpoiled) {
+			err = errContended
+		}
+		if !errors.Is(err, errContended) || time.Now().After(deadline) {
+			return err
+		}
+		if err := pause(ctx, rand.N(time.Millisecond<<min(try, 6))); err != nil {
+			return err
+		}
+	}
+}
+
+func (e *postgresEngine) idlest() *writer {
+	best, least := e.writers[0], e.writers[0].load()
+	for _, w := range e.writers[1:] {
+		if n := w.load(); n < least {
+			best, least = w, n
+		}
+	}
+	return best
+}
+
+// pause waits, or fails when the caller has gone.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return waited(ctx)
+	}
+}
+
+// postgresDialect is gorm's PostgreSQL dialect with our errors.
+type postgresDialect struct{ *postgres.Dialector }
+
+// Translate maps every error that gorm reports.
+func (postgresDialect) Translate(err error) error { return mapError(err) }
+
+// flags lets a Go bool be written to an INTEGER column as 0 or 1, as SQLite
+// takes it.
+func flags(_ context.Context, c *pgx.Conn) error {
+	c.TypeMap().RegisterType(&pgtype.Type{Name: "int4", OID: pgtype.Int4OID, Codec: flagCodec{}})
+	return nil
+}
+
+type flagCodec struct{ pgtype.Int4Codec }
+
+// PlanEncode implements pgtype.Codec.
+func (c flagCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
+	if _, ok := value.(bool); ok {
+		return flagPlan{m, oid, format}
+	}
+	return c.Int4Codec.PlanEncode(m, oid, format, value)
+}
+
+type flagPlan struct {
+	m      *pgtype.Map
+	oid    uint32
+	format int16
+}
+
+// Encode implements pgtype.EncodePlan.
+func (p flagPlan) Encode(value any, buf []byte) ([]byte, error) {
+	n := int32(0)
+	if value == true {
+		n = 1
+	}
+	return p.m.Encode(p.oid, p.format, n, buf)
+}
