@@ -1,0 +1,118 @@
+// Package event names what happens in a token's life, for those who are told of
+// it: the requestor's webhook, and whoever reads the list of events.
+//
+// An event says that something happened and to which token, never why a
+// verification failed, and never a card number or a token number.
+package event
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Type says what happened. Its text is part of the API.
+type Type string
+
+// Types, one for each thing that can happen to a token.
+const (
+	Issued       Type = "token.issued"        // the number exists
+	Decided      Type = "token.decided"       // the card's issuer approved, declined or asks for more; data: decision
+	Delivered    Type = "token.delivered"     // its keys were handed to a device
+	Activated    Type = "token.activated"     // the device acknowledged or paid
+	Provisioned  Type = "token.provisioned"   // the requestor's word on how provisioning went; data: result, reason
+	Suspended    Type = "token.suspended"     // data: suspender
+	Resumed      Type = "token.resumed"       // data: suspender; the state says whether another one still holds on
+	Updated      Type = "token.updated"       // attributes changed; data: which
+	Renewed      Type = "token.renewed"       // a next token exists; data: renewed_by
+	CardReplaced Type = "token.card-replaced" // the card behind it has a new number or expiry date
+	Expired      Type = "token.expired"
+	Deleted      Type = "token.deleted"
+)
+
+// Types lists every type.
+var Types = []Type{Issued, Decided, Delivered, Activated, Provisioned, Suspended, Resumed, Updated, Renewed,
+	CardReplaced, Expired, Deleted}
+
+// ErrInvalid reports an event that may not be told: a mistake of the program
+// that made it.
+var ErrInvalid = fault.New(fault.Internal, "an event is not fit to be told")
+
+// Event is one thing that happened to one token.
+type Event struct {
+	ID        string // "ev" and 26 characters, drawn by the outbox; the same each time the event is told
+	Type      Type
+	Ref       token.Ref
+	Requestor token.Requestor
+	At        time.Time         // zero: when it is put into the outbox
+	Data      map[string]string // such as state, decision, suspender; up to 16 entries
+
+	// Seq counts the events of one token from 1, without a gap. The outbox sets
+	// it.
+	Seq int64
+	// Position orders the events of all tokens. It is set once the event is
+	// durable, so that whoever has read up to a position has missed nothing
+	// before it; 0 until then.
+	Position int64
+}
+
+// Filter narrows a list of events; a zero field does not.
+type Filter struct {
+	Requestor token.Requestor
+	Ref       token.Ref
+}
+
+// Bounds of the data.
+const (
+	maxEntries = 16
+	maxName    = 32
+	maxValue   = 200
+)
+
+// Check refuses an event that names no token, or whose data could hold what no
+// event may: text is short and printable, and no value could be a card number.
+func (e Event) Check() error {
+	if !slices.Contains(Types, e.Type) {
+		return fmt.Errorf("%w: its type is unknown", ErrInvalid)
+	}
+	if !e.Ref.Valid() {
+		return fmt.Errorf("%w: it names no token", ErrInvalid)
+	}
+	if _, err := token.ParseRequestor(string(e.Requestor)); err != nil {
+		return fmt.Errorf("%w: it names no requestor", ErrInvalid)
+	}
+	if len(e.Data) > maxEntries {
+		return fmt.Errorf("%w: too much data", ErrInvalid)
+	}
+	for name, value := range e.Data {
+		if !isName(name) || !isValue(value) {
+			return fmt.Errorf("%w: its data is not short printable text", ErrInvalid)
+		}
+	}
+	return nil
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		if (s[i] < 'a' || s[i] > 'z') && s[i] != '_' && (s[i] < '0' || s[i] > '9') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxName && s[0] >= 'a'
+}
+
+func isValue(s string) bool {
+	digits := 0
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+		if s[i] >= '0' && s[i] <= '9' {
+			digits++
+		}
+	}
+	return len(s) <= maxValue && !(digits == len(s) && digits >= 12)
+}

@@ -1,0 +1,64 @@
+package event_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/token"
+)
+
+func good() event.Event {
+	return event.Event{Type: event.Suspended, Ref: token.Ref("tr" + strings.Repeat("A", 26)), Requestor: "12345678901",
+		Data: map[string]string{"state": "SUSPENDED", "suspender": "ISSUER", "last4": "1234", "reason": ""}}
+}
+
+func TestCheck(t *testing.T) {
+	many := map[string]string{}
+	for i := range 17 {
+		many["n"+string(rune('a'+i))] = ""
+	}
+	with := func(name, value string) func(*event.Event) {
+		return func(e *event.Event) { e.Data = maps.Clone(e.Data); e.Data[name] = value }
+	}
+	for name, c := range map[string]struct {
+		change func(*event.Event)
+		ok     bool
+	}{
+		"as it should be":         {func(*event.Event) {}, true},
+		"without data":            {func(e *event.Event) { e.Data = nil }, true},
+		"eleven digits":           {with("requestor", "12345678901"), true},
+		"no type":                 {func(e *event.Event) { e.Type = "" }, false},
+		"unknown type":            {func(e *event.Event) { e.Type = "token.lost" }, false},
+		"a number for reference":  {func(e *event.Event) { e.Ref = "6212345600001234" }, false},
+		"no requestor":            {func(e *event.Event) { e.Requestor = "" }, false},
+		"too much data":           {func(e *event.Event) { e.Data = many }, false},
+		"a name of digits":        {with("12345", "x"), false},
+		"a long name":             {with(strings.Repeat("a", 33), "x"), false},
+		"an empty name":           {with("", "x"), false},
+		"a card number":           {with("card", "621234560000"), false},
+		"a long value":            {with("reason", strings.Repeat("x", 201)), false},
+		"a line break":            {with("reason", "a\nb"), false},
+		"a letter beyond English": {with("reason", "é"), false},
+	} {
+		e := good()
+		c.change(&e)
+		if err := e.Check(); (err == nil) != c.ok || err != nil && !errors.Is(err, event.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// No type is listed twice: receivers switch on them.
+func TestTypesDiffer(t *testing.T) {
+	seen := map[event.Type]bool{}
+	for _, typ := range event.Types {
+		if seen[typ] || !strings.HasPrefix(string(typ), "token.") {
+			t.Error(fmt.Errorf("%s is listed twice or is not about a token", typ))
+		}
+		seen[typ] = true
+	}
+}

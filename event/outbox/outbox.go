@@ -1,0 +1,126 @@
+// Package outbox keeps events in the database, each put there by the very
+// transaction in which it happened: what was not committed is never told, and
+// what was committed is told for certain.
+package outbox
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/internal/store"
+)
+
+// Config is what an [Outbox] is made of. DB is required, and migrated.
+type Config struct {
+	DB   *store.DB
+	Now  func() time.Time // nil: time.Now
+	Rand io.Reader        // draws ids; nil: crypto/rand
+}
+
+// Outbox keeps events. It is safe for concurrent use.
+type Outbox struct{ cfg Config }
+
+// New returns an outbox.
+func New(cfg Config) (*Outbox, error) {
+	if cfg.DB == nil {
+		return nil, errors.New("opening the outbox: a database is required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	return &Outbox{cfg}, nil
+}
+
+// Emit puts e into the outbox as part of tx: it is told if tx commits and only
+// then. It gives e its id and its place among the events of its token. The
+// caller has changed the token's row in tx before, so that two transactions
+// about one token do not ask for the same place; if they do, one of them fails
+// and its caller begins again.
+func (o *Outbox) Emit(tx *gorm.DB, e event.Event) error {
+	if e.At.IsZero() {
+		e.At = o.cfg.Now()
+	}
+	if err := e.Check(); err != nil {
+		return err
+	}
+	data, err := packData(e.Data)
+	if err != nil {
+		return err
+	}
+	if e.ID, err = o.drawID(); err != nil {
+		return err
+	}
+	values := []any{e.ID, string(e.Type), string(e.Requestor), e.At.UnixMilli(), data, string(e.Ref)}
+	statement := insertFirst
+	if e.Type != event.Issued {
+		statement, values = insertNext, append(values, string(e.Ref))
+	}
+	if err := tx.Exec(statement, values...).Error; err != nil {
+		return fmt.Errorf("keeping an event: %w", err)
+	}
+	return nil
+}
+
+// The first event of a token says that it was issued, and there is only one:
+// for it the others need not be looked at.
+const (
+	insert      = "INSERT INTO events (id, type, requestor, at, data, position, ref, seq) VALUES (?, ?, ?, ?, ?, 0, ?, "
+	insertFirst = insert + "1)"
+	insertNext  = insert + "(SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE ref = ?))"
+)
+
+// ids are base32 in the order of its digits, so that ids sort by time.
+var ids = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+// drawID draws an id that begins with the moment it was drawn: rows that are
+// inserted together lie together.
+func (o *Outbox) drawID() (string, error) {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(o.cfg.Now().UnixMilli())<<16)
+	if _, err := io.ReadFull(o.cfg.Rand, b[6:]); err != nil {
+		return "", fmt.Errorf("drawing the id of an event: %w", err)
+	}
+	return "ev" + ids.EncodeToString(b[:]), nil
+}
+
+// List returns events behind a position, in order, at most limit of them.
+// Whoever goes on behind the last one's position sees every event once.
+func (o *Outbox) List(ctx context.Context, f event.Filter, after int64, limit int) ([]event.Event, error) {
+	if err := o.Number(ctx); err != nil {
+		return nil, err
+	}
+	q := o.cfg.DB.Read(ctx).Where("position > ?", max(after, 0)).Order("position").Limit(limit)
+	if f.Requestor != "" {
+		q = q.Where("requestor = ?", string(f.Requestor))
+	}
+	if f.Ref != "" {
+		q = q.Where("ref = ?", string(f.Ref))
+	}
+	var rows []row
+	if err := q.Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("listing events: %w", err)
+	}
+	return toEvents(rows)
+}
+
+// Find returns the events with the given ids, in order. An id that names none
+// is left out.
+func (o *Outbox) Find(ctx context.Context, ids []string) ([]event.Event, error) {
+	var rows []row
+	if err := o.cfg.DB.Read(ctx).Where("id IN ?", ids).Order("position").Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("reading events: %w", err)
+	}
+	return toEvents(rows)
+}
