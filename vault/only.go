@@ -1,0 +1,136 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/token"
+)
+
+// errLiving reports that there is a row already of what there may be one living
+// token of.
+var errLiving = errors.New("a token of this kind is there already")
+
+// answerLiving returns the token that stands in the way of d and keeps it as
+// the answer of the attempt. When that token is dead, it makes way and no token
+// is returned.
+func (v *Vault) answerLiving(ctx context.Context, d draft) (t token.Token, err error) {
+	key := *d.living()
+	err = v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
+		t = token.Token{}
+		var rows []tokenView
+		if err := views(tx).Where("tokens.living = ?", key).Limit(1).Find(&rows).Error; err != nil {
+			return fmt.Errorf("looking for a living token: %w", err)
+		}
+		if len(rows) == 0 {
+			return nil // gone meanwhile
+		}
+		if v.dead(rows[0].Row) {
+			return makeWay(tx, rows[0].Row, key)
+		}
+		prior, err := store.Once(tx, d.caller, d.attempt, d.op, rows[0].Row.Ref)
+		if err != nil {
+			return err
+		}
+		if prior != "" {
+			t, err = v.one(tx, token.Ref(prior))
+			return err
+		}
+		t, err = v.toToken(rows[0])
+		return err
+	})
+	if err != nil {
+		return token.Token{}, err
+	}
+	return t, nil
+}
+
+// dead reports whether the token of a row has come to its end.
+func (v *Vault) dead(r tokenRow) bool {
+	return r.State == string(token.Deleted) || r.State == string(token.Expired) || r.NotAfter <= v.cfg.Now().UnixMilli()
+}
+
+// makeWay takes the key from a dead token, and gives it to the one that renewed
+// it: that is the living one now, if it lives.
+func makeWay(tx *gorm.DB, r tokenRow, key string) error {
+	done := tx.Model(&tokenRow{}).Where("ref = ? AND living = ?", r.Ref, key).Update("living", nil)
+	if done.Error == nil && done.RowsAffected == 1 && r.RenewedBy != "" {
+		done = tx.Model(&tokenRow{}).Where("ref = ? AND living IS NULL", r.RenewedBy).Update("living", key)
+	}
+	if done.Error != nil {
+		return fmt.Errorf("making way for a new token: %w", done.Error)
+	}
+	return nil
+}
+
+const opRenew = "tokens:renew"
+
+// CardExpiry returns the expiry date of the card behind a token, and nothing
+// else of it: what bounds the token's own.
+func (w *Writer) CardExpiry(ctx context.Context, ref token.Ref) (token.Expiry, error) {
+	row, err := w.v.cardOf(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	_, expiry, err := w.v.unseal(ctx, row)
+	return expiry, err
+}
+
+// cardOf reads the row of the card behind a token.
+func (v *Vault) cardOf(ctx context.Context, ref token.Ref) (cardRow, error) {
+	var rows []cardRow
+	err := v.cfg.DB.Read(ctx).Where("id = (SELECT card_id FROM tokens WHERE ref = ?)", string(ref)).Limit(1).Find(&rows).Error
+	if err != nil {
+		return cardRow{}, fmt.Errorf("reading a card: %w", err)
+	}
+	if len(rows) == 0 {
+		return cardRow{}, ErrNotFound
+	}
+	return rows[0], nil
+}
+
+// Renew makes the token that o orders after the one that o.Renews names: for
+// the same card, with a number of the same length. It is a compare-and-swap of
+// the old token, which remembers its successor: [ErrConflict] means that the
+// old token is not at o.Revision, and that nothing happened. Otherwise it is
+// like [Writer.Issue].
+func (w *Writer) Renew(ctx context.Context, o token.Order, caller string, a access.Attempt) (token.Token, error) {
+	row, err := w.v.cardOf(ctx, o.Renews)
+	if err != nil {
+		return token.Token{}, err
+	}
+	old, err := w.Token(ctx, o.Renews)
+	if err != nil {
+		return token.Token{}, err
+	}
+	return w.v.issue(ctx, draft{Order: o, op: opRenew, digits: len(old.Number.Digits()), scheme: w.v.schemeOfToken(old.Number), card: card{row: row}, caller: caller, attempt: a})
+}
+
+// Renewed returns the token that an earlier try of attempt a by caller made by
+// renewing; ok is false when there was none.
+func (w *Writer) Renewed(ctx context.Context, caller string, a access.Attempt) (t token.Token, ok bool, err error) {
+	return w.prior(ctx, opRenew, caller, a)
+}
+
+// follow ties the token that d follows to d's.
+func (v *Vault) follow(tx *gorm.DB, d draft) error {
+	if d.Renews == "" {
+		return nil
+	}
+	done := tx.Model(&tokenRow{}).Where("ref = ? AND revision = ?", string(d.Renews), d.Revision).
+		Updates(map[string]any{"renewed_by": string(d.Ref), "revision": d.Revision + 1})
+	if done.Error != nil {
+		return fmt.Errorf("tying a token to its successor: %w", done.Error)
+	}
+	if done.RowsAffected != 1 {
+		return ErrConflict
+	}
+	return v.emit(tx, event.Event{Type: event.Renewed, Ref: d.Renews, Requestor: d.Requestor, At: v.cfg.Now(),
+		Data: map[string]string{"renewed_by": string(d.Ref)}})
+}

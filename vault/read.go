@@ -1,0 +1,117 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/tapvault/tapvault/token"
+)
+
+// Reader looks at tokens. It is safe for concurrent use.
+type Reader struct{ v *Vault }
+
+// Writer issues tokens and moves them. It is safe for concurrent use.
+type Writer struct{ *Reader }
+
+// Opener gives back card numbers. It is safe for concurrent use.
+type Opener struct{ *Reader }
+
+// Reader returns the right to look.
+func (v *Vault) Reader() *Reader { return &Reader{v} }
+
+// Writer returns the right to look, to issue and to move.
+func (v *Vault) Writer() *Writer { return &Writer{v.Reader()} }
+
+// Opener returns the right to look and to get card numbers back.
+func (v *Vault) Opener() *Opener { return &Opener{v.Reader()} }
+
+// Token returns the token that ref names, as it is stored: time moves no state
+// here. It returns [ErrNotFound] when there is none.
+func (r *Reader) Token(ctx context.Context, ref token.Ref) (token.Token, error) {
+	return r.v.one(r.v.cfg.DB.Read(ctx), ref)
+}
+
+// ByNumber returns the token that bore num at a time: the one whose window
+// holds it or else is nearest. A number comes back only long after a window
+// closed, so clocks that disagree by minutes do not matter. It returns
+// [ErrNotFound] when no token ever bore num.
+func (r *Reader) ByNumber(ctx context.Context, num token.Number, at time.Time) (token.Token, error) {
+	for _, n := range r.v.ranges {
+		serial, ok := n.serial(num)
+		if !ok {
+			continue
+		}
+		var rows []tokenView
+		err := views(r.v.cfg.DB.Read(ctx)).
+			Where("tokens.range_id = ? AND tokens.serial = ?", n.Name, serial).Find(&rows).Error
+		if err != nil {
+			return token.Token{}, fmt.Errorf("reading a token: %w", err)
+		}
+		if len(rows) > 0 {
+			return r.v.toToken(nearest(rows, at.UnixMilli()))
+		}
+	}
+	return token.Token{}, ErrNotFound
+}
+
+// nearest picks the row whose window is least far from at.
+func nearest(rows []tokenView, at int64) tokenView {
+	far := func(r tokenView) int64 { return max(r.Row.NotBefore-at, at-r.Row.NotAfter+1, 0) }
+	best := rows[0]
+	for _, r := range rows[1:] {
+		if far(r) < far(best) {
+			best = r
+		}
+	}
+	return best
+}
+
+// one reads the token that ref names.
+func (v *Vault) one(db *gorm.DB, ref token.Ref) (token.Token, error) {
+	view, err := oneView(db, ref)
+	if err != nil {
+		return token.Token{}, err
+	}
+	return v.toToken(view)
+}
+
+func oneView(db *gorm.DB, ref token.Ref) (view tokenView, err error) {
+	err = views(db).Where("tokens.ref = ?", string(ref)).Take(&view).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return view, ErrNotFound
+	}
+	if err != nil {
+		return view, fmt.Errorf("reading a token: %w", err)
+	}
+	return view, nil
+}
+
+// views selects tokens with what is shown of their cards.
+func views(db *gorm.DB) *gorm.DB {
+	return db.Table("tokens").
+		Select("tokens.ref, tokens.card_id, tokens.range_id, tokens.serial, tokens.requestor, tokens.psn, tokens.expiry, " +
+			"tokens.location, tokens.state, tokens.not_before, tokens.not_after, tokens.ctr_first, tokens.ctr_next, " +
+			"tokens.created_at, tokens.changed_at, tokens.assurance_method, tokens.assurance_data, tokens.form_factor, " +
+			"tokens.device, tokens.suspenders, tokens.decision, tokens.controls, tokens.renews, tokens.renewed_by, " +
+			"tokens.notice, tokens.notice_reason, tokens.noticed_at, tokens.revision, tokens.living, cards.par, cards.last4").
+		Joins("JOIN cards ON cards.id = tokens.card_id")
+}
+
+// PAN gives back the number and the expiry date of the card behind a token.
+// Whether it may be given is the caller's to have decided.
+func (o *Opener) PAN(ctx context.Context, ref token.Ref) (token.PAN, token.Expiry, error) {
+	var rows []cardRow
+	err := o.v.cfg.DB.Read(ctx).
+		Where("id = (SELECT card_id FROM tokens WHERE ref = ?)", string(ref)).Limit(1).Find(&rows).Error
+	if err != nil {
+		return token.PAN{}, "", fmt.Errorf("reading a card: %w", err)
+	}
+	if len(rows) == 0 {
+		return token.PAN{}, "", ErrNotFound
+	}
+	return o.v.unseal(ctx, rows[0])
+}

@@ -1,0 +1,172 @@
+package vaulttest
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/store/storetest"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/vault"
+)
+
+// rangeTests are the part of the contract that is about how ranges are used.
+var rangeTests = map[string]func(*testing.T, *Fixture){
+	"ranges kept for some":     keptForSome,
+	"capacity":                 capacity,
+	"numbers without counters": spentNumbers,
+	"no number twice":          neverTwice,
+}
+
+// Fill gives out the serials below n of a range, as if each had been issued
+// once and came back at a time: they are in no token, which nothing asks for.
+func (f *Fixture) Fill(t testing.TB, rangeName string, n int64, back func(serial string) string) {
+	t.Helper()
+	storetest.Exec(t, f.DB, `INSERT INTO numbers (range_id, serial, holder, next_ctr, free_after)
+		WITH RECURSIVE s (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n + 1 < ?)
+		SELECT '`+rangeName+`', n, 'filled', 1, `+back("n")+` FROM s`, n)
+	f.SkipTo(t, rangeName, n)
+}
+
+func keptForSome(t *testing.T, f *Fixture) {
+	g := f.Again(t, func(c *vault.Config) {
+		c.CardRanges = []vault.CardRange{{Prefix: "622848", Length: 16}, {Prefix: "6228480000", Length: 16, Scheme: "metro"}}
+		c.Ranges = []vault.Range{
+			{Name: "one", Prefix: "910003", Length: 16, Luhn: true, Requestor: "12345678901"},
+			{Name: "metro", Prefix: "910004", Length: 16, Luhn: true, Scheme: "metro"},
+			Transit,
+		}
+	})
+	digits := func(requestor token.Requestor, digits string) string {
+		o := g.Order(t, 1)
+		o.Requestor, o.PAN = requestor, pan(t, digits)
+		tok, err := g.Writer().Issue(t.Context(), o, "bank", access.Attempt{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tok.Number.Digits()[:6]
+	}
+	for _, x := range []struct {
+		requestor    token.Requestor
+		digits, want string
+	}{
+		{"12345678901", "622848000000001", "910003"}, // kept for this requestor, which comes first
+		{"99999999999", "622848000000001", "910004"}, // a card of the scheme
+		{"99999999999", "622848999999999", "910001"}, // neither
+	} {
+		if got := digits(x.requestor, x.digits); got != x.want {
+			t.Errorf("requestor %s got a number of %s, not of %s", x.requestor, got, x.want)
+		}
+	}
+	only := f.Again(t, func(c *vault.Config) {
+		c.Ranges = []vault.Range{{Name: "one", Prefix: "910003", Length: 16, Luhn: true, Requestor: "99999999999"}}
+	})
+	_, err := only.Writer().Issue(t.Context(), only.Order(t, 1), "bank", access.Attempt{})
+	kind(t, err, fault.NoRange)
+}
+
+// capacityOf is the capacity of a range by its name.
+func capacityOf(t testing.TB, f *Fixture, name string) vault.Capacity {
+	t.Helper()
+	all, err := f.Capacity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range all {
+		if c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("no capacity of %s", name)
+	return vault.Capacity{}
+}
+
+func capacity(t *testing.T, f *Fixture) {
+	f = f.Again(t, small)
+	if c := capacityOf(t, f, Small.Name); c.Size != 1_000_000 || c.Fresh != c.Size || c.PerDay != 0 || c.DaysLeft != vault.Plenty || !c.Issuing {
+		t.Fatalf("of an untouched range: %+v", c)
+	}
+	if c := capacityOf(t, f, Transit.Name); c.Issuing {
+		t.Fatal("a range that is not configured issues")
+	}
+	for n := range 8 {
+		issue(t, f, n)
+	}
+	c := capacityOf(t, f, Small.Name)
+	if c.Fresh != c.Size-8 || c.Resting != 8 || c.Ready != 0 || c.PerDay != 8 || c.DaysLeft != vault.Plenty {
+		t.Fatalf("after 8 tokens: %+v", c)
+	}
+	f.Clock.Add(46*24*time.Hour + time.Minute)
+	if c := capacityOf(t, f, Small.Name); c.Ready != 8 || c.Resting != 0 || c.PerDay != 0 {
+		t.Fatalf("46 days later: %+v", c)
+	}
+}
+
+func spentNumbers(t *testing.T, f *Fixture) {
+	f = f.Again(t, small)
+	f.SkipTo(t, Small.Name, 1_000_000-2)
+	a, b := issue(t, f, 1), issue(t, f, 2)
+	if _, err := f.Writer().TakeCounters(t.Context(), a.Ref, 60_001); err != nil {
+		t.Fatal(err)
+	}
+	f.Clock.Add(50 * 24 * time.Hour)
+	if tok := issue(t, f, 3); tok.Number.Digits() != b.Number.Digits() {
+		t.Fatal("a number without counters came back")
+	}
+	_, err := f.Writer().Issue(t.Context(), f.Order(t, 4), "bank", access.Attempt{})
+	kind(t, err, fault.RangeExhausted)
+	if c := capacityOf(t, f, Small.Name); c.Spent != 1 || c.Resting != 1 || c.Ready != 0 {
+		t.Fatalf("%+v", c)
+	}
+}
+
+// neverTwice plays three months of a range of few numbers with two processes,
+// and holds every number to one token at a time, with the quarantine between
+// tokens and counters that never come again.
+func neverTwice(t *testing.T, f *Fixture) {
+	f = f.Again(t, small)
+	const numbers = 24
+	f.SkipTo(t, Small.Name, 1_000_000-numbers)
+	processes := []*Fixture{f, f.Again(t)}
+	type use struct {
+		until time.Time
+		ctr   uint16
+	}
+	last := map[string]use{}
+	issued, refused := 0, 0
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 120 {
+		p := processes[random.IntN(2)]
+		tok, err := p.Writer().Issue(t.Context(), p.Order(t, random.IntN(5)), "bank", access.Attempt{})
+		switch {
+		case fault.KindOf(err) == fault.RangeExhausted && err != nil:
+			refused++
+		case err != nil:
+			t.Fatal(err)
+		default:
+			issued++
+			before, again := last[tok.Number.Digits()]
+			if again && tok.NotBefore.Before(before.until.Add(45*24*time.Hour)) {
+				t.Fatal("a number came back before its quarantine was over")
+			}
+			if tok.CtrFirst < before.ctr {
+				t.Fatalf("counter %d came again", tok.CtrFirst)
+			}
+			first, err := p.Writer().TakeCounters(t.Context(), tok.Ref, 1+random.IntN(20))
+			if err != nil || first < before.ctr {
+				t.Fatalf("counter %d after %d, %v", first, before.ctr, err)
+			}
+			now, err := p.Reader().Token(t.Context(), tok.Ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last[tok.Number.Digits()] = use{tok.NotAfter, now.CtrNext}
+		}
+		f.Clock.Add(time.Duration(random.IntN(40)) * time.Hour)
+	}
+	if len(last) != numbers || issued <= numbers || refused == 0 {
+		t.Fatalf("%d numbers, %d tokens, %d refusals: the test did not see what it is for", len(last), issued, refused)
+	}
+}

@@ -1,0 +1,155 @@
+package vaulttest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"testing"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/hsm/hsmtest"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/vault"
+	"github.com/tapvault/tapvault/vault/archive"
+)
+
+var passphrase = []byte("a passphrase of the test")
+
+// export writes a whole vault to memory.
+func export(t testing.TB, f *Fixture) ([]byte, vault.Manifest) {
+	t.Helper()
+	var file bytes.Buffer
+	w, err := archive.Create(&file, passphrase, Start, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Porter().Export(t.Context(), w, func(int64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return file.Bytes(), m
+}
+
+// opener opens an export from its start, each time it is called.
+func opener(file []byte) func() (*archive.Reader, error) {
+	return func() (*archive.Reader, error) { return archive.Open(bytes.NewReader(file), passphrase) }
+}
+
+func verify(t testing.TB, file []byte) (vault.Manifest, error) {
+	t.Helper()
+	r, err := opener(file)()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vault.Verify(t.Context(), r, func(int64) {})
+}
+
+// Port holds an export from one database and its import into another one, which
+// may be of another dialect, to the contract: with other keys in another HSM,
+// every token, number and card is what it was.
+func Port(t *testing.T, from, to *store.DB) {
+	f := On(t, from, hsmtest.New(t, hsmtest.Options{Refs: append(Keys(), Second()...)}))
+	var all []token.Token
+	for n := range 12 {
+		all = append(all, issue(t, f, n))
+	}
+	replace(t, f, 0, 20, access.Attempt{Key: "k", Digest: [32]byte{1}})
+	if _, err := f.Writer().TakeCounters(t.Context(), all[3].Ref, 77); err != nil {
+		t.Fatal(err)
+	}
+	file, made := export(t, f)
+	if bytes.Contains(file, []byte(Card(t, 1).Reveal())) {
+		t.Fatal("a card number can be read in the file")
+	}
+	m, err := verify(t, file)
+	if err != nil || m.Digest != made.Digest || m.Rows["tokens"] != 12 || m.Rows["cards"] != 12 || m.Rows["former_cards"] != 1 {
+		t.Fatalf("%+v, %v; made %+v", m, err, made)
+	}
+	if n, err := f.Porter().Count(t.Context()); err != nil || n != m.Total() {
+		t.Fatalf("%d rows, %v; exported %d", n, err, m.Total())
+	}
+
+	cfg := f.cfg
+	cfg.DB, cfg.HSM = to, hsmtest.New(t, hsmtest.Options{Refs: Keys()})
+	if err := vault.Import(t.Context(), cfg, m, opener(file), func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	g := On(t, to, cfg.HSM)
+	for n, tok := range all {
+		now, err := g.Reader().Token(t.Context(), tok.Ref)
+		if err != nil || now.Number.Digits() != tok.Number.Digits() || now.PAR != tok.PAR || !now.NotAfter.Equal(tok.NotAfter) {
+			t.Fatalf("token %d: %+v, %v", n, now, err)
+		}
+		if by, err := g.Reader().ByNumber(t.Context(), tok.Number, Start); err != nil || by.Ref != tok.Ref {
+			t.Fatalf("by its number: %v, %v", by.Ref, err)
+		}
+		if n > 0 {
+			behind(t, g, tok.Ref, n, "2912")
+		}
+	}
+	behind(t, g, all[0].Ref, 20, "3112")
+	if tok, err := g.Reader().Token(t.Context(), all[3].Ref); err != nil || tok.CtrNext != 78 {
+		t.Fatalf("counter %d, %v", tok.CtrNext, err)
+	}
+	_, err = g.Writer().Issue(t.Context(), g.Order(t, 0), "bank", access.Attempt{})
+	kind(t, err, fault.CardReplaced)
+	if tok := issue(t, g, 1); tok.PAR != all[1].PAR {
+		t.Fatal("a card was not found in the imported vault")
+	}
+	err = vault.Import(t.Context(), cfg, m, opener(file), func(int64) {})
+	if !errors.Is(err, vault.ErrNotEmpty) {
+		t.Fatalf("into a database that is in use: %v", err)
+	}
+}
+
+// PortRefused holds imports that fail to leaving nothing behind.
+func PortRefused(t *testing.T, from, to *store.DB) {
+	f := On(t, from, hsmtest.New(t, hsmtest.Options{Refs: Keys()}))
+	for n := range 5 {
+		issue(t, f, n)
+	}
+	file, m := export(t, f)
+	flaky := &Flaky{Sealer: f.HSM}
+	cfg := f.cfg
+	cfg.DB, cfg.HSM = to, flaky
+	more := m
+	more.Rows = map[string]int64{"tokens": 6}
+	other := m
+	other.Schema++
+	nothing := func() {
+		t.Helper()
+		for _, table := range []string{"cards", "tokens", "numbers", "token_ranges"} {
+			var n int64
+			if err := to.Read(t.Context()).Table(table).Count(&n).Error; err != nil || n != 0 {
+				t.Fatalf("%d rows in %s, %v", n, table, err)
+			}
+		}
+	}
+	if err := vault.Import(t.Context(), cfg, more, opener(file), func(int64) {}); !errors.Is(err, vault.ErrManifest) {
+		t.Fatal(err)
+	}
+	nothing()
+	if err := vault.Import(t.Context(), cfg, other, opener(file), func(int64) {}); !errors.Is(err, vault.ErrSchemas) {
+		t.Fatal(err)
+	}
+	for _, call := range []string{"Seal", "HMAC"} {
+		flaky.Break(call, false)
+		if err := vault.Import(t.Context(), cfg, m, opener(file), func(int64) {}); !errors.Is(err, ErrBroken) {
+			t.Fatal(err)
+		}
+		nothing()
+	}
+	flaky.Break("", false)
+	if err := vault.Import(t.Context(), cfg, m, opener(file[:len(file)-20]), func(int64) {}); err == nil {
+		t.Fatal("half a file was imported")
+	}
+	nothing()
+	if err := vault.Import(t.Context(), cfg, m, opener(file), func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+}
