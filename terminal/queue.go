@@ -1,0 +1,233 @@
+package terminal
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// MaxBatch is how many taps one upload holds at most.
+const MaxBatch = 500
+
+// Uploader hands taps to the clearing house.
+type Uploader interface {
+	// Upload returns one receipt for each tap, in order, once the taps are
+	// durable on the other side. Taps may come again: the other side tells a
+	// duplicate from a second use.
+	Upload(ctx context.Context, terminal [6]byte, taps []Tap) ([]Receipt, error)
+}
+
+// Receipt is what became of one tap. A tap that was rejected is done with as
+// well: uploading it again would not change the answer.
+type Receipt struct{ TapID, Outcome, Reason string }
+
+// Queue keeps accepted taps until they are uploaded, and remembers the slots
+// that paid here. It is a file of one JSON object a line, flushed to the disk
+// at each line. It is safe for concurrent use by one process.
+type Queue struct {
+	mu   sync.Mutex
+	f    *os.File
+	taps []Tap // not uploaded yet
+	seen map[spent]bool
+	send sync.Mutex // one upload at a time
+	bad  error      // the file could not be written and may hold half a line
+}
+
+// OpenQueue opens the queue in the file path and makes it if there is none. A
+// last line that was cut short is dropped: its tap was refused. Uploaded taps
+// whose slots ended before now are forgotten.
+func OpenQueue(path string, now time.Time) (*Queue, error) {
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading queue: %w", err)
+	}
+	all, done, err := parseQueue(b)
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{taps: all[done:], seen: map[spent]bool{}}
+	keep := keepSeen(all[:done], now)
+	for _, t := range append(keep, q.taps...) {
+		q.seen[t.slot()] = true
+	}
+	if err := rewrite(path, keep, q.taps); err != nil {
+		return nil, err
+	}
+	if q.f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+		return nil, fmt.Errorf("opening queue: %w", err)
+	}
+	return q, nil
+}
+
+// keepSeen returns the phone taps whose slots could still be shown again.
+func keepSeen(taps []Tap, now time.Time) (keep []Tap) {
+	for _, t := range taps {
+		if t.Phone && now.Before(t.UD.Expires().Add(24*time.Hour)) {
+			keep = append(keep, t)
+		}
+	}
+	return keep
+}
+
+// Add makes t durable. When it fails, t may come back after a restart, but the
+// rider was refused: clearing decides from what card and phone report.
+func (q *Queue) Add(t Tap) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	r := toRow(t)
+	if err := q.write(line{Tap: &r}); err != nil {
+		return err
+	}
+	q.taps = append(q.taps, t)
+	q.seen[t.slot()] = true
+	return nil
+}
+
+// broken returns why nothing can be added any more, or nil.
+func (q *Queue) broken() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bad
+}
+
+// Seen reports whether the slot paid here before.
+func (q *Queue) Seen(asn [10]byte, ctr uint16) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.seen[spent{asn, ctr}]
+}
+
+// Pending is how many taps wait for upload.
+func (q *Queue) Pending() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.taps)
+}
+
+// Flush uploads everything that waits, in batches. A failed batch stays, with
+// what follows it, for the next call: every tap arrives at least once.
+func (q *Queue) Flush(ctx context.Context, terminal [6]byte, u Uploader) ([]Receipt, error) {
+	q.send.Lock()
+	defer q.send.Unlock()
+	var all []Receipt
+	for {
+		batch := q.batch()
+		if len(batch) == 0 {
+			return all, nil
+		}
+		got, err := u.Upload(ctx, terminal, batch)
+		if err == nil && len(got) != len(batch) {
+			err = errors.New("receipts and taps differ in number")
+		}
+		if err != nil {
+			return all, fmt.Errorf("uploading taps: %w", err)
+		}
+		all = append(all, got...)
+		if err := q.done(len(batch)); err != nil {
+			return all, err
+		}
+	}
+}
+
+// Run flushes every interval until ctx ends, and waits twice as long after
+// each failure, up to 16 intervals. report hears what each flush did.
+func (q *Queue) Run(ctx context.Context, terminal [6]byte, u Uploader, interval time.Duration, report func([]Receipt, error)) {
+	wait := interval
+	for {
+		got, err := q.Flush(ctx, terminal, u)
+		report(got, err)
+		if wait = interval; err != nil {
+			wait = min(2*wait, 16*interval)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (q *Queue) batch() []Tap {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(q.taps), MaxBatch)
+	return append([]Tap(nil), q.taps[:n]...)
+}
+
+func (q *Queue) done(n int) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.write(line{Done: n}); err != nil {
+		return err
+	}
+	q.taps = q.taps[n:]
+	return nil
+}
+
+// write appends one line. After a failure nothing more is written: a half line
+// in the middle would hide those after it.
+func (q *Queue) write(l line) error {
+	if q.bad != nil {
+		return fmt.Errorf("writing queue: an earlier write failed: %w", q.bad)
+	}
+	b, err := json.Marshal(l)
+	if err != nil {
+		return fmt.Errorf("writing queue: %w", err)
+	}
+	if _, q.bad = q.f.Write(append(b, '\n')); q.bad == nil {
+		q.bad = q.f.Sync()
+	}
+	if q.bad != nil {
+		return fmt.Errorf("writing queue: %w", q.bad)
+	}
+	return nil
+}
+
+// Close closes the file.
+func (q *Queue) Close() error { return q.f.Close() }
+
+// rewrite replaces the file by one that holds what is still needed.
+func rewrite(path string, uploaded, waiting []Tap) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	for _, t := range append(append([]Tap(nil), uploaded...), waiting...) {
+		r := toRow(t)
+		if err := enc.Encode(line{Tap: &r}); err != nil {
+			return fmt.Errorf("writing queue: %w", err)
+		}
+	}
+	if len(uploaded) > 0 {
+		if err := enc.Encode(line{Done: len(uploaded)}); err != nil {
+			return fmt.Errorf("writing queue: %w", err)
+		}
+	}
+	return replaceFile(path, b.Bytes())
+}
+
+// replaceFile writes b beside path and moves it there, durably.
+func replaceFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".queue-*")
+	if err != nil {
+		return fmt.Errorf("writing queue: %w", err)
+	}
+	_, err = io.Copy(f, bytes.NewReader(b))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("writing queue: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("writing queue: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

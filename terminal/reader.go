@@ -1,0 +1,125 @@
+// Package terminal is the acceptance side: what a reader computes and checks
+// with no server to ask.
+//
+// A [Reader] takes one card through one purchase. What it decides rests on its
+// [Policy], which others gave it, on its security module, and on the queue of
+// what it accepted before; never on what a card says of itself.
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/terminal/apdu"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Config says what a reader has.
+type Config struct {
+	Module apdu.Transmitter // its PSAM
+	Policy Policy
+	Deny   DenyList // nil: an empty one
+	Queue  *Queue   // where accepted taps go
+	// Type of the purchases: [cryptogram.PurchaseCAPP] (the zero value, as
+	// transit readers do) or [cryptogram.PurchasePurse].
+	Type cryptogram.Type
+	Zone *time.Location   // of dates and times on the cards; nil: UTC
+	Now  func() time.Time // nil: time.Now
+}
+
+// Reader takes taps, one at a time: its module has one purchase in progress.
+type Reader struct {
+	cfg      Config
+	terminal [6]byte
+}
+
+// NewReader checks c and asks the module for the terminal's number.
+func NewReader(ctx context.Context, c Config) (*Reader, error) {
+	if c.Module == nil || c.Queue == nil {
+		return nil, errors.New("terminal: a reader needs a module and a queue")
+	}
+	if err := c.Policy.fill(); err != nil {
+		return nil, err
+	}
+	if c.Deny == nil {
+		c.Deny = EmptyList{}
+	}
+	if c.Type == 0 {
+		c.Type = cryptogram.PurchaseCAPP
+	}
+	if c.Zone == nil {
+		c.Zone = time.UTC
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	number, err := apdu.Exchange(ctx, c.Module, apdu.Command{INS: 0xB0, P1: 0x96, Ne: 6}, 6)
+	if err != nil {
+		return nil, fmt.Errorf("reading terminal number: %w", err)
+	}
+	return &Reader{c, [6]byte(number)}, nil
+}
+
+// Terminal is the terminal number.
+func (r *Reader) Terminal() [6]byte { return r.terminal }
+
+// Tap takes amount from card. When it returns nil the card has paid, the module
+// has checked the card's answer, and the tap is in the queue for good. Any
+// error wraps a [Refusal], and the rider is not let through.
+func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Amount) (Tap, error) {
+	if err := r.cfg.Queue.broken(); err != nil {
+		return Tap{}, because(NotKept, err) // before the card spends anything
+	}
+	t := Tap{Terminal: r.terminal, Amount: amount, Type: r.cfg.Type, ListVersion: r.cfg.Deny.Version()}
+	now := r.cfg.Now()
+	t.At = cryptogram.DateTimeOf(now.In(r.cfg.Zone))
+	if err := r.identify(ctx, card, &t); err != nil {
+		return Tap{}, err
+	}
+	if t.Phone = r.cfg.Policy.phone(t.ASN); t.Phone {
+		if err := r.present(ctx, card, &t, now); err != nil {
+			return Tap{}, err
+		}
+	}
+	if err := r.purchase(ctx, card, &t); err != nil {
+		return Tap{}, err
+	}
+	if err := r.cfg.Queue.Add(t); err != nil {
+		return Tap{}, because(NotKept, err)
+	}
+	return t, nil
+}
+
+// identify selects the application and reads file 0015.
+func (r *Reader) identify(ctx context.Context, card apdu.Transmitter, t *Tap) error {
+	if _, err := apdu.Send(ctx, card, r.selection()); err != nil {
+		return refuseCard(err)
+	}
+	f, err := apdu.Exchange(ctx, card, apdu.Command{INS: 0xB0, P1: 0x95, Ne: 28}, 28)
+	if err != nil {
+		return refuseCard(err)
+	}
+	t.Issuer, t.ASN = [8]byte(f), [10]byte(f[10:])
+	for _, b := range t.ASN {
+		if b>>4 > 9 || b&0x0F > 9 {
+			return Unreadable
+		}
+	}
+	return nil
+}
+
+func (r *Reader) selection() apdu.Command {
+	return apdu.Command{INS: 0xA4, P1: 4, Data: r.cfg.Policy.AID, Ne: 256}
+}
+
+// refuseCard tells a card that refuses from one that is gone or talks nonsense.
+func refuseCard(err error) error {
+	var s apdu.StatusError
+	if errors.As(err, &s) {
+		return because(Card, err)
+	}
+	return because(Unreadable, err)
+}

@@ -1,0 +1,117 @@
+package terminal
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet/credential"
+)
+
+var errDamaged = errors.New("terminal: the queue is damaged")
+
+// line is one line of a queue: a tap, or how many of those before it are
+// uploaded now.
+type line struct {
+	Tap  *row `json:"tap,omitempty"`
+	Done int  `json:"done,omitempty"`
+}
+
+// row is a tap on disk. Byte fields are hex.
+type row struct {
+	Terminal string `json:"term_id"`
+	Issuer   string `json:"issuer"`
+	ASN      string `json:"asn"`
+	UD       string `json:"ud,omitempty"`
+	Rand     string `json:"rand"`
+	Seq      uint16 `json:"offline_seq"`
+	Amount   uint32 `json:"amount"`
+	Type     byte   `json:"txn_type"`
+	TermSeq  uint32 `json:"term_seq"`
+	At       string `json:"at"`
+	KeyVer   byte   `json:"key_version"`
+	AlgID    byte   `json:"algorithm_id"`
+	Balance  uint32 `json:"balance"`
+	MAC1     string `json:"mac1"`
+	MAC2     string `json:"mac2"`
+	TAC      string `json:"tac"`
+	List     uint64 `json:"list_version"`
+	Proof    bool   `json:"proof"`
+}
+
+func toRow(t Tap) row {
+	r := row{
+		Terminal: hex.EncodeToString(t.Terminal[:]), Issuer: hex.EncodeToString(t.Issuer[:]),
+		ASN: hex.EncodeToString(t.ASN[:]), Rand: hex.EncodeToString(t.Rand[:]), Seq: t.Seq, Amount: uint32(t.Amount),
+		Type: byte(t.Type), TermSeq: t.TermSeq, At: hex.EncodeToString(t.At[:]), KeyVer: t.KeyVer, AlgID: t.AlgID,
+		Balance: t.Balance, MAC1: hex.EncodeToString(t.MAC1[:]), MAC2: hex.EncodeToString(t.MAC2[:]),
+		TAC: hex.EncodeToString(t.TAC[:]), List: t.ListVersion, Proof: t.Proof,
+	}
+	if t.Phone {
+		u := t.UD.Bytes()
+		r.UD = hex.EncodeToString(u[:])
+	}
+	return r
+}
+
+func (r row) tap() (t Tap, err error) {
+	t = Tap{Seq: r.Seq, Amount: token.Amount(r.Amount), Type: cryptogram.Type(r.Type), TermSeq: r.TermSeq, KeyVer: r.KeyVer,
+		AlgID: r.AlgID, Balance: r.Balance, ListVersion: r.List, Proof: r.Proof, Phone: r.UD != ""}
+	for _, f := range []struct {
+		to   []byte
+		from string
+	}{
+		{t.Terminal[:], r.Terminal}, {t.Issuer[:], r.Issuer}, {t.ASN[:], r.ASN}, {t.Rand[:], r.Rand}, {t.At[:], r.At},
+		{t.MAC1[:], r.MAC1}, {t.MAC2[:], r.MAC2}, {t.TAC[:], r.TAC},
+	} {
+		b, err := hex.DecodeString(f.from)
+		if err != nil || len(b) != len(f.to) {
+			return Tap{}, errDamaged
+		}
+		copy(f.to, b)
+	}
+	if t.Phone {
+		b, err := hex.DecodeString(r.UD)
+		if err != nil {
+			return Tap{}, errDamaged
+		}
+		if t.UD, err = credential.ParseUD(b); err != nil {
+			return Tap{}, fmt.Errorf("%w: %w", errDamaged, err)
+		}
+	}
+	return t, nil
+}
+
+// parseQueue reads every whole line. done counts the uploaded taps, which come
+// first.
+func parseQueue(b []byte) (taps []Tap, done int, err error) {
+	whole := b[:bytes.LastIndexByte(b, '\n')+1]
+	for n, text := range bytes.Split(bytes.TrimSuffix(whole, []byte{'\n'}), []byte{'\n'}) {
+		if len(whole) == 0 {
+			break
+		}
+		var l line
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if d.Decode(&l) != nil || d.Decode(&struct{}{}) != io.EOF || (l.Tap == nil) == (l.Done <= 0) {
+			return nil, 0, fmt.Errorf("%w: line %d", errDamaged, n+1)
+		}
+		if l.Tap == nil {
+			if done += l.Done; done > len(taps) {
+				return nil, 0, fmt.Errorf("%w: line %d", errDamaged, n+1)
+			}
+			continue
+		}
+		t, err := l.Tap.tap()
+		if err != nil {
+			return nil, 0, fmt.Errorf("%w: line %d", err, n+1)
+		}
+		taps = append(taps, t)
+	}
+	return taps, done, nil
+}
