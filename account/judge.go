@@ -1,0 +1,110 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+)
+
+// verdict is what the record alone says, before other records of its slot.
+type verdict struct {
+	token   token.Token // zero when nobody held the number
+	moment  time.Time
+	tacGood bool
+	proven  bool   // MAC2 is good
+	reason  Reason // empty: evidence
+	bounds  *Bounds
+	control string // that refused
+}
+
+// judge looks at one record. An error says that it could not be judged; the
+// record is then neither accepted nor rejected.
+func (s *Service) judge(ctx context.Context, t Tap, where token.Use) (v verdict, err error) {
+	if v.moment, err = t.At.In(s.cfg.Zone); err != nil || !wellFormed(t) {
+		return verdict{reason: Malformed}, nil
+	}
+	if !slices.Contains(s.cfg.KeyVersions, t.KeyVer) || t.AlgID != s.cfg.AlgorithmID || t.UD.KeyVer != t.KeyVer&0x0F {
+		return verdict{reason: UnknownKey}, nil
+	}
+	v.token, err = s.cfg.Tokens.ByNumber(ctx, t.Number, v.moment)
+	if fault.KindOf(err) == fault.TokenUnknown {
+		return verdict{reason: UnknownToken}, nil
+	}
+	if err != nil {
+		return verdict{}, fmt.Errorf("finding the token of a tap: %w", err)
+	}
+	mac2, tac, err := s.prove(ctx, t)
+	if err != nil {
+		return verdict{}, err
+	}
+	v.proven, v.tacGood = mac2, tac
+	switch {
+	case !mac2 && tac:
+		v.reason = Tamper
+	case !mac2:
+		v.reason = Forged
+	default:
+		v.reason = s.allowed(t, v.token, v.moment)
+	}
+	if v.reason == "" {
+		v.bind(t, where)
+	}
+	return v, nil
+}
+
+// wellFormed reports whether a handset's purchase can have these fields.
+func wellFormed(t Tap) bool {
+	return !t.Number.IsZero() && t.Seq == t.UD.Ctr && t.Type != cryptogram.CashWithdrawal && t.Purchase().Validate() == nil
+}
+
+// prove checks MAC2 and then the TAC. The TAC is checked even after a bad MAC2,
+// because together they tell an altered record from a forged one. Telling the
+// two apart gives nothing away while no TAC key is masked by a PIN.
+func (s *Service) prove(ctx context.Context, t Tap) (mac2, tac bool, err error) {
+	purchase := s.slotKey(keyref.SlotPurchaseMaster, t)
+	_, want, err := cryptogram.PurchaseMACs(ctx, s.cfg.Keys, purchase, t.Purchase())
+	if err != nil {
+		return false, false, fmt.Errorf("judging a tap: %w", err)
+	}
+	receipt, err := cryptogram.TAC(ctx, s.cfg.Keys, s.slotKey(keyref.SlotTACMaster, t), cryptogram.TACFold, t.Purchase())
+	if err != nil {
+		return false, false, fmt.Errorf("judging a tap: %w", err)
+	}
+	return cryptogram.Match(want, t.MAC2), cryptogram.Match(receipt, t.TAC), nil
+}
+
+// slotKey is the path of a slot's key: issuer, token, use descriptor.
+func (s *Service) slotKey(u keyref.Usage, t Tap) keyref.Path {
+	card := cryptogram.Card{Issuer: t.Issuer, ASN: t.Number.ASN()}
+	return keyref.Path{
+		Key:     keyref.Ref{Realm: s.cfg.Realm, Usage: u, Version: t.KeyVer},
+		Levels:  keyref.MaxLevels,
+		Factors: [keyref.MaxLevels]keyref.Factor{card.Issuer, card.ASN8(), t.UD.Bytes()},
+	}
+}
+
+// allowed reports what speaks against a tap whose MAC2 is good.
+func (s *Service) allowed(t Tap, tok token.Token, at time.Time) Reason {
+	switch {
+	case t.Amount > t.UD.Limit():
+		return OverCap
+	case t.Seq < tok.CtrFirst || t.Seq >= tok.CtrNext:
+		return CounterRange
+	case at.Before(tok.NotBefore.Add(-s.cfg.Skew)), !at.Before(tok.NotAfter.Add(s.cfg.Skew)),
+		!at.Before(t.UD.Expires().Add(s.cfg.Skew)):
+		return OutsideWindow
+	case s.cfg.Now().Sub(at) > s.cfg.Late:
+		return Late
+	case (tok.State == token.Suspended || len(tok.Suspenders) > 0) && !at.Before(tok.ChangedAt):
+		return TokenSuspended
+	case tok.State == token.Deleted && !at.Before(tok.ChangedAt):
+		return TokenDeleted
+	}
+	return ""
+}

@@ -1,0 +1,96 @@
+package account
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet/credential"
+)
+
+// Tap is one offline purchase as a terminal recorded it.
+type Tap struct {
+	Terminal    [6]byte      // terminal number
+	Issuer      [8]byte      // file 0015
+	Number      token.Number // zero in a tap that was read back from a journal
+	UD          credential.UD
+	Rand        [4]byte
+	Seq         uint16 // equals the counter of UD
+	Amount      token.Amount
+	Type        cryptogram.Type
+	TermSeq     uint32
+	At          cryptogram.DateTime
+	KeyVer      byte
+	AlgID       byte
+	Balance     uint32 // as the handset answered; nothing vouches for it
+	MAC1        [4]byte
+	MAC2        [4]byte
+	TAC         [4]byte
+	ListVersion uint64 // deny list that the terminal held
+}
+
+// Purchase returns the fields that MACs and TAC are computed over.
+func (t Tap) Purchase() cryptogram.Purchase {
+	return cryptogram.Purchase{Rand: t.Rand, Seq: t.Seq, Amount: uint32(t.Amount), Type: t.Type,
+		Terminal: t.Terminal, TermSeq: t.TermSeq, At: t.At}
+}
+
+// Digest is the identity of a record within its slot: SHA-256 over TAC input,
+// use descriptor, random number and TAC.
+func (t Tap) Digest() [32]byte {
+	h := sha256.New()
+	h.Write(t.Purchase().TACInput())
+	ud := t.UD.Bytes()
+	h.Write(ud[:])
+	h.Write(t.Rand[:])
+	h.Write(t.TAC[:])
+	return [32]byte(h.Sum(nil))
+}
+
+// Evidence is a record whose MAC2 is good, under the token it belongs to.
+type Evidence struct {
+	Ref      token.Ref
+	Tap      Tap
+	Moment   time.Time // when the tap was made
+	TACGood  bool
+	Reporter string    // terminal or group it came from
+	Received time.Time // when this record first came
+	Bounds   *Bounds   // nil: no control of the token bounds its uses. Not kept
+}
+
+// ID names the record. It follows from token and digest, so that sending a
+// record again names it again, whatever was lost in between.
+func (e Evidence) ID() string { return name("tap", e.Ref, e.Tap) }
+
+// name is 32 hex digits over a purpose, a token and a record.
+func name(purpose string, ref token.Ref, t Tap) string {
+	d := t.Digest()
+	sum := sha256.Sum256(append([]byte(purpose+"\x00"+string(ref)+"\x00"), d[:]...))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Refusal is a record that was rejected under a known token. It never holds
+// the number.
+type Refusal struct {
+	Ref      token.Ref
+	Tap      Tap
+	Reason   Reason // of NotAllowed: the control
+	Reporter string
+	Received time.Time
+}
+
+// ID names the refusal: the same record refused again for the same reason is
+// the same refusal.
+func (r Refusal) ID() string { return name(string(r.Reason), r.Ref, r.Tap) }
+
+// proof is what MAC2 covers within a slot. Records that agree in it are one
+// proof of payment, however they differ elsewhere.
+type proof struct {
+	rand   [4]byte
+	serial uint16 // terminal serial modulo 65536
+	amount token.Amount
+}
+
+func (t Tap) proof() proof { return proof{t.Rand, uint16(t.TermSeq), t.Amount} }

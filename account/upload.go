@@ -1,0 +1,189 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Upload judges the records of one terminal, or of a group of them, and
+// returns one result for each, in order. All decisions are durable when it
+// returns. An error means that the batch was not decided, because something
+// this service needs is down; sending it again is always right, and records
+// that were kept after all are then duplicates.
+func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, taps []Tap) ([]Result, error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.TapUpload, terminal); err != nil {
+		return nil, err
+	}
+	if c.Terminal != "" && c.Terminal != terminal {
+		return nil, s.cfg.Gate.Refuse(ctx, c, access.TapUpload, terminal, "terminal", access.ErrDenied)
+	}
+	if len(taps) == 0 || len(taps) > MaxBatch {
+		return nil, ErrBatch
+	}
+	b := batch{Service: s, reporter: terminal, where: s.place(terminal), results: make([]Result, len(taps))}
+	for i, t := range taps {
+		if err := b.take(ctx, i, t); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.report(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := b.post(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.report(ctx, c); err != nil { // what only the totals could refuse
+		return nil, err
+	}
+	return b.results, nil
+}
+
+// Judge judges and keeps one record as [Service.Upload] does, and returns its
+// token, which is zero when nobody held the number. Where says what the caller
+// knows of the purchase. It is for services that have passed a gate of their
+// own.
+func (s *Service) Judge(ctx context.Context, t Tap, where token.Use) (Result, token.Token, error) {
+	b := batch{Service: s, reporter: "detokenize", where: where, results: make([]Result, 1)}
+	if err := b.take(ctx, 0, t); err != nil {
+		return Result{}, token.Token{}, err
+	}
+	if err := b.post(ctx); err != nil {
+		return Result{}, token.Token{}, err
+	}
+	return b.results[0], b.token, nil
+}
+
+// Accepted returns a tap that is posted under ref and good in every respect,
+// or [ErrNoTap]. Its Number is zero. It is for services that have passed a
+// gate of their own.
+func (s *Service) Accepted(ctx context.Context, ref token.Ref, tapID string) (Tap, error) {
+	e, err := s.cfg.Journal.Entry(ctx, ref, tapID)
+	if err != nil {
+		return Tap{}, fmt.Errorf("finding a tap: %w", err)
+	}
+	if !e.Result().Good() {
+		return Tap{}, ErrNoTap
+	}
+	return e.Tap, nil
+}
+
+// batch is one upload on its way.
+type batch struct {
+	*Service
+	reporter string
+	where    token.Use
+	results  []Result
+	evidence []Evidence
+	index    []int // of evidence, in results
+	refusals []Refusal
+	young    map[token.Ref]token.State // tokens that a good tap makes active
+	token    token.Token               // of the last record
+	told     []string                  // reasons that were reported
+}
+
+// take judges record i.
+func (b *batch) take(ctx context.Context, i int, t Tap) error {
+	v, err := b.judge(ctx, t, b.where)
+	if err != nil {
+		return err
+	}
+	b.token = v.token
+	now := b.cfg.Now()
+	known, err := b.known(ctx, t, v)
+	if err != nil {
+		return err
+	}
+	if v.reason != "" && !known {
+		b.results[i] = Result{Outcome: Rejected, Reason: v.reason, Control: v.control}
+		if v.token.Ref != "" {
+			b.refusals = append(b.refusals, Refusal{v.token.Ref, t, b.results[i].precise(), b.reporter, now})
+		}
+		return nil
+	}
+	b.evidence = append(b.evidence, Evidence{v.token.Ref, t, v.moment, v.tacGood, b.reporter, now, v.bounds})
+	b.index = append(b.index, i)
+	if s := v.token.State; v.tacGood && (s == token.Requested || s == token.Delivered) {
+		if b.young == nil {
+			b.young = make(map[token.Ref]token.State)
+		}
+		b.young[v.token.Ref] = s
+	}
+	return nil
+}
+
+// known reports whether a proven record that comes too late now was taken when
+// it came first: then it is a duplicate, not a refusal.
+func (b *batch) known(ctx context.Context, t Tap, v verdict) (bool, error) {
+	if !v.proven || v.reason == "" {
+		return false, nil
+	}
+	_, err := b.cfg.Journal.Entry(ctx, v.token.Ref, Evidence{Ref: v.token.Ref, Tap: t}.ID())
+	if errors.Is(err, ErrNoTap) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// report records why records were rejected: one entry for each reason, so that
+// a bad batch does not cost a write for every record. Records of unknown
+// numbers leave no other trace.
+func (b *batch) report(ctx context.Context, c access.Caller) error {
+	for _, r := range b.results {
+		why := string(r.precise())
+		if r.Outcome != Rejected || slices.Contains(b.told, why) {
+			continue
+		}
+		b.told = append(b.told, why)
+		e := audit.Entry{Caller: c, Action: access.TapUpload, Object: b.reporter, Outcome: audit.Refused,
+			Reason: why, Request: audit.RequestID(ctx)}
+		if err := b.cfg.Gate.Recorder.Record(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// post makes decisions durable and then moves tokens that paid for the first
+// time. The move comes last: if it is lost, the record's next upload or the
+// token's next tap makes up for it.
+func (b *batch) post(ctx context.Context) error {
+	if len(b.evidence)+len(b.refusals) == 0 {
+		return nil
+	}
+	results, err := b.cfg.Journal.Record(ctx, b.evidence, b.refusals)
+	if err != nil {
+		return fmt.Errorf("keeping taps: %w", err)
+	}
+	for k, r := range results {
+		b.results[b.index[k]] = r
+		if !r.Good() {
+			continue
+		}
+		if err := b.activate(ctx, b.evidence[k].Ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// activate moves a token that paid for the first time. A token that somebody
+// else moved meanwhile is left as it is.
+func (b *batch) activate(ctx context.Context, ref token.Ref) error {
+	from, ok := b.young[ref]
+	if !ok {
+		return nil
+	}
+	delete(b.young, ref)
+	_, err := b.cfg.Tokens.Move(ctx, ref, from, token.Activate, b.cfg.Now())
+	if err != nil && fault.KindOf(err) != fault.TokenState {
+		return fmt.Errorf("activating a token: %w", err)
+	}
+	return nil
+}
