@@ -1,0 +1,215 @@
+package velocity_test
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/detokenize"
+	"github.com/tapvault/tapvault/detokenize/velocity"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/internal/store/storetest"
+)
+
+var _ detokenize.Limiter = (*velocity.Limiter)(nil)
+
+// clock is a clock that tests move.
+type clock struct{ ms atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.ms.Store(time.Date(2026, time.March, 2, 4, 0, 0, 0, time.UTC).UnixMilli())
+	return c
+}
+
+func (c *clock) now() time.Time      { return time.UnixMilli(c.ms.Load()) }
+func (c *clock) add(d time.Duration) { c.ms.Add(d.Milliseconds()) }
+
+func limiter(t *testing.T, db *store.DB, c *clock, r velocity.Rate) *velocity.Limiter {
+	t.Helper()
+	l, err := velocity.New(velocity.Config{DB: db, Default: r, Now: c.now,
+		Callers: map[string]velocity.Rate{"free": {}, "slow": {PerMinute: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// takes reports whether a caller is given n.
+func takes(t *testing.T, l *velocity.Limiter, caller string, n int) bool {
+	t.Helper()
+	wait, err := l.Take(t.Context(), caller, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wait == 0
+}
+
+// given counts what a caller is given, one by one, up to a bound.
+func given(t *testing.T, l *velocity.Limiter, caller string, most int) (n int) {
+	t.Helper()
+	for n < most && takes(t, l, caller, 1) {
+		n++
+	}
+	return n
+}
+
+// TestEachDatabase holds both kinds of database to the same.
+func TestEachDatabase(t *testing.T) {
+	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
+		for name, test := range map[string]func(*testing.T, *store.DB){
+			"Bucket": bucket, "Restart": restart, "Processes": processes, "Batches": batches, "Clocks": clocks,
+		} {
+			t.Run(name, func(t *testing.T) { test(t, db(t)) })
+		}
+	})
+}
+
+func bucket(t *testing.T, db *store.DB) {
+	c := newClock()
+	l := limiter(t, db, c, velocity.Rate{PerMinute: 60, Burst: 100})
+	if n := given(t, l, "bank", 1000); n != 100 {
+		t.Errorf("at once: %d", n)
+	}
+	wait, err := l.Take(t.Context(), "bank", 1)
+	if err != nil || wait != time.Second {
+		t.Errorf("empty: wait %v, %v", wait, err)
+	}
+	if !takes(t, l, "other", 1) {
+		t.Error("one caller empties another's bucket")
+	}
+	c.add(wait - time.Millisecond)
+	if takes(t, l, "bank", 1) {
+		t.Error("given too early")
+	}
+	c.add(time.Millisecond)
+	if n := given(t, l, "bank", 1000); n != 1 {
+		t.Errorf("after a second: %d", n)
+	}
+	c.add(10 * time.Second)
+	if n := given(t, l, "bank", 1000); n != 10 {
+		t.Errorf("after ten seconds: %d", n)
+	}
+	c.add(time.Hour)
+	if n := given(t, l, "bank", 1000); n != 100 {
+		t.Errorf("after an hour: %d", n)
+	}
+	if n := given(t, l, "free", 5000); n != 5000 {
+		t.Errorf("without a limit: %d", n)
+	}
+	if n := given(t, l, "slow", 10); n != 1 {
+		t.Errorf("one a minute: %d", n)
+	}
+}
+
+// restart: a process that ends gives nothing back, and the next one gives no
+// more than was left.
+func restart(t *testing.T, db *store.DB) {
+	c := newClock()
+	r := velocity.Rate{PerMinute: 60, Burst: 100}
+	total := 0
+	for range 50 {
+		total += given(t, limiter(t, db, c, r), "bank", 3)
+	}
+	if total == 0 || total > 100 {
+		t.Errorf("%d were given over restarts", total)
+	}
+	if takes(t, limiter(t, db, c, r), "bank", 1) {
+		t.Error("a restart fills the bucket")
+	}
+}
+
+// processes share one bucket.
+func processes(t *testing.T, db *store.DB) {
+	c := newClock()
+	var total atomic.Int64
+	var wg sync.WaitGroup
+	for range 3 {
+		l := limiter(t, db, c, velocity.Rate{PerMinute: 60, Burst: 200})
+		for range 4 {
+			wg.Go(func() {
+				for range 100 {
+					wait, err := l.Take(t.Context(), "bank", 1)
+					if err != nil {
+						t.Error(err)
+					}
+					if wait == 0 && err == nil {
+						total.Add(1)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if n := total.Load(); n > 200 || n < 200-3*10 {
+		t.Errorf("%d were given", n)
+	}
+}
+
+// batches are given whole or not at all.
+func batches(t *testing.T, db *store.DB) {
+	c := newClock()
+	l := limiter(t, db, c, velocity.Rate{PerMinute: 600, Burst: 600})
+	if !takes(t, l, "bank", 500) {
+		t.Fatal("a batch within the limit")
+	}
+	if takes(t, l, "bank", 500) {
+		t.Error("a batch over the limit")
+	}
+	if n := given(t, l, "bank", 1000); n != 100 {
+		t.Errorf("after a refused batch: %d", n)
+	}
+	if wait, err := l.Take(t.Context(), "bank", 1000); err != nil || wait == 0 {
+		t.Errorf("more than there can ever be: %v, %v", wait, err)
+	}
+}
+
+// clocks: one that is set back gives nothing twice, and one far ahead does no
+// harm.
+func clocks(t *testing.T, db *store.DB) {
+	c := newClock()
+	l := limiter(t, db, c, velocity.Rate{PerMinute: 60})
+	if n := given(t, l, "bank", 1000); n != 60 {
+		t.Errorf("a minute's worth at once: %d", n)
+	}
+	c.add(-time.Hour)
+	if takes(t, l, "bank", 1) {
+		t.Error("given by a clock that was set back")
+	}
+	c.add(time.Hour)
+	if takes(t, l, "bank", 1) {
+		t.Error("given again when it came back")
+	}
+	c.ms.Store(math.MaxInt64 / 4)
+	if n := given(t, l, "bank", 1000); n != 60 {
+		t.Errorf("at the end of time: %d", n)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	if _, err := velocity.New(velocity.Config{}); err == nil {
+		t.Error("no database")
+	}
+	db := storetest.New(t)
+	for _, r := range []velocity.Rate{{PerMinute: -1}, {Burst: -1}, {PerMinute: 1 << 40}, {PerMinute: 1, Burst: 1 << 40}} {
+		if _, err := velocity.New(velocity.Config{DB: db, Default: r}); err == nil {
+			t.Errorf("%+v passes", r)
+		}
+		if _, err := velocity.New(velocity.Config{DB: db, Callers: map[string]velocity.Rate{"a": r}}); err == nil {
+			t.Errorf("%+v passes for a caller", r)
+		}
+	}
+	l := limiter(t, db, newClock(), velocity.Rate{PerMinute: 1_000_000_000, Burst: 1_000_000_000})
+	if !takes(t, l, "bank", 500) {
+		t.Error("the greatest rate gives nothing")
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Take(t.Context(), "other", 1); fault.KindOf(err) != fault.StoreDown {
+		t.Errorf("a closed database: %v", err)
+	}
+}

@@ -1,0 +1,212 @@
+package detokenize
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+)
+
+// byNumber stands for the token in records of queries that name it by number,
+// until its reference is known.
+const byNumber = "by-number"
+
+// Verify checks, in this order, that the caller may ask, that the token exists
+// and is the caller's, that its state and window allow it, and that it made the
+// tap, which its controls allow. It opens nothing.
+func (s *Service) Verify(ctx context.Context, c access.Caller, q Query) (Verified, error) {
+	if err := s.gate(ctx, c, q); err != nil {
+		return Verified{}, err
+	}
+	if err := q.check(); err != nil {
+		return Verified{}, err
+	}
+	if q.Signed && s.cfg.Signer == nil {
+		return Verified{}, ErrUnsigned
+	}
+	to, err := s.recipient(ctx, c, q)
+	if err != nil {
+		return Verified{}, err
+	}
+	t, reason, err := s.token(ctx, q)
+	if err != nil {
+		return Verified{}, err
+	}
+	object := q.object()
+	if reason == "" {
+		object = string(t.Ref)
+		reason = s.standing(c, t)
+	}
+	v := Verified{token: t, caller: c.ID, action: access.Detokenize, sealed: to, signed: q.Signed}
+	if reason == "" {
+		reason, err = s.evidence(ctx, &v, q.of(c))
+	}
+	if err != nil {
+		return Verified{}, err
+	}
+	if reason != "" {
+		return Verified{}, s.refuse(ctx, c, access.Detokenize, object, reason)
+	}
+	return v, nil
+}
+
+// of fills in what c did not have to say: who presents the token.
+func (q Query) of(c access.Caller) Query {
+	if q.Where.Requestor == "" {
+		q.Where.Requestor = token.Requestor(c.Requestor)
+	}
+	return q
+}
+
+// gate lets the caller in. A whole tap is recorded before it is judged, because
+// judging it may post it; a look at an accepted one changes nothing, and
+// [Service.Reveal] records what follows.
+func (s *Service) gate(ctx context.Context, c access.Caller, q Query) error {
+	if q.Tap != nil {
+		return s.cfg.Gate.CheckBecause(ctx, c, access.Detokenize, q.object(), "judge-tap")
+	}
+	return s.cfg.Gate.Allow(ctx, c, access.Detokenize, q.object())
+}
+
+// object names what was asked for in the record. Text that is no reference is
+// not repeated there: it may be a card number in the wrong place.
+func (q Query) object() string {
+	switch {
+	case q.Ref == "":
+		return byNumber
+	case !q.Ref.Valid():
+		return "malformed-reference"
+	}
+	return string(q.Ref)
+}
+
+// token finds the token that q names; reason says why there is none.
+func (s *Service) token(ctx context.Context, q Query) (t token.Token, reason string, err error) {
+	at := s.cfg.Now()
+	if q.Tap != nil {
+		if at, err = q.Tap.At.In(s.cfg.Zone); err != nil {
+			return token.Token{}, "malformed-tap", nil
+		}
+	}
+	if q.Ref != "" {
+		t, err = s.cfg.Opener.Token(ctx, q.Ref)
+	} else {
+		t, err = s.cfg.Opener.ByNumber(ctx, q.Number, at)
+	}
+	if fault.KindOf(err) == fault.TokenUnknown {
+		return token.Token{}, "unknown", nil
+	}
+	if err != nil {
+		return token.Token{}, "", fmt.Errorf("reading a token: %w", err)
+	}
+	return t, "", nil
+}
+
+// standing says why t is not one that c gets a card number for, or "".
+func (s *Service) standing(c access.Caller, t token.Token) string {
+	now := s.cfg.Now()
+	switch {
+	case c.Requestor != string(t.Requestor):
+		return "other-requestor"
+	case t.State == token.Suspended, len(t.Suspenders) > 0:
+		return "suspended"
+	case t.State == token.Deleted:
+		return "deleted"
+	case !t.Decision.Allows():
+		return "undecided"
+	case now.Before(t.NotBefore):
+		return "future"
+	case now.After(t.NotAfter.Add(s.cfg.Late)):
+		return "expired"
+	}
+	return ""
+}
+
+// evidence says which tap proves that the token of v was used, or why none
+// does.
+func (s *Service) evidence(ctx context.Context, v *Verified, q Query) (reason string, err error) {
+	if q.Tap != nil {
+		v.tap = *q.Tap
+		v.tapID, reason, err = s.judge(ctx, v.token, *q.Tap, q.Where)
+		return reason, err
+	}
+	tap, err := s.cfg.Evidence.Accepted(ctx, v.token.Ref, q.TapID)
+	if fault.KindOf(err) == fault.Refused {
+		return "no-tap", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("finding a tap: %w", err)
+	}
+	v.tap, v.tapID = tap, q.TapID
+	if reason := s.inWindow(v.token, tap); reason != "" {
+		return reason, nil
+	}
+	return stated(v.token, q.Where), nil
+}
+
+// stated judges what a caller says of a purchase that was judged and counted
+// before. What it does not say was judged then, and so were the amounts.
+func stated(t token.Token, u token.Use) (reason string) {
+	c := t.Controls
+	c.MaxAmount, c.MaxSum, c.MaxCount = 0, 0, 0
+	if u.Merchant == "" {
+		c.Merchants = nil
+	}
+	if u.Terminal == "" {
+		c.TerminalGroups = nil
+	}
+	if u.MCC == "" {
+		c.MCC = nil
+	}
+	if u.Channel == "" {
+		c.Channels = nil
+	}
+	if u.Country == "" {
+		c.Countries = nil
+	}
+	u.Location = t.Location
+	return c.Judge(u)
+}
+
+// judge has a whole tap judged. It must be the token's own before it is kept
+// under anyone's name.
+func (s *Service) judge(ctx context.Context, t token.Token, tap account.Tap, where token.Use) (tapID, reason string, err error) {
+	if tap.Number.Digits() != t.Number.Digits() {
+		return "", "other-token", nil
+	}
+	if reason := s.inWindow(t, tap); reason != "" {
+		return "", reason, nil
+	}
+	result, by, err := s.cfg.Evidence.Judge(ctx, tap, where)
+	if fault.KindOf(err) == fault.Refused {
+		return "", "bad-tap", nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("judging a tap: %w", err)
+	}
+	switch {
+	case result.Control != "":
+		return "", result.Control, nil
+	case !result.Good():
+		return "", "tap-" + strings.ToLower(string(result.Outcome)+"-"+string(result.Reason)), nil
+	case by.Ref != t.Ref:
+		return "", "other-token", nil
+	}
+	return result.TapID, stated(t, where), nil
+}
+
+// inWindow says that a tap was not made while t could be used, or "".
+func (s *Service) inWindow(t token.Token, tap account.Tap) string {
+	at, err := tap.At.In(s.cfg.Zone)
+	if err != nil {
+		return "malformed-tap"
+	}
+	if at.Before(t.NotBefore.Add(-s.cfg.Skew)) || !at.Before(t.NotAfter.Add(s.cfg.Skew)) || at.After(s.cfg.Now().Add(s.cfg.Skew)) {
+		return "outside-window"
+	}
+	return ""
+}
