@@ -1,0 +1,143 @@
+// Package cardhost answers for physical cards: it makes what a terminal's
+// security module or a load host would make, and checks what a card made.
+//
+// Every check is stateless: it says whether a MAC belongs to these fields, not
+// whether they were presented before. For that reason phones' slot tokens are
+// refused here: their taps are evidence, and evidence is judged once, in
+// account. What only a card can make (purchase MAC2 and TAC, load MAC1 and
+// TAC) is never answered.
+package cardhost
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
+)
+
+// Sentinels. A MAC that does not hold is [cryptogram.ErrMismatch], whichever
+// it was; audit says which.
+var (
+	// ErrRealm reports a realm that is not configured.
+	ErrRealm = fault.New(fault.RealmUnknown, "no such realm of cards")
+	// ErrSlotToken reports a serial number that lies in a token range.
+	ErrSlotToken = fault.New(fault.SlotToken, "this serial number is a phone's token: upload its taps instead")
+)
+
+// Card names a card and what it answered.
+type Card struct {
+	Realm       string
+	Issuer      [8]byte  // file 0015, bytes 0 to 7
+	ASN         [10]byte // file 0015, bytes 10 to 19
+	KeyVersion  byte
+	AlgorithmID byte
+}
+
+// TokenRanges tells token numbers from card numbers by their image in file 0015.
+type TokenRanges interface {
+	// IsToken reports whether asn lies in a range that tokens are issued from.
+	IsToken(asn [10]byte) bool
+}
+
+// Config is what a [Service] is made of. Every field is required.
+type Config struct {
+	Keys   cryptogram.Keys
+	Gate   audit.Gate
+	Realms []cryptogram.Scheme
+	Tokens TokenRanges
+}
+
+// Service answers for the cards of its realms. Safe for concurrent use.
+type Service struct {
+	keys   cryptogram.Keys
+	gate   audit.Gate
+	tokens TokenRanges
+	realms map[string]cryptogram.Scheme
+}
+
+// New checks the realms and returns a service for them.
+func New(c Config) (*Service, error) {
+	s := &Service{keys: c.Keys, gate: c.Gate, tokens: c.Tokens, realms: make(map[string]cryptogram.Scheme)}
+	for _, r := range c.Realms {
+		if err := r.Validate(); err != nil {
+			return nil, fmt.Errorf("configuring cards: %w", err)
+		}
+		if _, ok := s.realms[r.Realm]; ok {
+			return nil, fmt.Errorf("configuring cards: realm %s is given twice", r.Realm)
+		}
+		s.realms[r.Realm] = r
+	}
+	return s, nil
+}
+
+// object is what a record says of a card: its realm, if there is one. A serial
+// number does not belong in a record, nor does text that a caller made up.
+func (c Card) object(s *Service) string { return s.realms[c.Realm].Realm }
+
+// request is one call that passed the gate.
+type request struct {
+	*Service
+	caller access.Caller
+	action access.Action
+	card   Card
+	scheme cryptogram.Scheme
+}
+
+// open finds the realm of an allowed request and refuses slot tokens.
+func (s *Service) open(ctx context.Context, c access.Caller, a access.Action, card Card) (request, error) {
+	r := request{Service: s, caller: c, action: a, card: card, scheme: s.realms[card.Realm]}
+	if r.scheme.Realm == "" {
+		return r, s.gate.Refuse(ctx, c, a, "", "realm", ErrRealm)
+	}
+	if s.tokens.IsToken(card.ASN) {
+		return r, r.refuse(ctx, "slot-token", ErrSlotToken)
+	}
+	return r, nil
+}
+
+// refuse records why and returns err.
+func (r request) refuse(ctx context.Context, reason string, err error) error {
+	return r.gate.Refuse(ctx, r.caller, r.action, r.scheme.Realm, reason, err)
+}
+
+// matches compares two MACs and records a mismatch.
+func (r request) matches(ctx context.Context, name string, want, got [4]byte) error {
+	if !cryptogram.Match(want, got) {
+		return r.refuse(ctx, name, cryptogram.ErrMismatch)
+	}
+	return nil
+}
+
+// key returns the path of the card's key.
+func (r request) key(u keyref.Usage) (keyref.Path, error) {
+	p, err := r.scheme.Key(u, r.names(), r.card.KeyVersion, r.card.AlgorithmID)
+	if err != nil {
+		return p, fmt.Errorf("finding the card's key: %w", err)
+	}
+	return p, nil
+}
+
+func (r request) names() cryptogram.Card {
+	return cryptogram.Card{Issuer: r.card.Issuer, ASN: r.card.ASN}
+}
+
+// tac checks a TAC.
+func (r request) tac(ctx context.Context, t cryptogram.Receipted, got [4]byte) error {
+	mode := r.scheme.TAC
+	if _, ok := t.(cryptogram.Overdraft); ok {
+		mode = r.scheme.OverdraftTAC
+	}
+	key, err := r.scheme.TACKey(mode, r.names(), r.card.KeyVersion, r.card.AlgorithmID)
+	if err != nil {
+		return fmt.Errorf("finding the card's TAC key: %w", err)
+	}
+	want, err := cryptogram.TAC(ctx, r.keys, key, mode, t)
+	if err != nil {
+		return err
+	}
+	return r.matches(ctx, "tac", want, got)
+}
