@@ -1,0 +1,113 @@
+// Package identity says who is calling: it knows the registered clients,
+// exchanges what they sign for access tokens, and reads those back.
+//
+// A client proves itself with its own private key (private_key_jwt, RFC 7523)
+// and gets a short-lived access token (RFC 9068) signed in the HSM. Reading a
+// token back is cached by the token's hash, because checking its signature
+// costs more than a whole purchase check. A cached client is looked up again
+// every [Config].Recheck, so a disabled one is out within that time and not
+// only when its token ends.
+package identity
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/tapvault/tapvault/internal/fault"
+)
+
+// Errors of this package. What exactly was wrong with an assertion or a token
+// stands in the wrapping text, which is for logs only.
+var (
+	ErrRefused = fault.New(fault.Unauthenticated, "the caller could not be identified")
+	ErrUnknown = fault.New(fault.Unauthenticated, "no such client")
+	ErrSpent   = fault.New(fault.Unauthenticated, "this assertion was used before")
+	ErrScope   = fault.New(fault.Malformed, "the client may not have this scope")
+	ErrClient  = fault.New(fault.Malformed, "not a client that can be registered")
+	ErrNoKey   = fault.New(fault.NoClientKey, "no encryption key is registered for this caller")
+	ErrExists  = fault.New(fault.Malformed, "a client with this id is registered already")
+)
+
+// AssertionType is the client_assertion_type of RFC 7523.
+const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// Registry knows the clients. It is safe for concurrent use.
+type Registry interface {
+	// Client returns a registered client, also a disabled one, or [ErrUnknown].
+	Client(ctx context.Context, id string) (Client, error)
+	// Spend notes durably that client used the assertion id jti, and forgets it
+	// some time after until. It returns [ErrSpent] when that was noted before.
+	Spend(ctx context.Context, client, jti string, until time.Time) error
+}
+
+// Key is one version of the key that signs access tokens.
+type Key struct {
+	Public *ecdsa.PublicKey // P-256
+	// Sign returns r‖s over digest. The private half stays in the HSM.
+	Sign func(ctx context.Context, digest [32]byte) ([64]byte, error)
+}
+
+// Config says who issues access tokens, for whom and for how long.
+type Config struct {
+	Registry Registry
+	Keys     []Key  // the first signs; tokens of all of them are believed
+	Issuer   string // iss of access tokens, such as https://tapvault.example
+	Audience string // aud of access tokens
+
+	AccessTTL time.Duration    // of access tokens; 0: 10 minutes
+	Recheck   time.Duration    // how stale a cached client may be; 0: 30 seconds
+	CacheSize int              // cached tokens; 0: 10,000
+	Now       func() time.Time // nil: time.Now
+	Rand      io.Reader        // nil: crypto/rand
+}
+
+// Service exchanges assertions and reads access tokens. It is safe for
+// concurrent use.
+type Service struct {
+	cfg     Config
+	keys    map[string]Key // by kid
+	signing string         // kid of the signing key
+	cache   *cache
+}
+
+// New returns a service.
+func New(cfg Config) (*Service, error) {
+	if cfg.Registry == nil || cfg.Issuer == "" || cfg.Audience == "" || len(cfg.Keys) == 0 {
+		return nil, errors.New("identity: Registry, Keys, Issuer and Audience are required")
+	}
+	if cfg.AccessTTL == 0 {
+		cfg.AccessTTL = 10 * time.Minute
+	}
+	if cfg.Recheck == 0 {
+		cfg.Recheck = 30 * time.Second
+	}
+	if cfg.CacheSize == 0 {
+		cfg.CacheSize = 10_000
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	s := &Service{cfg: cfg, keys: map[string]Key{}, cache: newCache(cfg.CacheSize)}
+	for i, k := range cfg.Keys {
+		kid, err := keyID(k.Public)
+		if err != nil {
+			return nil, err
+		}
+		s.keys[kid] = k
+		if i == 0 {
+			s.signing = kid
+		}
+	}
+	return s, nil
+}
+
+// TokenEndpoint is where clients exchange assertions, and one of the audiences
+// an assertion may name.
+func (s *Service) TokenEndpoint() string { return s.cfg.Issuer + "/oauth2/token" }
