@@ -1,0 +1,119 @@
+package api
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/api/wire"
+)
+
+// readBody reads the whole body, bounded before anything looks at it.
+func readBody(r *http.Request, op operation, into *bytes.Buffer) error {
+	if r.ContentLength > op.limit {
+		return errTooLarge
+	}
+	n, err := into.ReadFrom(io.LimitReader(r.Body, op.limit+1))
+	if err != nil {
+		return &wire.FieldError{Text: "the body ended before it was whole"}
+	}
+	if n > op.limit {
+		return errTooLarge
+	}
+	if n == 0 && op.optional {
+		into.WriteString("{}")
+		return nil
+	}
+	return checkType(r.Header, op.form)
+}
+
+func checkType(h http.Header, form bool) error {
+	if len(h["Content-Encoding"]) > 0 || len(h["Content-Type"]) != 1 {
+		return errMediaType
+	}
+	given := h["Content-Type"][0]
+	if given == "application/json" && !form {
+		return nil
+	}
+	kind, params, err := mime.ParseMediaType(given)
+	want := "application/json"
+	if form {
+		want = "application/x-www-form-urlencoded"
+	}
+	charset, has := params["charset"]
+	if err != nil || kind != want || has && !strings.EqualFold(charset, "utf-8") {
+		return errMediaType
+	}
+	return nil
+}
+
+// readAttempt reads the Idempotency-Key and binds it to this request, so that
+// the same key with another request is noticed.
+func (q *request) readAttempt(r *http.Request, op operation) error {
+	h := r.Header["Idempotency-Key"]
+	if len(h) == 0 {
+		if op.attempt == required {
+			return &wire.FieldError{Path: "Idempotency-Key", Text: "this header is required here"}
+		}
+		return nil
+	}
+	ok := len(h) == 1 && len(h[0]) >= 1 && len(h[0]) <= wire.MaxKeySize
+	for i := 0; ok && i < len(h[0]); i++ {
+		ok = h[0][i] > 0x20 && h[0][i] < 0x7F
+	}
+	switch {
+	case !ok:
+		return &wire.FieldError{Path: "Idempotency-Key", Text: fmt.Sprintf("must be 1 to %d printable characters without spaces", wire.MaxKeySize)}
+	case repeats(h[0], q.body):
+		return &wire.FieldError{Path: "Idempotency-Key", Text: "must not hold a number that the body holds"}
+	}
+	d := sha256.New()
+	_, _ = io.WriteString(d, r.Method+"\n"+r.URL.Path+"\n") // neither holds a newline
+	_, _ = d.Write(q.body)
+	q.attempt = access.Attempt{Key: h[0], Digest: [32]byte(d.Sum(nil))}
+	return nil
+}
+
+// repeats reports whether key holds a number of the body that is as long as a
+// card number. The key is stored as it is, so the card number must not be in it.
+func repeats(key string, body []byte) bool {
+	const shortest = 12
+	all := make([]byte, 0, wire.MaxKeySize) // "6222-0212-3456-7894" is one, too
+	for i, row := 0, 0; i <= len(key); i++ {
+		if i < len(key) && key[i] >= '0' && key[i] <= '9' {
+			all = append(all, key[i])
+			continue
+		}
+		if i-row >= shortest && bytes.Contains(body, []byte(key[row:i])) {
+			return true
+		}
+		row = i + 1
+	}
+	return len(all) >= shortest && bytes.Contains(body, all)
+}
+
+// buffers keeps buffers for bodies. They are wiped on return: a body may have
+// held a card number.
+type buffers struct{ pool sync.Pool }
+
+func (p *buffers) get() *bytes.Buffer {
+	if b, ok := p.pool.Get().(*bytes.Buffer); ok {
+		return b
+	}
+	return bytes.NewBuffer(make([]byte, 0, 2048))
+}
+
+func (p *buffers) put(b *bytes.Buffer) {
+	clear(b.Bytes())
+	if b.Cap() > wire.MaxBody { // a batch's: let it go
+		return
+	}
+	b.Reset()
+	p.pool.Put(b)
+}

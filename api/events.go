@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/token"
+)
+
+// events lists what happened to tokens. A caller that acts for one requestor
+// sees that one's.
+func (s *server) events(ctx context.Context, q *request) (any, error) {
+	f, err := q.eventFilter()
+	if err != nil {
+		return nil, err
+	}
+	after, err := parsePosition(q.query["cursor"])
+	if err != nil {
+		return nil, err
+	}
+	limit, err := q.page()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Gate.Allow(ctx, q.caller, access.EventRead, "events"); err != nil {
+		return nil, err
+	}
+	if c := q.caller; c.Role == access.Issuer || c.Requestor != "" {
+		if c.Requestor == "" || f.Requestor != "" && string(f.Requestor) != c.Requestor {
+			return nil, s.Gate.Refuse(ctx, c, access.EventRead, "events", "other-requestor", access.ErrDenied)
+		}
+		f.Requestor = token.Requestor(c.Requestor)
+	}
+	found, err := s.Events.List(ctx, f, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := wire.EventList{Events: make([]wire.Event, len(found))}
+	for i, e := range found {
+		out.Events[i], after = eventOut(e), e.Position
+	}
+	out.Next = formatPosition(after)
+	return out, nil
+}
+
+func (q *request) eventFilter() (f event.Filter, err error) {
+	if ref := q.query["ref"]; ref != "" {
+		if f.Ref = token.Ref(ref); !f.Ref.Valid() {
+			return f, &wire.FieldError{Path: "ref", Text: "must be a token reference"}
+		}
+	}
+	if r := q.query["requestor"]; r != "" {
+		if f.Requestor, err = token.ParseRequestor(r); err != nil {
+			return f, at("requestor", err)
+		}
+	}
+	return f, nil
+}
+
+func eventOut(e event.Event) wire.Event {
+	return wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Requestor: string(e.Requestor),
+		Seq: e.Seq, At: e.At.UTC(), Data: e.Data}
+}
+
+// A cursor of the list of events is a letter and a position, in digits and
+// letters, so that nobody takes it for a number to count with.
+const cursorLetter = "p"
+
+func formatPosition(p int64) string { return cursorLetter + strconv.FormatInt(p, 36) }
+
+func parsePosition(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	digits, ok := strings.CutPrefix(s, cursorLetter)
+	p, err := strconv.ParseInt(digits, 36, 64)
+	if !ok || err != nil || p < 0 || formatPosition(p) != s {
+		return 0, &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
+	}
+	return p, nil
+}
+
+// ranges says what is left of the token ranges.
+func (s *server) ranges(ctx context.Context, q *request) (any, error) {
+	if err := s.Gate.Allow(ctx, q.caller, access.RangeRead, "ranges"); err != nil {
+		return nil, err
+	}
+	all, err := s.Ranges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return wire.Ranges{Ranges: append([]wire.Capacity{}, all...)}, nil
+}
+
+// Public keys: of the intake, of webhooks, of signed results.
+
+func (s *server) intakeKeys(context.Context, *request) (any, error)  { return s.Intake.KeySet() }
+func (s *server) webhookKeys(context.Context, *request) (any, error) { return s.WebhookKeys() }
+func (s *server) resultKeys(context.Context, *request) (any, error)  { return s.ResultKeys() }

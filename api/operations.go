@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/api/wire"
+)
+
+// operation is one line of the API.
+type operation struct {
+	method, path string
+	open         bool  // no caller is needed
+	limit        int64 // bytes of the body; 0: none is read
+	form         bool  // the body is a form, not JSON
+	optional     bool  // the body may be absent
+	attempt      need  // the Idempotency-Key
+	raw          string
+	query        []string // the parameters that may stand in the query
+	do           func(ctx context.Context, q *request) (any, error)
+}
+
+// need says how an operation treats an Idempotency-Key.
+type need uint8
+
+const (
+	ignored need = iota // it has no effect to repeat
+	taken
+	required
+)
+
+// request is what a handler sees of an HTTP request. body is good for as long
+// as the handler runs.
+type request struct {
+	caller  access.Caller
+	attempt access.Attempt
+	body    []byte
+	query   map[string]string
+	param   func(name string) string
+}
+
+// operations lists the API. The test of openapi.yaml holds both to each other.
+func (s *server) operations() []operation {
+	const get, post = http.MethodGet, http.MethodPost
+	return []operation{
+		{method: post, path: loginPath, open: true, limit: wire.MaxForm, form: true, do: s.login},
+		{method: get, path: "/.well-known/jwks.json", open: true, raw: "application/jwk-set+json", do: s.keySet},
+		{method: get, path: "/.well-known/intake.json", open: true, raw: "application/jwk-set+json", do: s.intakeKeys},
+		{method: get, path: "/.well-known/webhooks.json", open: true, raw: "application/jwk-set+json", do: s.webhookKeys},
+		{method: get, path: "/.well-known/results.json", open: true, raw: "application/jwk-set+json", do: s.resultKeys},
+		{method: get, path: "/openapi.json", open: true, raw: "application/json", do: s.openapi},
+		{method: get, path: "/docs", open: true, raw: "text/html; charset=utf-8", do: s.page},
+		{method: get, path: healthPath, open: true, do: s.healthz},
+		{method: get, path: "/readyz", open: true, do: s.readyz},
+
+		{method: post, path: "/v1/tokens", limit: wire.MaxBody, attempt: required, do: s.requestToken},
+		{method: get, path: "/v1/tokens", query: []string{"ref", "par", "requestor", "last4", "state", "cursor", "limit"}, do: s.tokens},
+		{method: post, path: "/v1/tokens/batch", limit: wire.MaxBatch, attempt: required, do: s.requestTokens},
+		{method: get, path: "/v1/tokens/:ref", do: s.token},
+		{method: post, path: "/v1/tokens/:ref/suspend", limit: wire.MaxBody, optional: true, attempt: taken, do: s.suspend},
+		{method: post, path: "/v1/tokens/:ref/resume", limit: wire.MaxBody, optional: true, attempt: taken, do: s.resume},
+		{method: post, path: "/v1/tokens/:ref/delete", limit: wire.MaxBody, optional: true, attempt: taken, do: s.delete},
+		{method: post, path: "/v1/tokens/:ref/renew", limit: wire.MaxBody, optional: true, attempt: taken, do: s.renew},
+		{method: post, path: "/v1/tokens/:ref/attributes", limit: wire.MaxBody, attempt: taken, do: s.update},
+		{method: post, path: "/v1/tokens/:ref/decision", limit: wire.MaxBody, attempt: taken, do: s.decide},
+		{method: post, path: "/v1/tokens/:ref/notice", limit: wire.MaxBody, attempt: taken, do: s.notify},
+		{method: post, path: "/v1/tokens/:ref/bundles", limit: wire.MaxBody, attempt: required, do: s.bundle},
+		{method: post, path: "/v1/tokens/:ref/ack", limit: wire.MaxBody, attempt: taken, do: s.ack},
+		{method: post, path: "/v1/cards/replace", limit: wire.MaxBody, attempt: required, do: s.replaceCard},
+		{method: post, path: "/v1/par", limit: wire.MaxBody, do: s.par},
+		{method: post, path: "/v1/detokenize", limit: wire.MaxBody, attempt: taken, do: s.detokenize},
+		{method: post, path: "/v1/detokenize/batch", limit: wire.MaxBatch, attempt: taken, do: s.detokenizeBatch},
+		{method: post, path: "/v1/detokenize/direct", limit: wire.MaxBody, attempt: taken, do: s.direct},
+		{method: post, path: "/v1/detokenize/direct/batch", limit: wire.MaxBatch, attempt: taken, do: s.directBatch},
+		{method: get, path: "/v1/events", query: []string{"ref", "requestor", "cursor", "limit"}, do: s.events},
+		{method: get, path: "/v1/ranges", do: s.ranges},
+
+		{method: post, path: "/v1/terminals/:terminal/taps", limit: wire.MaxBatch, attempt: taken, do: s.uploadTaps},
+		{method: get, path: "/v1/terminals/parameters", do: s.parameters},
+
+		{method: post, path: "/v1/cryptograms/purchase/mac1", limit: wire.MaxBody, do: s.purchaseMAC1},
+		{method: post, path: "/v1/cryptograms/purchase/verify", limit: wire.MaxBody, do: s.purchaseVerify},
+		{method: post, path: "/v1/cryptograms/tac/verify", limit: wire.MaxBody, do: s.tacVerify},
+		{method: post, path: "/v1/cryptograms/load", limit: wire.MaxBody, do: s.load},
+		{method: post, path: "/v1/cryptograms/unload", limit: wire.MaxBody, do: s.unload},
+		{method: post, path: "/v1/cryptograms/unload/verify", limit: wire.MaxBody, do: s.unloadVerify},
+		{method: post, path: "/v1/cryptograms/overdraft", limit: wire.MaxBody, do: s.overdraft},
+
+		{method: get, path: "/v1/keys", do: s.keys},
+	}
+}

@@ -1,0 +1,205 @@
+package api
+
+import (
+	"bytes"
+	"encoding/base32"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tapvault/tapvault/audit"
+)
+
+// around is what happens to every request: an id, fixed headers, a bound on its
+// own, and an answer even when a handler panics.
+func (s *server) around(c *gin.Context) {
+	began := s.Now()
+	id, err := s.requestID()
+	c.Request = c.Request.WithContext(audit.WithRequestID(c.Request.Context(), id))
+	h := c.Writer.Header()
+	h["X-Request-Id"] = []string{id}
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	h["Content-Security-Policy"] = policy
+	h["Strict-Transport-Security"] = https
+	h["Referrer-Policy"] = noReferrer
+	defer func() { s.Observe(routeName(c), c.Writer.Status(), s.Now().Sub(began)) }()
+	defer s.recover(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	if headerSize(c.Request) > maxHeader {
+		s.fail(c, errTooLarge)
+		return
+	}
+	c.Next()
+}
+
+// maxHeader bounds a request's address and header. The server reads more before
+// it hangs up, so that most who send too much are told in an answer of ours.
+const maxHeader = 16 << 10
+
+func headerSize(r *http.Request) int {
+	n := len(r.URL.Path) + len(r.URL.RawQuery)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
+}
+
+// Header values that never change, so that no request allocates them.
+var (
+	noStore    = []string{"no-store"}
+	noSniff    = []string{"nosniff"}
+	policy     = []string{"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+	https      = []string{"max-age=31536000"}
+	noReferrer = []string{"no-referrer"}
+	jsonType   = []string{"application/json"}
+)
+
+// routeName is the template of the matched route: never what a caller wrote.
+func routeName(c *gin.Context) string {
+	if p := c.FullPath(); p != "" {
+		return p
+	}
+	return "none"
+}
+
+// requestID draws an id. Letters mostly: a row of digits could be taken for a
+// card number by whoever searches the logs for one.
+func (s *server) requestID() (string, error) {
+	var b [15]byte
+	if _, err := io.ReadFull(s.Rand, b[:]); err != nil {
+		return "unknown", fmt.Errorf("drawing a request id: %w", err)
+	}
+	return base32.StdEncoding.EncodeToString(b[:]), nil
+}
+
+// recover answers a panic with the fixed problem. It logs where it came from
+// and of what type it was: its value may hold what a request held.
+func (s *server) recover(c *gin.Context) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler { //nolint:errorlint // recovered values are compared as they are
+		panic(v)
+	}
+	ctx := c.Request.Context()
+	s.Log.ErrorContext(ctx, "panic", "request", audit.RequestID(ctx), "route", c.FullPath(),
+		"type", fmt.Sprintf("%T", v), "at", frames())
+	if c.Writer.Written() {
+		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+	}
+	s.fail(c, fmt.Errorf("recovered from a panic"))
+}
+
+// frames lists the functions of the panicking goroutine, without arguments.
+func frames() []string {
+	var pcs [24]uintptr
+	var out []string
+	fs := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs[:])])
+	for {
+		f, more := fs.Next()
+		out = append(out, fmt.Sprintf("%s:%d", f.Function, f.Line))
+		if !more {
+			return out
+		}
+	}
+}
+
+// serve runs one operation: caller, body, key, a place among those in flight,
+// handler, answer.
+func (s *server) serve(op operation) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		q := request{param: c.Param}
+		err := s.admit(c, op, &q)
+		var body *bytes.Buffer
+		if err == nil && op.limit > 0 {
+			body = s.pool.get()
+			defer s.pool.put(body)
+			err = readBody(c.Request, op, body)
+			q.body = body.Bytes()
+		}
+		if err == nil && op.attempt != ignored {
+			err = q.readAttempt(c.Request, op)
+		}
+		// Only now: strangers who send slowly must not hold the places of others.
+		if err == nil && op.path != healthPath { // a busy process is not a dead one
+			select {
+			case s.busy <- struct{}{}:
+				defer func() { <-s.busy }()
+			default:
+				err = errOverloaded
+			}
+		}
+		if err != nil {
+			s.fail(c, err)
+			return
+		}
+		answer, err := op.do(c.Request.Context(), &q)
+		if err != nil {
+			s.fail(c, err)
+			return
+		}
+		s.answer(c, op, answer)
+	}
+}
+
+// admit identifies the caller and refuses what no operation takes.
+func (s *server) admit(c *gin.Context, op operation, q *request) error {
+	var err error
+	if q.query, err = readQuery(c.Request.URL.RawQuery, op.query); err != nil {
+		return err
+	}
+	if op.open {
+		return nil
+	}
+	h := c.Request.Header["Authorization"]
+	if len(h) != 1 {
+		return errNoCaller
+	}
+	scheme, bearer, ok := strings.Cut(h[0], " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return errNoCaller
+	}
+	q.caller, err = s.Identity.Check(c.Request.Context(), bearer)
+	return err
+}
+
+// answer writes what a handler returned: bytes as they are, all else as JSON.
+func (s *server) answer(c *gin.Context, op operation, v any) {
+	h := c.Writer.Header()
+	if b, ok := v.([]byte); ok && op.raw != "" {
+		h["Content-Type"] = []string{op.raw}
+		_, _ = c.Writer.Write(b)
+		return
+	}
+	status := http.StatusOK
+	if w, ok := v.(withStatus); ok {
+		status, v = w.status, w.body
+	}
+	buf := s.pool.get()
+	defer s.pool.put(buf)
+	if err := json.NewEncoder(buf).Encode(v); err != nil {
+		s.fail(c, fmt.Errorf("encoding the answer: %w", err))
+		return
+	}
+	h["Content-Type"] = jsonType
+	c.Writer.WriteHeader(status)
+	_, _ = c.Writer.Write(buf.Bytes())
+}
+
+// withStatus is an answer whose status is not 200.
+type withStatus struct {
+	status int
+	body   any
+}

@@ -1,0 +1,115 @@
+package api
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// serve runs the edge on the loopback and returns its address and a root that
+// trusts it.
+func serve(t *testing.T, e *edge) (string, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(e.handler, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil)
+	done := make(chan error, 1)
+	go func() { done <- s.ServeTLS(l, "", "") }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-done
+	})
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return l.Addr().String(), pool
+}
+
+func TestServer(t *testing.T) {
+	addr, roots := serve(t, newEdge(t))
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
+	defer c.CloseIdleConnections()
+	resp, err := c.Get("https://" + addr + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 200 || resp.ProtoMajor != 2 || resp.TLS.Version != tls.VersionTLS13 {
+		t.Errorf("%d over HTTP/%d, TLS %x", resp.StatusCode, resp.ProtoMajor, resp.TLS.Version)
+	}
+	if conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS12}); err == nil {
+		_ = conn.Close()
+		t.Error("TLS 1.2 is spoken")
+	}
+	for proto, transport := range map[string]*http.Transport{
+		"HTTP/1.1": {TLSClientConfig: &tls.Config{RootCAs: roots, NextProtos: []string{"http/1.1"}}},
+		"HTTP/2":   {TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true},
+	} {
+		r, err := http.NewRequest("GET", "https://"+addr+"/healthz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Padding", strings.Repeat("x", 128<<10))
+		resp, err := (&http.Client{Transport: transport}).Do(r)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+				t.Errorf("%s: 128 KiB of header answer %d", proto, resp.StatusCode)
+			}
+		}
+		r.Header.Set("X-Padding", strings.Repeat("x", 20<<10))
+		if resp, err = (&http.Client{Transport: transport}).Do(r); err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestEntityTooLarge || resp.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: 20 KiB of header answer %d, %s", proto, resp.StatusCode, resp.Header.Get("Content-Type"))
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
+// BenchmarkPurchaseVerify is the edge alone: no TLS, no HSM.
+func BenchmarkPurchaseVerify(b *testing.B) {
+	t := &testing.T{}
+	e := newEdge(t)
+	s := find(t, "/v1/cryptograms/purchase/verify")
+	w := &discard{h: http.Header{}}
+	r, body := s.request(), strings.NewReader("")
+	r.Body = io.NopCloser(body)
+	b.ReportAllocs()
+	for b.Loop() {
+		body.Reset(s.body)
+		e.handler.ServeHTTP(w, r)
+	}
+}
+
+type discard struct{ h http.Header }
+
+func (d *discard) Header() http.Header         { return d.h }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}

@@ -1,0 +1,59 @@
+package wire
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// fuzzBody fuzzes one kind of body: what is taken reads the same with
+// encoding/json and survives being printed; what is refused is a *FieldError
+// of bounded length.
+func fuzzBody(f *testing.F, name string) {
+	var kind body
+	for _, b := range bodies() {
+		if b.name == name {
+			kind = b
+		}
+	}
+	for _, text := range kind.texts {
+		f.Add([]byte(text))
+		f.Add([]byte(strings.Replace(text, "0", "9", 3)))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		v := kind.empty()
+		err := Decode(text, v)
+		if err == nil {
+			roundTrip(t, v, kind.empty(), kind.empty(), text)
+			return
+		}
+		var field *FieldError
+		if !errors.As(err, &field) || len(err.Error()) > 200 {
+			t.Fatalf("error %T: %v", err, err)
+		}
+	})
+}
+
+func FuzzTokenRequest(f *testing.F)      { fuzzBody(f, "TokenRequest") }
+func FuzzMove(f *testing.F)              { fuzzBody(f, "Move") }
+func FuzzBundleRequest(f *testing.F)     { fuzzBody(f, "BundleRequest") }
+func FuzzAck(f *testing.F)               { fuzzBody(f, "Ack") }
+func FuzzDetokenizeRequest(f *testing.F) { fuzzBody(f, "DetokenizeRequest") }
+func FuzzTaps(f *testing.F)              { fuzzBody(f, "Taps") }
+func FuzzPurchase(f *testing.F)          { fuzzBody(f, "Purchase") }
+func FuzzPurchaseVerify(f *testing.F)    { fuzzBody(f, "PurchaseVerify") }
+func FuzzTACVerify(f *testing.F)         { fuzzBody(f, "TACVerify") }
+func FuzzLoad(f *testing.F)              { fuzzBody(f, "Load") }
+func FuzzUnload(f *testing.F)            { fuzzBody(f, "Unload") }
+func FuzzUnloadVerify(f *testing.F)      { fuzzBody(f, "UnloadVerify") }
+func FuzzOverdraft(f *testing.F)         { fuzzBody(f, "Overdraft") }
+func FuzzTokenBatch(f *testing.F)        { fuzzBody(f, "TokenBatch") }
+func FuzzAttributes(f *testing.F)        { fuzzBody(f, "Attributes") }
+func FuzzRenewal(f *testing.F)           { fuzzBody(f, "Renewal") }
+func FuzzDecision(f *testing.F)          { fuzzBody(f, "Decision") }
+func FuzzNotice(f *testing.F)            { fuzzBody(f, "Notice") }
+func FuzzReplaceCard(f *testing.F)       { fuzzBody(f, "ReplaceCard") }
+func FuzzPAREnquiry(f *testing.F)        { fuzzBody(f, "PAREnquiry") }
+func FuzzDetokenizeBatch(f *testing.F)   { fuzzBody(f, "DetokenizeBatch") }
+func FuzzDirectRequest(f *testing.F)     { fuzzBody(f, "DirectRequest") }
+func FuzzDirectBatch(f *testing.F)       { fuzzBody(f, "DirectBatch") }
