@@ -1,0 +1,265 @@
+package assembly
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/tapdb"
+	"github.com/tapvault/tapvault/api"
+	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/audit/trail"
+	"github.com/tapvault/tapvault/cardhost"
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/event/outbox"
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/inventory"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/identity"
+	"github.com/tapvault/tapvault/identity/clientdb"
+	"github.com/tapvault/tapvault/internal/obs"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/vault"
+	"github.com/tapvault/tapvault/wallet"
+	"github.com/tapvault/tapvault/wallet/walletdb"
+)
+
+// Options are what the process gives the service.
+type Options struct {
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: nothing is logged
+}
+
+// Service is the whole service, ready to be listened for.
+type Service struct {
+	Handler http.Handler
+	HSM     *hsm.Token     // which Close closes; a test can take it away before
+	closers []func() error // in the order of opening
+}
+
+// Close ends the service; requests have to have ended before.
+func (s *Service) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// parts is what the services share while they are put together.
+type parts struct {
+	cfg    Config
+	opt    Options
+	days   token.Calendar
+	hsm    *hsm.Token
+	db     *store.DB
+	gate   audit.Gate
+	trail  *trail.Trail
+	events *outbox.Outbox
+	vault  *vault.Vault
+	// gauges are what the metrics show beside the requests.
+	gauges []obs.Gauge
+}
+
+// Build opens everything that c names and puts the service together. Nothing
+// stays open when it fails.
+func Build(ctx context.Context, c Config, o Options) (*Service, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("checking the configuration: %w", err)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Service{}
+	p := &parts{cfg: c, opt: o}
+	err := p.open(ctx, s)
+	s.HSM = p.hsm
+	if err == nil {
+		s.Handler, err = p.handler(ctx, s)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// open opens the HSM first: a service without its keys is no service, and
+// nothing has been touched yet.
+func (p *parts) open(ctx context.Context, s *Service) (err error) {
+	if p.days, err = p.cfg.Days(); err != nil {
+		return err
+	}
+	if p.hsm, err = OpenHSM(ctx, p.cfg); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, p.hsm.Close)
+	if err := p.cfg.requireKeys(ctx, p.hsm); err != nil {
+		return err
+	}
+	if p.db, err = OpenStore(ctx, p.cfg, p.opt.Now); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, p.db.Close)
+	if p.trail, err = trail.Open(trail.Config{Path: p.cfg.Path(p.cfg.Audit.File), Now: p.opt.Now}); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, p.trail.Close)
+	p.gate = audit.Gate{Recorder: p.trail}
+	if p.events, err = outbox.New(outbox.Config{DB: p.db, Now: p.opt.Now}); err != nil {
+		return err
+	}
+	if p.vault, err = OpenVault(ctx, p.cfg, p.hsm, p.db, p.opt.Now); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { return p.vault.Close(context.WithoutCancel(ctx)) })
+	var stop func() error
+	p.gauges, stop = watchRanges(ctx, p.vault, p.cfg.Vault.AlarmDays, p.opt.Log)
+	s.closers = append(s.closers, stop)
+	return nil
+}
+
+// handler makes the services, each with no more of the vault than it needs, and
+// begins what they do in the background.
+func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
+	ident, err := p.identity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := p.tokens()
+	if err != nil {
+		return nil, err
+	}
+	taps, err := p.account()
+	if err != nil {
+		return nil, err
+	}
+	opener, err := p.detokenizer(ctx, ident, taps)
+	if err != nil {
+		return nil, err
+	}
+	bundles, err := p.wallet()
+	if err != nil {
+		return nil, err
+	}
+	cards, err := cardhost.New(cardhost.Config{Keys: p.hsm, Gate: p.gate, Realms: p.cfg.schemes(), Tokens: p.vault})
+	if err != nil {
+		return nil, err
+	}
+	parameters, err := p.parameters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := p.intake(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hooks, err := p.webhooks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	metrics := obs.NewMetrics(p.gauges...)
+	handler, err := api.New(api.Config{
+		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
+		Intake: sealed, Events: p.events, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
+		Wallet: bundles, Taps: taps,
+		Purchases: cards, LoadHost: cards, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
+		Gate: p.gate, Parameters: parameters,
+		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
+			{Name: "audit", Check: p.trail.Health}},
+		Metrics: metrics.Handler(), Observe: metrics.Observe, Log: p.opt.Log, Now: p.opt.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run))
+	return handler, nil
+}
+
+func (p *parts) identity(ctx context.Context) (*identity.Service, error) {
+	ref := keyref.Ref{Usage: keyref.JWTSign, Version: 1}
+	public, err := p.hsm.PublicKey(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	sign := func(ctx context.Context, digest [32]byte) ([64]byte, error) { return p.hsm.Sign(ctx, ref, digest) }
+	return identity.New(identity.Config{
+		Registry: clientdb.New(p.db, p.opt.Now), Keys: []identity.Key{{Public: public, Sign: sign}},
+		Issuer: p.cfg.Identity.IssuerURL, Audience: p.cfg.Identity.Audience, AccessTTL: p.cfg.Identity.AccessTTL, Now: p.opt.Now,
+	})
+}
+
+func (p *parts) account() (*account.Service, error) {
+	return account.New(account.Config{
+		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: tapdb.New(p.db, p.opt.Now), Gate: p.gate,
+		Realm: p.cfg.Slots.Realm, KeyVersions: []byte{p.cfg.Slots.KeyVersion}, AlgorithmID: p.cfg.Slots.AlgorithmID,
+		Places: p.cfg.places(), Zone: p.days.Zone, Now: p.opt.Now,
+	})
+}
+
+func (p *parts) wallet() (*wallet.Service, error) {
+	s := p.cfg.Slots
+	aid, err := hex.DecodeString(s.AID)
+	if err != nil {
+		return nil, fmt.Errorf("reading slots.aid: %w", err)
+	}
+	return wallet.New(wallet.Config{
+		Tokens: p.vault.Writer(), Keys: p.hsm, Store: walletdb.New(p.db), Gate: p.gate,
+		Realm: s.Realm, KeyVersion: s.KeyVersion, AlgorithmID: s.AlgorithmID, Slots: s.Count, Cap: token.Amount(s.CapFen),
+		Issuer: p.cfg.slotIssuer(), AppType: s.AppType, AppVersion: s.AppVersion, AID: aid,
+		Zone: p.days.Zone, Now: p.opt.Now,
+	})
+}
+
+// parameters is what readers must hold to take phones.
+func (p *parts) parameters(ctx context.Context) (wire.Parameters, error) {
+	s := p.cfg.Slots
+	public, err := p.hsm.PublicKey(ctx, keyref.Ref{Usage: keyref.CredSign, Version: 1})
+	if err != nil {
+		return wire.Parameters{}, err
+	}
+	point, err := public.Bytes()
+	if err != nil {
+		return wire.Parameters{}, fmt.Errorf("reading the public key of credentials: %w", err)
+	}
+	enc := base64.RawURLEncoding.EncodeToString
+	out := wire.Parameters{
+		AID: s.AID, Issuer: p.cfg.slotIssuer(), KeyVersion: s.KeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
+		ToleranceSec: 120,
+		CredentialKeys: []wire.PublicKey{{KeyType: "EC", Curve: "P-256", X: enc(point[1:33]), Y: enc(point[33:]),
+			KeyID: "1", Use: "sig", Alg: "ES256"}},
+	}
+	for _, r := range p.vault.Ranges() {
+		out.Ranges = append(out.Ranges, wire.Range{Prefix: r.Prefix, Length: r.Length, Luhn: r.Luhn})
+	}
+	return out, nil
+}
+
+func (c Config) schemes() (all []cryptogram.Scheme) {
+	for _, r := range c.Realms {
+		all = append(all, r.Scheme())
+	}
+	return all
+}
+
+// slotIssuer is the issuer id that phones show: their realm's.
+func (c Config) slotIssuer() (id [8]byte) {
+	for _, r := range c.Realms {
+		if r.Name == c.Slots.Realm {
+			b, _ := hex.DecodeString(r.Issuer) // Validate has read it
+			copy(id[:], b)
+		}
+	}
+	return id
+}

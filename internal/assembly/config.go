@@ -1,0 +1,235 @@
+// Package assembly builds the whole service from its configuration.
+//
+// It is the only place that knows every package: the program and the
+// end-to-end tests both call [Build], so what a test exercises is what runs.
+package assembly
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Environments. Only a rehearsal may hold keys that were imported in the
+// clear, or run with a shifted clock.
+const (
+	Rehearsal  = "rehearsal"
+	Production = "production"
+)
+
+// Config is the whole configuration file. Paths are relative to the folder of
+// the file; secrets are never in it, only the paths of files that hold them.
+type Config struct {
+	// Environment is "rehearsal" or "production". Required.
+	Environment string `yaml:"environment"`
+	// Listen is the address the service listens on, e.g. 127.0.0.1:8443. Required.
+	Listen string `yaml:"listen"`
+	// TLS names the server's certificate. Required: there is no plain HTTP.
+	TLS TLS `yaml:"tls"`
+	// HSM is the PKCS#11 token that holds every master key. Required.
+	HSM HSM `yaml:"hsm"`
+	// Store is the database. Required.
+	Store Store `yaml:"store"`
+	// Audit is the record of who asked for what. Required.
+	Audit Audit `yaml:"audit"`
+	// Calendar says when a service day begins. Required.
+	Calendar Calendar `yaml:"calendar"`
+	// Vault is where token numbers come from. Required.
+	Vault Vault `yaml:"vault"`
+	// Realms are the families of cards whose masters the HSM holds. At least one.
+	Realms []Realm `yaml:"realms"`
+	// Slots says what a phone's bundle looks like. Required.
+	Slots Slots `yaml:"slots"`
+	// Identity says who issues access tokens and for whom. Required.
+	Identity Identity `yaml:"identity"`
+	// Tokens says how tokens live, and what is agreed with those who ask for them.
+	Tokens Tokens `yaml:"tokens"`
+	// Detokenize bounds how many card numbers a caller is given. Without it
+	// there is no limit.
+	Detokenize Detokenize `yaml:"detokenize"`
+	// Places says what is known of where terminals stand, by their number or
+	// the name of their group. A token's control on what is not known refuses.
+	Places map[string]Place `yaml:"places"`
+
+	dir string // of the configuration file
+}
+
+// TLS names the certificate and its key, both PEM. The service speaks TLS 1.3
+// and nothing older.
+type TLS struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// HSM says how to reach the PKCS#11 token.
+type HSM struct {
+	// Module is the PKCS#11 library, an absolute path.
+	Module string `yaml:"module"`
+	// Token is the token's label.
+	Token string `yaml:"token"`
+	// PINFile holds the user PIN on one line; readable by its owner only.
+	PINFile string `yaml:"pin_file"`
+	// SoftHSMConf is SoftHSM's own configuration file; empty for other modules.
+	SoftHSMConf string `yaml:"softhsm_conf"`
+	// InitArgs is what some modules want at C_Initialize; usually empty.
+	InitArgs string `yaml:"init_args"`
+	// Workers is how many threads drive the module; 0 means 1, which is best
+	// for SoftHSM. A networked HSM wants more.
+	Workers int `yaml:"workers"`
+	// MaxSessions caps open sessions; 0 lets the service choose.
+	MaxSessions int `yaml:"max_sessions"`
+}
+
+// Store is the database.
+type Store struct {
+	// DSN is a file for SQLite, or a URL that begins with postgres:// for
+	// PostgreSQL, where several services may share a database. A password is not
+	// put into it: name a file of them with ?passfile=. Required.
+	DSN string `yaml:"dsn"`
+	// MaxBytes caps the SQLite file, so that it never takes the last of a disk. 0: none.
+	MaxBytes int64 `yaml:"max_bytes"`
+	// ReadOnly is for an instance that answers questions on a copy: every
+	// write is refused, logins too.
+	ReadOnly bool `yaml:"read_only"`
+}
+
+// Audit is the append-only record.
+type Audit struct {
+	// File is appended to, and flushed to the disk, before an action proceeds.
+	File string `yaml:"file"`
+}
+
+// Calendar says when a service day begins.
+type Calendar struct {
+	// Zone is an IANA name, e.g. Asia/Shanghai.
+	Zone string `yaml:"zone"`
+	// CutOver is when the day changes, HH:MM.
+	CutOver string `yaml:"cut_over"`
+}
+
+// Vault is where token numbers come from.
+type Vault struct {
+	// BINController is the four characters that payment account references
+	// begin with, as EMVCo assigns them. Required.
+	BINController string `yaml:"bin_controller"`
+	// Quarantine is how long a number rests after its token's day, 744h or
+	// more. 0: 1080h, 45 days.
+	Quarantine time.Duration `yaml:"quarantine"`
+	// AlarmDays is when a range that runs low is told of in the log: so many
+	// days before it is used up. 0: 14.
+	AlarmDays int `yaml:"alarm_days"`
+	// KeyVersions are the versions of keys that new rows are made with. What
+	// `tapvault rewrap` leaves behind is under them too.
+	KeyVersions VaultKeys `yaml:"key_versions"`
+	// Ranges are where token numbers come from. At least one.
+	Ranges []Range `yaml:"ranges"`
+	// CardRanges are where physical cards are numbered. A token range may not
+	// overlap them in the last digits, which keys are derived from.
+	CardRanges []CardRange `yaml:"card_ranges"`
+}
+
+// VaultKeys are versions of the vault's keys; 0 means 1.
+type VaultKeys struct {
+	Seal     uint8 `yaml:"pan_seal"`
+	Index    uint8 `yaml:"pan_index"`
+	PAR      uint8 `yaml:"par"`
+	RangeKEK uint8 `yaml:"range_kek"`
+}
+
+// Range is a block of token numbers: prefix, then permuted serial, then a
+// check digit where Luhn is on.
+type Range struct {
+	// Name is stored with every token; it never changes.
+	Name string `yaml:"name"`
+	// Prefix is the digits that every number of the range begins with.
+	Prefix string `yaml:"prefix"`
+	// Length is how many digits a number has, 13 to 19. A card of this length
+	// gets its token here.
+	Length int `yaml:"length"`
+	// Luhn says whether the last digit is a check digit.
+	Luhn bool `yaml:"luhn"`
+	// Requestor keeps the range for one token requestor, by its 11 digits.
+	// Empty: it is for all of them. Ranges are used in the order of this file.
+	Requestor token.Requestor `yaml:"requestor"`
+	// Scheme keeps the range for cards of the card ranges that name it. Empty:
+	// it is for all cards.
+	Scheme string `yaml:"scheme"`
+}
+
+// CardRange is a block of card numbers that exist.
+type CardRange struct {
+	Prefix string `yaml:"prefix"`
+	Length int    `yaml:"length"`
+	// Scheme is whose cards these are, where token ranges ask for it.
+	Scheme string `yaml:"scheme"`
+}
+
+// Realm is a family of cards: how its keys are diversified and which options
+// of the e-purse it uses.
+type Realm struct {
+	// Name is lower case; it begins the labels of the realm's keys.
+	Name string `yaml:"name"`
+	// Issuer is the 8-byte issuer id of file 0015 as 16 hex digits; phones show it.
+	Issuer string `yaml:"issuer"`
+	// Factors lead from a master to a card's key, root first: issuer8,
+	// issuer4x2, asn8, or fixed:<16 hex digits>. Empty: keys are the cards' own.
+	Factors []cryptogram.FactorRule `yaml:"factors"`
+	// Algorithms maps the algorithm id that a card answers to what it computes;
+	// 3des is the one that is built in. Required, e.g. {0: 3des}.
+	Algorithms map[byte]string `yaml:"algorithms"`
+	// KeyVersions maps the key version that a card answers to the version of
+	// the master in the HSM. Required, e.g. {1: 1}.
+	KeyVersions map[byte]uint8 `yaml:"key_versions"`
+	// TAC is fold (left half xor right half), direct (the whole key), or
+	// refuse. Empty: fold.
+	TAC cryptogram.TACMode `yaml:"tac"`
+	// OverdraftTAC is the same for limit updates, where sources disagree.
+	OverdraftTAC cryptogram.TACMode `yaml:"overdraft_tac"`
+	// AuthCode appends the 9-byte authentication code to MAC1 of composite purchases.
+	AuthCode bool `yaml:"auth_code"`
+	// Test lets keys be imported into the realm with `tapvault keys import`.
+	// Refused in production.
+	Test bool `yaml:"test"`
+}
+
+// Slots says what a bundle for a phone looks like.
+type Slots struct {
+	// Realm holds MPK-S and MTK-S.
+	Realm string `yaml:"realm"`
+	// KeyVersion is the PSAM key version that slots are for.
+	KeyVersion uint8 `yaml:"key_version"`
+	// AlgorithmID is what the phone answers.
+	AlgorithmID uint8 `yaml:"algorithm_id"`
+	// Count is how many slots a bundle holds, 2 to 64.
+	Count int `yaml:"count"`
+	// CapFen is the most one slot may pay, in fen.
+	CapFen uint32 `yaml:"cap_fen"`
+	// AppType and AppVersion are bytes 8 and 9 of a phone's file 0015.
+	AppType    uint8 `yaml:"application_type"`
+	AppVersion uint8 `yaml:"application_version"`
+	// AID is the application id that readers select, in hex.
+	AID string `yaml:"aid"`
+}
+
+// Identity says who issues access tokens and for whom.
+type Identity struct {
+	// IssuerURL is `iss` of access tokens.
+	IssuerURL string `yaml:"issuer_url"`
+	// Audience is `aud` of access tokens, and of the assertions clients sign.
+	Audience string `yaml:"audience"`
+	// AccessTTL is how long an access token is good, 1m to 1h. 0: 10m.
+	AccessTTL time.Duration `yaml:"access_ttl"`
+}
+
+// In sets the folder that relative paths of c start from.
+func (c Config) In(dir string) Config { c.dir = dir; return c }
+
+// Path resolves a path of the configuration.
+func (c Config) Path(p string) string {
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(c.dir, p)
+}

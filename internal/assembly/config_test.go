@@ -1,0 +1,84 @@
+package assembly
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+func TestPath(t *testing.T) {
+	c := Config{}.In("/etc/tapvault")
+	for in, want := range map[string]string{"": "", "tls/ca.pem": "/etc/tapvault/tls/ca.pem", "/var/x": "/var/x"} {
+		if got := c.Path(in); got != want {
+			t.Errorf("Path(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestKeysNeeded(t *testing.T) {
+	c := Config{
+		Realms: []Realm{
+			{Name: "two", Factors: make([]cryptogram.FactorRule, 1), KeyVersions: map[byte]uint8{1: 1, 0x11: 1, 2: 2}},
+			{Name: "own", KeyVersions: map[byte]uint8{1: 1}},
+		},
+		Slots: Slots{Realm: "two", KeyVersion: 3},
+	}
+	count := map[keyref.Ref]int{}
+	for _, r := range c.Keys() {
+		if !r.Valid() {
+			t.Errorf("%v is no key", r)
+		}
+		count[r]++
+	}
+	for label, want := range map[string]int{"two.mpk.v1": 1, "two.mpk.v2": 1, "two.mtk.v2": 1, "two.mpk-s.v3": 1, "two.mtk-s.v3": 1,
+		"own.mpk.v1": 0, "pan-seal.v1": 1, "cred-sign.v1": 1, "jwt-sign.v1": 1} {
+		ref, err := keyref.Parse(label)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count[ref] != want {
+			t.Errorf("%s is there %d times, want %d", label, count[ref], want)
+		}
+	}
+	if got := c.cardRealms(); len(got) != 1 || got[0] != "own" {
+		t.Errorf("card realms: %v", got)
+	}
+}
+
+func TestEmptyConfigSaysAllThatIsMissing(t *testing.T) {
+	err := Config{}.Validate()
+	if err == nil {
+		t.Fatal("an empty configuration was taken")
+	}
+	for _, want := range []string{"environment", "listen", "tls.cert_file", "hsm.module", "hsm.pin_file", "store.dsn", "audit.file",
+		"calendar", "vault.ranges", "vault.bin_controller", "realms", "slots.realm", "slots.count", "identity.issuer_url"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing is said of %s", want)
+		}
+	}
+}
+
+func TestSecretsOfOthers(t *testing.T) {
+	f := filepath.Join(t.TempDir(), "pin")
+	if err := ownerOnly(f); err == nil {
+		t.Error("an absent file was taken")
+	}
+	for mode, ok := range map[os.FileMode]bool{0o600: true, 0o400: true, 0o640: false, 0o604: false} {
+		if err := os.WriteFile(f, []byte("1"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(f, mode); err != nil {
+			t.Fatal(err)
+		}
+		if got := ownerOnly(f) == nil; got != ok {
+			t.Errorf("mode %o: taken %v", mode, got)
+		}
+		if err := os.Chmod(f, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

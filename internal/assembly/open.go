@@ -1,0 +1,174 @@
+package assembly
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/event/outbox"
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/store"
+	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
+	"github.com/tapvault/tapvault/vault"
+)
+
+// OpenStore opens the database and brings its schema up to date. A read-only
+// one must be up to date.
+func OpenStore(ctx context.Context, c Config, now func() time.Time) (*store.DB, error) {
+	dsn := c.Store.DSN
+	if !store.IsPostgres(dsn) {
+		dsn = c.Path(dsn)
+	}
+	db, err := store.Open(ctx, store.Config{DSN: dsn, MaxBytes: c.Store.MaxBytes,
+		ReadOnly: c.Store.ReadOnly, Now: now})
+	if err != nil {
+		return nil, err
+	}
+	if err := upToDate(ctx, c, db); err != nil {
+		return nil, errors.Join(fmt.Errorf("migrating the database: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+func upToDate(ctx context.Context, c Config, db *store.DB) error {
+	if !c.Store.ReadOnly {
+		return db.Migrate(ctx)
+	}
+	have, know, err := db.Versions(ctx)
+	if err == nil && have != know {
+		err = fmt.Errorf("%w: its schema is older than this program", store.ErrReadOnly)
+	}
+	return err
+}
+
+// OpenVault opens the vault over a token whose keys are ready and a migrated
+// database. Nobody is told of what is done through it.
+func OpenVault(ctx context.Context, c Config, t *hsm.Token, db *store.DB, now func() time.Time) (*vault.Vault, error) {
+	cfg, err := VaultConfig(c, t, db, now)
+	if err != nil {
+		return nil, err
+	}
+	return vault.Open(ctx, cfg)
+}
+
+// VaultConfig is how [OpenVault] opens the vault, for who has to do something
+// before it is open. Whatever happens to a token is put into the outbox.
+func VaultConfig(c Config, t *hsm.Token, db *store.DB, now func() time.Time) (vault.Config, error) {
+	events, err := outbox.New(outbox.Config{DB: db, Now: now})
+	if err != nil {
+		return vault.Config{}, err
+	}
+	ranges, cards := c.ranges()
+	return vault.Config{DB: db, HSM: lateKeys{t}, Keys: vault.Keys(c.Vault.KeyVersions), Ranges: ranges, CardRanges: cards,
+		BINController: c.Vault.BINController, Quarantine: c.Vault.Quarantine, Events: events, Now: now}, nil
+}
+
+// OpenHSM logs in to the token; no key of it is ready for use yet.
+func OpenHSM(ctx context.Context, c Config) (*hsm.Token, error) {
+	pin := c.Path(c.HSM.PINFile)
+	if err := ownerOnly(pin); err != nil {
+		return nil, err
+	}
+	if c.HSM.SoftHSMConf != "" {
+		if err := softhsmconfig.Use(c.Path(c.HSM.SoftHSMConf)); err != nil {
+			return nil, fmt.Errorf("opening the HSM: %w: %w", hsm.ErrUnavailable, err)
+		}
+	}
+	return hsm.Open(ctx, hsm.Config{
+		Module: c.Path(c.HSM.Module), Token: c.HSM.Token, PIN: hsm.PINFile(pin), InitArgs: c.HSM.InitArgs,
+		Workers: c.HSM.Workers, MaxSessions: c.HSM.MaxSessions, CardRealms: c.cardRealms(),
+		RefuseTACFold: !c.folds(),
+	})
+}
+
+// ownerOnly refuses a secret that others may read.
+func ownerOnly(file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("reading the PIN file: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("reading the PIN file: %s can be read by others: chmod 600 it", file)
+	}
+	return nil
+}
+
+// cardRealms are the realms whose stored keys are one card's own.
+func (c Config) cardRealms() (names []string) {
+	for _, r := range c.Realms {
+		if len(r.Factors) == 0 {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+// folds reports whether any realm of physical cards folds TAC keys.
+func (c Config) folds() bool {
+	return slices.ContainsFunc(c.Realms, func(r Realm) bool {
+		s := r.Scheme()
+		return s.TAC == cryptogram.TACFold || s.OverdraftTAC == cryptogram.TACFold
+	})
+}
+
+// masterUsages are the masters that every realm with diversification has.
+var masterUsages = []keyref.Usage{keyref.PurchaseMaster, keyref.LoadMaster, keyref.TACMaster, keyref.UnloadMaster,
+	keyref.OverdraftMaster}
+
+// Keys lists the keys that the service needs, in the order of a ceremony:
+// masters of realms, masters of slots, the service's own.
+func (c Config) Keys() []keyref.Ref {
+	var refs []keyref.Ref
+	for _, r := range c.Realms {
+		if len(r.Factors) == 0 {
+			continue
+		}
+		for _, v := range versions(r) {
+			for _, u := range masterUsages {
+				refs = append(refs, keyref.Ref{Realm: r.Name, Usage: u, Version: v})
+			}
+		}
+	}
+	for _, u := range []keyref.Usage{keyref.SlotPurchaseMaster, keyref.SlotTACMaster} {
+		refs = append(refs, keyref.Ref{Realm: c.Slots.Realm, Usage: u, Version: c.Slots.KeyVersion})
+	}
+	refs = append(refs, vault.Keys(c.Vault.KeyVersions).Refs()...)
+	for _, u := range []keyref.Usage{keyref.Script, keyref.CredSign, keyref.JWTSign,
+		keyref.Intake, keyref.ResultSign, keyref.WebhookSign} {
+		refs = append(refs, keyref.Ref{Usage: u, Version: 1})
+	}
+	return refs
+}
+
+// versions lists a realm's master versions, each once, lowest first.
+func versions(r Realm) []uint8 {
+	var vs []uint8
+	for _, v := range r.KeyVersions {
+		vs = append(vs, v)
+	}
+	slices.Sort(vs)
+	return slices.Compact(vs)
+}
+
+// requireKeys makes the service's keys ready, and those test keys that the
+// realms without diversification happen to hold.
+func (c Config) requireKeys(ctx context.Context, t *hsm.Token) error {
+	refs := c.Keys()
+	if names := c.cardRealms(); len(names) > 0 {
+		all, err := t.Inventory(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range all {
+			if slices.Contains(names, k.Ref.Realm) {
+				refs = append(refs, k.Ref)
+			}
+		}
+	}
+	return t.Require(ctx, refs...)
+}
