@@ -1,0 +1,184 @@
+package sim
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tapvault/tapvault/api/client"
+	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/terminal"
+	"github.com/tapvault/tapvault/terminal/apdu"
+	"github.com/tapvault/tapvault/terminal/psam"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet/credential"
+)
+
+// ReaderConfig says what a reader is made of.
+type ReaderConfig struct {
+	Client   *client.Client // acts for the terminal
+	Keys     psam.Keys      // of its PSAM: an HSM token of the reader's own
+	Realm    string         // whose masters the PSAM holds
+	Terminal [6]byte
+	// Dir keeps the PSAM's serial and the queue of taps; it exists.
+	Dir  string
+	Zone *time.Location   // of dates and times on the cards; required
+	Now  func() time.Time // nil: time.Now
+	// Old makes a reader without the software release that knows phones.
+	Old bool
+}
+
+// Reader is a terminal with its PSAM.
+type Reader struct {
+	terminal *terminal.Reader
+	queue    *terminal.Queue
+	serial   *psam.File
+	client   *client.Client
+}
+
+// NewReader fetches what the service tells its terminals and starts a reader.
+func NewReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Zone == nil {
+		return nil, errors.New("sim: a reader needs the zone of the operator's clock")
+	}
+	p, err := cfg.Client.Parameters(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("fetching terminal parameters: %w", err)
+	}
+	policy, err := policyOf(p)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Old {
+		policy.Tokens = nil
+	}
+	r := &Reader{client: cfg.Client}
+	if err := r.start(ctx, cfg, p.KeyVersion, policy); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *Reader) start(ctx context.Context, cfg ReaderConfig, version uint8, policy terminal.Policy) (err error) {
+	if r.serial, err = psam.OpenFile(filepath.Join(cfg.Dir, "serial")); err != nil {
+		return err
+	}
+	if r.queue, err = terminal.OpenQueue(filepath.Join(cfg.Dir, "taps"), cfg.Now()); err != nil {
+		return err
+	}
+	module, err := psam.New(psam.Config{Keys: cfg.Keys, Terminal: cfg.Terminal, Serial: r.serial, Table: map[psam.KeyID]keyref.Ref{
+		{Usage: psam.TwoLevels, Version: version}:   {Realm: cfg.Realm, Usage: keyref.PurchaseMaster, Version: version},
+		{Usage: psam.ThreeLevels, Version: version}: {Realm: cfg.Realm, Usage: keyref.SlotPurchaseMaster, Version: version},
+	}})
+	if err != nil {
+		return err
+	}
+	r.terminal, err = terminal.NewReader(ctx, terminal.Config{Module: module, Policy: policy, Queue: r.queue, Zone: cfg.Zone, Now: cfg.Now})
+	return err
+}
+
+// Tap takes amount from card: a [*Handset], or anything that answers APDUs.
+func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Amount) (terminal.Tap, error) {
+	if h, ok := card.(*Handset); ok {
+		h.Reset() // it comes into the field
+	}
+	return r.terminal.Tap(ctx, card, amount)
+}
+
+// Upload hands in every tap that waits and returns what became of each.
+func (r *Reader) Upload(ctx context.Context) ([]terminal.Receipt, error) {
+	return r.queue.Flush(ctx, r.terminal.Terminal(), uploader{r.client})
+}
+
+// Pending is how many taps wait for upload.
+func (r *Reader) Pending() int { return r.queue.Pending() }
+
+// Close closes the reader's files; taps that wait are in them.
+func (r *Reader) Close() error {
+	var errs []error
+	if r.queue != nil {
+		errs = append(errs, r.queue.Close())
+	}
+	if r.serial != nil {
+		errs = append(errs, r.serial.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// policyOf reads the service's parameters. They come over a connection that
+// proves the service; the keys in them are pinned from here on.
+func policyOf(p wire.Parameters) (terminal.Policy, error) {
+	aid, err := hex.DecodeString(p.AID)
+	if err != nil {
+		return terminal.Policy{}, fmt.Errorf("reading terminal parameters: %w", err)
+	}
+	policy := terminal.Policy{AID: aid, Issuers: credential.Keys{}, Skew: time.Duration(p.ToleranceSec) * time.Second}
+	for _, r := range p.Ranges {
+		policy.Tokens = append(policy.Tokens, terminal.Range{Prefix: r.Prefix, Length: r.Length})
+	}
+	for _, k := range p.CredentialKeys {
+		id, err := strconv.ParseUint(k.KeyID, 10, 16)
+		if err != nil {
+			return terminal.Policy{}, fmt.Errorf("reading terminal parameters: key id: %w", err)
+		}
+		x, errX := base64.RawURLEncoding.DecodeString(k.X)
+		y, errY := base64.RawURLEncoding.DecodeString(k.Y)
+		pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, x...), y...))
+		if err = errors.Join(errX, errY, err); err != nil {
+			return terminal.Policy{}, fmt.Errorf("reading terminal parameters: credential key: %w", err)
+		}
+		policy.Issuers[uint16(id)] = pub
+	}
+	return policy, nil
+}
+
+// uploader is the API as a queue sees it.
+type uploader struct{ c *client.Client }
+
+// Upload implements [terminal.Uploader]. Taps of plain cards are cleared by
+// their own scheme; here they are done with.
+func (u uploader) Upload(ctx context.Context, id [6]byte, taps []terminal.Tap) ([]terminal.Receipt, error) {
+	receipts, at := make([]terminal.Receipt, len(taps)), []int(nil)
+	var phones []wire.Tap
+	for i, t := range taps {
+		receipts[i] = terminal.Receipt{Outcome: "NOT_SENT", Reason: "plain card"}
+		if t.Phone {
+			phones, at = append(phones, WireTap(t)), append(at, i)
+		}
+	}
+	if len(phones) == 0 {
+		return receipts, nil
+	}
+	got, err := u.c.UploadTaps(ctx, strings.ToUpper(hex.EncodeToString(id[:])), phones)
+	if err != nil {
+		return nil, err
+	}
+	if len(got) != len(phones) {
+		return nil, errors.New("sim: results and taps differ in number")
+	}
+	for i, r := range got {
+		receipts[at[i]] = terminal.Receipt{TapID: r.TapID, Outcome: r.Outcome, Reason: r.Reason}
+	}
+	return receipts, nil
+}
+
+// WireTap prints a phone's tap as the API takes it.
+func WireTap(t terminal.Tap) wire.Tap {
+	return wire.Tap{
+		TermID: t.Terminal, Issuer: t.Issuer, Number: t.Number().Digits(), UD: t.UD.Bytes(), Rand: t.Rand, OfflineSeq: t.Seq,
+		Amount: uint32(t.Amount), TxnType: byte(t.Type), TermSeq: t.TermSeq, Date: wire.Date(t.At[:4]), Time: wire.Time(t.At[4:]),
+		KeyVersion: t.KeyVer, AlgorithmID: t.AlgID, Balance: t.Balance, MAC1: t.MAC1, MAC2: t.MAC2, TAC: t.TAC, ListVersion: t.ListVersion,
+	}
+}
