@@ -1,0 +1,139 @@
+package lab
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/tapvault/tapvault/api/client"
+	"github.com/tapvault/tapvault/api/wire"
+)
+
+// Client returns a caller. "stranger" has a key that nobody registered.
+func (l *Lab) Client(t testing.TB, id string) *client.Client { return l.ClientAs(t, id, id) }
+
+// ClientAs returns a caller that says it is id and signs with another's key.
+func (l *Lab) ClientAs(t testing.TB, id, signer string) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{BaseURL: l.URL, ClientID: id, Key: l.keys[signer], HTTP: l.HTTP, Now: l.Now,
+		Audience: l.Config.Identity.IssuerURL})
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return c
+}
+
+// Answer is what the service said to a raw request.
+type Answer struct {
+	Status  int
+	Type    string // of its problem, without what all types begin with; "" when it is none
+	Body    []byte
+	Request string // its id
+}
+
+// Send sends a request as it is. A body is JSON unless header says otherwise.
+func (l *Lab) Send(t testing.TB, method, path string, header http.Header, body []byte) Answer {
+	t.Helper()
+	q, err := http.NewRequestWithContext(t.Context(), method, l.URL+path, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Content-Type", "application/json")
+	for k, v := range header {
+		q.Header[k] = v
+	}
+	resp, err := l.HTTP.Do(q)
+	if err != nil {
+		t.Fatalf("lab: %s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	a := Answer{Status: resp.StatusCode, Request: resp.Header.Get("X-Request-Id")}
+	if a.Body, err = io.ReadAll(resp.Body); err != nil {
+		t.Fatalf("lab: %s %s: %v", method, path, err)
+	}
+	if resp.Header.Get("Content-Type") == "application/problem+json" {
+		var p wire.Problem
+		if err := json.Unmarshal(a.Body, &p); err != nil || p.Status != a.Status {
+			t.Errorf("lab: %s %s: the problem is not in its form", method, path)
+		}
+		a.Type = strings.TrimPrefix(p.Type, "urn:tapvault:problem:")
+	}
+	return a
+}
+
+// Assertion is the form with which id logs in, caught before it is sent.
+func (l *Lab) Assertion(t testing.TB, id string) (form []byte) {
+	t.Helper()
+	caught := errors.New("caught")
+	h := &http.Client{Transport: trip(func(q *http.Request) (*http.Response, error) {
+		var err error
+		form, err = io.ReadAll(q.Body)
+		return nil, errors.Join(caught, err)
+	})}
+	c, err := client.New(client.Config{BaseURL: l.URL, ClientID: id, Key: l.keys[id], HTTP: h, Now: l.Now,
+		Audience: l.Config.Identity.IssuerURL})
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	if _, err := c.AccessToken(t.Context()); !errors.Is(err, caught) {
+		t.Fatalf("lab: the login was not caught: %v", err)
+	}
+	return form
+}
+
+type trip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f trip) RoundTrip(q *http.Request) (*http.Response, error) { return f(q) }
+
+// Count counts the rows of a table, past every package.
+func (l *Lab) Count(t testing.TB, table string) int {
+	t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+l.Config.Path(l.Config.Store.DSN)+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing(t, db.Close)
+	n := 0
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+		t.Fatalf("lab: counting %s: %v", table, err)
+	}
+	return n
+}
+
+// Bearer is the header that says who calls.
+func (l *Lab) Bearer(t testing.TB, id string) http.Header {
+	t.Helper()
+	token, err := l.Client(t, id).AccessToken(t.Context())
+	if err != nil {
+		t.Fatalf("lab: logging in as %s: %v", id, err)
+	}
+	return http.Header{"Authorization": {"Bearer " + token}}
+}
+
+// recorder keeps every answer, so that tests can search them.
+type recorder struct {
+	next http.RoundTripper
+	into io.Writer
+}
+
+// RoundTrip implements http.RoundTripper.
+func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
+	resp, err := r.next.RoundTrip(q)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	if resp.StatusCode >= 400 {
+		_ = resp.Header.Write(r.into)
+		_, _ = r.into.Write(append(b, '\n'))
+	}
+	return resp, err
+}
