@@ -1,0 +1,194 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/internal/assembly"
+)
+
+const (
+	httpCallers  = 16
+	httpRequests = 4096 // different cards, so that no cached key helps
+)
+
+// HTTP measures the purchase check as a back office asks for it: one check per
+// request, through TLS 1.3, JSON and an access token, over 16 connections whose
+// client shares the process and its cores. The limit is the smaller of a C loop
+// of the same PKCS #11 calls (on 1, 2 or 8 threads, whichever is best) and a
+// bare gin echo of the same bodies over TLS with the same client.
+func HTTP(ctx context.Context, o Options) (res Result, err error) {
+	o = o.withDefaults()
+	cfg, done, err := scratch(ctx, o)
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	dir, err := os.MkdirTemp("", "tapvault-bench-")
+	if err != nil {
+		return res, fmt.Errorf("making a folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b := &httpBench{options: o, token: cfg, config: httpConfig(cfg).In(dir)}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.open(ctx, dir); err != nil {
+		return res, fmt.Errorf("preparing the bench: %w", err)
+	}
+	return b.measure(ctx)
+}
+
+// httpBench is the service, the echo and the loops, all ready.
+type httpBench struct {
+	options Options
+	token   hsm.Config
+	config  assembly.Config
+	service *callers
+	echo    *callers
+	loops   []*bare
+	threads int // of the loop, whichever number is best
+	seed    uint64
+	closers []func() error
+}
+
+func (b *httpBench) close() error {
+	var errs []error
+	for _, f := range slices.Backward(b.closers) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// measure runs the rounds: loop, service and echo in turn.
+func (b *httpBench) measure(ctx context.Context) (res Result, err error) {
+	if err := b.warm(ctx); err != nil {
+		return res, err
+	}
+	var ops, limits, ratios, outside []float64
+	for range b.options.Rounds {
+		loop, got, bare, err := b.round(ctx)
+		if err != nil {
+			return res, err
+		}
+		limit := min(loop.perS(), bare.perS())
+		ops, limits, ratios = append(ops, got.perS()), append(limits, limit), append(ratios, got.perS()/limit)
+		outside = append(outside, got.cpuUS()-loop.cpuUS())
+	}
+	slices.Sort(ratios)
+	return Result{Name: "http", OpsPerS: median(ops), LimitPerS: median(limits), Ratio: median(ratios),
+		Unit:    "purchase check (MAC1 and MAC2 of another card each) through TLS 1.3, JSON and JWT, one per request",
+		Limit:   fmt.Sprintf("the smaller of a C loop of the same PKCS #11 calls (best on %d threads) and a bare gin echo over TLS", b.threads),
+		Callers: httpCallers, Rounds: b.options.Rounds, Ratios: ratios, CPUOutsideModuleUS: median(outside)}, nil
+}
+
+// round measures the three sides in short slices, in turn, so that what
+// disturbs one disturbs all.
+func (b *httpBench) round(ctx context.Context) (loop, service, echo tally, err error) {
+	const slicesOfHTTP = 6
+	d := b.options.Round / slicesOfHTTP
+	for range slicesOfHTTP {
+		if err = b.loop(&loop, b.threads, d); err != nil {
+			break
+		}
+		if err = b.service.tally(ctx, &service, d); err != nil {
+			err = fmt.Errorf("measuring the service: %w", err)
+			break
+		}
+		if err = b.echo.tally(ctx, &echo, d); err != nil {
+			err = fmt.Errorf("measuring the echo: %w", err)
+			break
+		}
+	}
+	return loop, service, echo, err
+}
+
+// warm runs each side once and finds the best number of threads for the loop.
+func (b *httpBench) warm(ctx context.Context) error {
+	best := 0.0
+	for _, n := range []int{1, 2, 8} {
+		var t tally
+		if err := b.loop(&t, n, b.options.Round); err != nil {
+			return err
+		}
+		if t.perS() > best {
+			best, b.threads = t.perS(), n
+		}
+	}
+	for _, c := range []*callers{b.service, b.echo} {
+		if err := c.tally(ctx, new(tally), b.options.Round); err != nil {
+			return fmt.Errorf("warming up: %w", err)
+		}
+	}
+	return nil
+}
+
+// loop runs the C loop on n threads for about d.
+func (b *httpBench) loop(t *tally, n int, d time.Duration) error {
+	const batch = 50
+	end := time.Now().Add(d)
+	counts, errs := make([]int, n), make([]error, n)
+	stop := t.start()
+	var wg sync.WaitGroup
+	for i := range n {
+		b.seed += 1 << 32
+		seed := b.seed
+		wg.Go(func() {
+			for time.Now().Before(end) && errs[i] == nil {
+				_, _, errs[i] = b.loops[i].run(batch, seed+uint64(counts[i]))
+				counts[i] += batch
+			}
+		})
+	}
+	wg.Wait()
+	total := 0
+	for _, c := range counts {
+		total += c
+	}
+	stop(total)
+	return errors.Join(errs...)
+}
+
+// tally adds up slices of one side.
+type tally struct {
+	n         int
+	took, cpu time.Duration
+}
+
+// start begins a slice; what it returns ends it.
+func (t *tally) start() func(n int) {
+	begin, cpu := time.Now(), processCPU()
+	return func(n int) {
+		t.n += n
+		t.took += time.Since(begin)
+		t.cpu += processCPU() - cpu
+	}
+}
+
+func (t tally) perS() float64 { return float64(t.n) / t.took.Seconds() }
+
+// cpuUS is the process's CPU time per operation, in microseconds.
+func (t tally) cpuUS() float64 { return float64(t.cpu.Nanoseconds()) / 1000 / float64(max(t.n, 1)) }
+
+// tally calls a server for d and adds what was done to t.
+func (c *callers) tally(ctx context.Context, t *tally, d time.Duration) error {
+	stop := t.start()
+	n, err := c.run(ctx, d)
+	stop(n)
+	return err
+}
+
+// processCPU is the CPU time that this process has used.
+func processCPU() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,113 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// callers are open TLS connections that send prepared requests, one at a time
+// each. The client is lean on purpose: it shares the cores with the server, and
+// both sides of a comparison use it.
+type callers struct {
+	conns    []*caller
+	requests [][]byte // whole HTTP/1.1 requests
+	next     atomic.Uint64
+}
+
+type caller struct {
+	conn *tls.Conn
+	in   *bufio.Reader
+}
+
+func dial(ctx context.Context, addr string, cfg *tls.Config, n int, requests [][]byte) (*callers, error) {
+	c := &callers{requests: requests}
+	for range n {
+		conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("connecting: %w", err), c.close())
+		}
+		t := conn.(*tls.Conn)
+		c.conns = append(c.conns, &caller{t, bufio.NewReader(t)})
+	}
+	return c, nil
+}
+
+func (c *callers) close() error {
+	var errs []error
+	for _, x := range c.conns {
+		errs = append(errs, x.conn.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// run calls from every connection for d and returns how many calls were
+// answered with 200. Any other answer is an error.
+func (c *callers) run(ctx context.Context, d time.Duration) (int, error) {
+	end := time.Now().Add(d)
+	counts, errs := make([]int, len(c.conns)), make([]error, len(c.conns))
+	var wg sync.WaitGroup
+	for i, x := range c.conns {
+		wg.Go(func() {
+			for time.Now().Before(end) && ctx.Err() == nil && errs[i] == nil {
+				n := c.next.Add(1)
+				if errs[i] = x.call(c.requests[n%uint64(len(c.requests))]); errs[i] == nil {
+					counts[i]++
+				}
+			}
+		})
+	}
+	wg.Wait()
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return total, errors.Join(append(errs, ctx.Err())...)
+}
+
+var (
+	okLine        = []byte("HTTP/1.1 200 ")
+	contentLength = []byte("content-length: ")
+)
+
+// call sends one request and reads the whole answer.
+func (x *caller) call(request []byte) error {
+	if _, err := x.conn.Write(request); err != nil {
+		return fmt.Errorf("sending: %w", err)
+	}
+	status, err := x.in.ReadSlice('\n')
+	if err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if !bytes.HasPrefix(status, okLine) {
+		return fmt.Errorf("the service answered %q", bytes.TrimSpace(status))
+	}
+	length := -1
+	for {
+		line, err := x.in.ReadSlice('\n')
+		if err != nil {
+			return fmt.Errorf("reading the answer: %w", err)
+		}
+		if line = bytes.TrimRight(line, "\r\n"); len(line) == 0 {
+			break
+		}
+		if len(line) > len(contentLength) && bytes.EqualFold(line[:len(contentLength)], contentLength) {
+			if length, err = strconv.Atoi(string(line[len(contentLength):])); err != nil {
+				return fmt.Errorf("reading the answer: %w", err)
+			}
+		}
+	}
+	if length < 0 {
+		return errors.New("the answer has no length")
+	}
+	_, err = io.CopyN(io.Discard, x.in, int64(length))
+	return err
+}
