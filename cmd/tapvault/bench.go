@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/internal/bench"
+)
+
+func (a *app) benchCommand() *cobra.Command {
+	var rounds int
+	var round time.Duration
+	c := &cobra.Command{
+		Use:   "bench NAME",
+		Short: "Measure, and in the same run the bare limit that it is held to",
+		Long:  "Measures on a scratch SoftHSM token. What can be measured:\n" + benchList(),
+		Args:  exactly(1, "bench NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !knownBench(args[0]) {
+				return misused("reading arguments: no bench is called %s", args[0])
+			}
+			fmt.Fprintf(a.stderr, "tapvault: measuring %s, which takes a little while\n", args[0])
+			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Rounds: rounds, Round: round})
+			if err != nil {
+				return fmt.Errorf("measuring %s: %w", args[0], err)
+			}
+			if a.json {
+				return a.print(r)
+			}
+			fmt.Fprintf(a.stdout, "%s: %.0f/s, limit %.0f/s, ratio %.2f (median of %d paired rounds, %.2f to %.2f)\n"+
+				"  one operation: %s\n  the limit:     %s\n", r.Name, r.OpsPerS, r.LimitPerS, r.Ratio, r.Rounds,
+				r.Ratios[0], r.Ratios[len(r.Ratios)-1], r.Unit, r.Limit)
+			if l := r.Lookup; l != nil {
+				fmt.Fprintf(a.stdout, "  it costs %.2f times as much\n%s: %.0f/s, limit %.0f/s; it costs %.2f times as much\n"+
+					"  one operation: %s\n  the limit:     %s\n", r.CostRatio, l.Name, l.OpsPerS, l.LimitPerS, l.CostRatio, l.Unit, l.Limit)
+			}
+			if r.CPUOutsideModuleUS != 0 {
+				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each\n", r.CPUOutsideModuleUS)
+			}
+			return nil
+		},
+	}
+	c.Flags().IntVar(&rounds, "rounds", 0, "paired rounds, 9 or more; 0 means 11")
+	c.Flags().DurationVar(&round, "round", 0, "how long one side of a round takes; 0 means 300ms")
+	return c
+}
+
+func benchList() (text string) {
+	for _, b := range bench.Benches {
+		text += fmt.Sprintf("  %-10s %s\n", b.Name, b.What)
+	}
+	return text
+}
+
+func knownBench(name string) bool {
+	for _, b := range bench.Benches {
+		if b.Name == name {
+			return true
+		}
+	}
+	return false
+}

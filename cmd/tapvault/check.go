@@ -1,0 +1,62 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) checkConfigCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check-config",
+		Short: "Say what is wrong with the configuration, touching nothing else",
+		Args:  exactly(0, "check-config --config FILE"),
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(map[string]any{"ok": true, "environment": cfg.Environment})
+			}
+			fmt.Fprintf(a.stdout, "%s: ok (%s, %d realms, %d token ranges)\n", a.config, cfg.Environment,
+				len(cfg.Realms), len(cfg.Vault.Ranges))
+			return nil
+		},
+	}
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Args:  exactly(0, "version"),
+		RunE: func(*cobra.Command, []string) error {
+			version, goVersion := buildVersion()
+			if a.json {
+				return a.print(map[string]string{"version": version, "go": goVersion})
+			}
+			fmt.Fprintf(a.stdout, "tapvault %s (%s)\n", version, goVersion)
+			return nil
+		},
+	}
+}
+
+// buildVersion is what the Go toolchain recorded in the program.
+func buildVersion() (version, goVersion string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown", "unknown"
+	}
+	return info.Main.Version, info.GoVersion
+}
+
+// print writes data as one JSON document.
+func (a *app) print(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/api/client"
+	"github.com/tapvault/tapvault/identity"
+	"github.com/tapvault/tapvault/identity/clientdb"
+	"github.com/tapvault/tapvault/internal/assembly"
+)
+
+func (a *app) clientCommand() *cobra.Command {
+	return group("client", "Register callers, and log in as one",
+		a.clientAddCommand(), a.clientListCommand(), a.clientKeyCommand(),
+		a.clientSwitchCommand("disable", "Refuse a client; a running service does within 30 seconds", true),
+		a.clientSwitchCommand("enable", "Believe a disabled client again", false),
+		a.clientTokenCommand())
+}
+
+func (a *app) clientAddCommand() *cobra.Command {
+	var n identity.Client
+	var role, scopes, keyFile, encFile string
+	c := &cobra.Command{
+		Use:   "add",
+		Short: "Register a client by its public key",
+		Args:  exactly(0, "client add --id ID --role ROLE --key-file PUBLIC.jwk"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if n.ID == "" || role == "" || keyFile == "" {
+				return misused("reading flags: --id, --role and --key-file are needed")
+			}
+			var err error
+			if n.JWK, err = os.ReadFile(keyFile); err != nil {
+				return fmt.Errorf("reading public key: %w", err)
+			}
+			if encFile != "" {
+				if n.EncJWK, err = os.ReadFile(encFile); err != nil {
+					return fmt.Errorf("reading public key: %w", err)
+				}
+			}
+			n.Role, n.Scopes = access.Role(role), usualScopes(access.Role(role))
+			if scopes != "" {
+				n.Scopes = identity.ParseScope(strings.ReplaceAll(scopes, ",", " "))
+			}
+			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
+				if err := db.Add(cmd.Context(), n); err != nil {
+					return fmt.Errorf("registering %s: %w", n.ID, err)
+				}
+				return a.say("registered %s as %s", n.ID, n.Role)
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&n.ID, "id", "", "client id: lower-case letters, digits, dots, hyphens")
+	f.StringVar(&n.Name, "name", "", "name for people")
+	f.StringVar(&role, "role", "", "issuer, terminal, wallet, officer, operator or auditor")
+	f.StringVar(&scopes, "scopes", "", "what it may ask for, separated by commas; all of its role unless told, but for detokenize:direct")
+	f.StringVar(&keyFile, "key-file", "", "public key as a JSON Web Key; a private key is refused")
+	f.StringVar(&encFile, "enc-key-file", "", "public key to which answers are sealed, as a JSON Web Key on P-256; none unless told")
+	f.StringVar(&n.Requestor, "requestor", "", "Token Requestor ID, 11 digits, for issuers")
+	f.StringVar(&n.Terminal, "terminal", "", "terminal group, for terminals; all unless told")
+	return c
+}
+
+// usualScopes is what a client of a role gets unless told. The right to get card
+// numbers without evidence has to be given by name.
+func usualScopes(r access.Role) []access.Action {
+	return slices.DeleteFunc(access.ForRole(r), func(a access.Action) bool { return a == access.DetokenizeDirect })
+}
+
+func (a *app) clientKeyCommand() *cobra.Command {
+	var none bool
+	c := &cobra.Command{
+		Use:   "key ID [FILE]",
+		Short: "Set or take away the public key to which a client's answers are sealed",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 || len(args) > 2 || none == (len(args) == 2) {
+				return misused("usage: tapvault client key ID FILE, or tapvault client key ID --none")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var jwk []byte
+			if !none {
+				var err error
+				if jwk, err = os.ReadFile(args[1]); err != nil {
+					return fmt.Errorf("reading public key: %w", err)
+				}
+			}
+			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
+				if err := db.SetEncryptionKey(cmd.Context(), args[0], jwk); err != nil {
+					return fmt.Errorf("changing the key of %s: %w", args[0], err)
+				}
+				if none {
+					return a.say("took the encryption key of %s away", args[0])
+				}
+				return a.say("set the encryption key of %s", args[0])
+			})
+		},
+	}
+	c.Flags().BoolVar(&none, "none", false, "take the key away")
+	return c
+}
+
+func (a *app) clientListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List registered clients",
+		Args:  exactly(0, "client list"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
+				all, err := db.List(cmd.Context())
+				if err != nil {
+					return fmt.Errorf("listing clients: %w", err)
+				}
+				return a.printClients(all)
+			})
+		},
+	}
+}
+
+type clientRow struct {
+	ID        string `json:"id"`
+	Name      string `json:"name,omitempty"`
+	Role      string `json:"role"`
+	Scopes    string `json:"scopes"`
+	Requestor string `json:"requestor,omitempty"`
+	Terminal  string `json:"terminal,omitempty"`
+	Disabled  bool   `json:"disabled"`
+}
+
+func (a *app) printClients(all []identity.Client) error {
+	rows := make([]clientRow, 0, len(all))
+	for _, c := range all {
+		rows = append(rows, clientRow{c.ID, c.Name, string(c.Role), identity.Scope(c.Scopes), c.Requestor, c.Terminal, c.Disabled})
+	}
+	if a.json {
+		return a.print(rows)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tROLE\tSTATE\tSCOPES")
+	for _, r := range rows {
+		state := "enabled"
+		if r.Disabled {
+			state = "disabled"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.ID, r.Role, state, r.Scopes)
+	}
+	return w.Flush()
+}
+
+// clientSwitchCommand is disable, or its opposite.
+func (a *app) clientSwitchCommand(verb, short string, disabled bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   verb + " ID",
+		Short: short,
+		Args:  exactly(1, "client "+verb+" ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
+				if err := db.SetDisabled(cmd.Context(), args[0], disabled); err != nil {
+					return fmt.Errorf("%sing %s: %w", strings.TrimSuffix(verb, "e"), args[0], err)
+				}
+				return a.say("%sd %s", verb, args[0])
+			})
+		},
+	}
+}
+
+// withClients opens the register of clients for f.
+func (a *app) withClients(ctx context.Context, f func(*clientdb.Store) error) error {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	db, err := assembly.OpenStore(ctx, cfg, time.Now)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(clientdb.New(db, nil)), db.Close())
+}
+
+func (a *app) clientTokenCommand() *cobra.Command {
+	var id, key, url, ca, scope string
+	c := &cobra.Command{
+		Use:   "token",
+		Short: "Log in as a client and print its access token",
+		Long: "Signs an assertion with the client's private key, exchanges it at the running service and\n" +
+			"prints the access token, for use with curl. The files of `tapvault init` are the defaults.",
+		Args: exactly(0, "client token --id ID [--key FILE] [--url URL] [--ca FILE]"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if id == "" {
+				return misused("reading flags: --id is needed")
+			}
+			if err := a.localDefaults(id, &key, &url, &ca); err != nil {
+				return err
+			}
+			token, err := login(cmd.Context(), client.Config{BaseURL: url, ClientID: id, CAFile: ca, Scope: scope}, key)
+			if err != nil {
+				return fmt.Errorf("logging in as %s: %w", id, err)
+			}
+			if a.json {
+				return a.print(map[string]string{"access_token": token})
+			}
+			_, err = fmt.Fprintln(a.stdout, token)
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&id, "id", "", "client id")
+	f.StringVar(&key, "key", "", "file with its private key, PEM")
+	f.StringVar(&url, "url", "", "where the service is")
+	f.StringVar(&ca, "ca", "", "certificate of the service's CA, PEM")
+	f.StringVar(&scope, "scope", "", "scopes to ask for; all that it may have unless told")
+	return c
+}
+
+func login(ctx context.Context, c client.Config, keyFile string) (string, error) {
+	var err error
+	if c.Key, err = client.ReadKey(keyFile); err != nil {
+		return "", err
+	}
+	api, err := client.New(c)
+	if err != nil {
+		return "", err
+	}
+	return api.AccessToken(ctx)
+}
+
+// localDefaults fills what was not told from the configuration's folder. It
+// reads no configuration when everything was told.
+func (a *app) localDefaults(id string, key, url, ca *string) error {
+	if *key != "" && *url != "" && *ca != "" {
+		return nil
+	}
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	if *key == "" {
+		*key = cfg.Path(filepath.Join("clients", filepath.Base(id)+".pem"))
+	}
+	if *ca == "" {
+		*ca = cfg.Path("tls/ca.pem")
+	}
+	if *url == "" {
+		_, port, _ := net.SplitHostPort(cfg.Listen)
+		*url = "https://localhost:" + port
+	}
+	return nil
+}
+
+// say reports something done: data for --json, a line otherwise.
+func (a *app) say(format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	if a.json {
+		return a.print(map[string]string{"done": text})
+	}
+	_, err := fmt.Fprintln(a.stdout, text)
+	return err
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"github.com/tapvault/tapvault/internal/fault"
+)
+
+// hinted is an error with advice for whoever reads the terminal.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+func withHint(err error, hint string) error { return hinted{err, hint} }
+
+// hints are the advice that goes with a kind of failure, where none was given.
+var hints = map[fault.Kind]string{
+	fault.HSMUnavailable: "see hsm.module, hsm.token, hsm.pin_file and hsm.softhsm_conf in the configuration; " +
+		"in a container or over a network, see that the module itself can reach its HSM",
+	fault.HSMKey:        "`tapvault keys list` shows every key that the token holds and what is wrong with it",
+	fault.StoreDown:     "see store.dsn in the configuration, and that its folder exists",
+	fault.StoreReadOnly: "the database file and its folder must be writable by the user that runs tapvault",
+	fault.StoreFull:     "make room on the disk of the database; nothing was written in part",
+	fault.AuditDown:     "see audit.file: nothing is done that cannot be recorded",
+}
+
+func hintFor(err error) string {
+	var h hinted
+	if errors.As(err, &h) {
+		return h.hint
+	}
+	if h, ok := hints[fault.KindOf(err)]; ok {
+		return h
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program listens there; change listen in the configuration, or stop it"
+	case errors.Is(err, fs.ErrPermission):
+		return "run tapvault as the user who owns the files"
+	}
+	return ""
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/vault"
+	"github.com/tapvault/tapvault/vault/archive"
+)
+
+// portFlags are what export and import are told.
+type portFlags struct{ file, passphrase string }
+
+func (a *app) portCommand(name, short, long string, do func(context.Context, portFlags) error) *cobra.Command {
+	var f portFlags
+	c := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Long:  long,
+		Args:  exactly(0, name+" --file FILE --passphrase-file FILE"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.file == "" || f.passphrase == "" {
+				return misused("reading flags: --file and --passphrase-file are needed")
+			}
+			return do(cmd.Context(), f)
+		},
+	}
+	c.Flags().StringVar(&f.file, "file", "", "the export")
+	c.Flags().StringVar(&f.passphrase, "passphrase-file", "", "file with the passphrase on one line, 16 characters or more; readable by its owner only")
+	return c
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	return a.portCommand("export", "Write the whole vault into one sealed file, for disaster recovery",
+		"Opens every card number in the HSM and seals it under a passphrase. The file holds the rows of\n"+
+			"one moment, while the service runs on; it is read back and verified before it counts. Keep the\n"+
+			"passphrase elsewhere: whoever has both has every card number.", a.export)
+}
+
+func (a *app) importCommand() *cobra.Command {
+	return a.portCommand("import", "Put a sealed file into an empty database, under the keys of this HSM",
+		"Verifies the whole file first, then stores all of it or nothing. The database must be migrated\n"+
+			"or new, and empty; the HSM may be another one than that of the export.", a.importFile)
+}
+
+// passphrase reads one line.
+func (f portFlags) read() ([]byte, error) {
+	info, err := os.Stat(f.passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("reading the passphrase: %s can be read by others: chmod 600 it", f.passphrase)
+	}
+	b, err := os.ReadFile(f.passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	return bytes.TrimRight(line, "\r"), nil
+}
+
+func (a *app) export(ctx context.Context, f portFlags) error {
+	passphrase, err := f.read()
+	if err != nil {
+		return err
+	}
+	defer clear(passphrase)
+	return a.withVault(ctx, func(o opened) error {
+		a.lockMemory()
+		total, err := o.vault.Porter().Count(ctx)
+		if err != nil {
+			return err
+		}
+		if err := o.record(ctx, "vault:export", "vault", fmt.Sprintf("rows: %d", total)); err != nil {
+			return err
+		}
+		made, err := a.writeExport(ctx, o, f.file, passphrase, total)
+		if err != nil {
+			return err
+		}
+		m, err := a.verifyExport(ctx, f.file, passphrase, made.Total())
+		if err == nil && m.Digest != made.Digest {
+			err = fmt.Errorf("reading the export back: %w", vault.ErrManifest)
+		}
+		if err != nil {
+			return errors.Join(err, os.Remove(f.file))
+		}
+		return a.sayManifest("exported", m)
+	})
+}
+
+// writeExport leaves a file only when it is whole.
+func (a *app) writeExport(ctx context.Context, o opened, name string, passphrase []byte, total int64) (m vault.Manifest, err error) {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return m, withHint(fmt.Errorf("writing the export: %w", err), "name another file: nothing is ever overwritten")
+	}
+	defer func() {
+		if err = errors.Join(err, file.Close()); err != nil {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}()
+	out := bufio.NewWriterSize(file, 1<<20)
+	w, err := archive.Create(out, passphrase, time.Now(), rand.Reader)
+	if err != nil {
+		return m, fmt.Errorf("writing the export: %w", err)
+	}
+	bar := a.newProgress("exporting", total)
+	m, err = o.vault.Porter().Export(ctx, w, bar.at)
+	bar.end()
+	if err != nil {
+		return m, err
+	}
+	return m, errors.Join(w.Close(), out.Flush(), file.Sync())
+}
+
+// verifyExport reads a whole export.
+func (a *app) verifyExport(ctx context.Context, name string, passphrase []byte, total int64) (vault.Manifest, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return vault.Manifest{}, fmt.Errorf("reading the export: %w", err)
+	}
+	defer file.Close()
+	r, err := archive.Open(bufio.NewReaderSize(file, 1<<20), passphrase)
+	if err != nil {
+		return vault.Manifest{}, fmt.Errorf("reading the export: %w", err)
+	}
+	bar := a.newProgress("verifying", total)
+	m, err := vault.Verify(ctx, r, bar.at)
+	bar.end()
+	if err != nil {
+		return vault.Manifest{}, fmt.Errorf("reading the export: %w", err)
+	}
+	return m, nil
+}
+
+func (a *app) importFile(ctx context.Context, f portFlags) error {
+	passphrase, err := f.read()
+	if err != nil {
+		return err
+	}
+	defer clear(passphrase)
+	return a.withHSM(ctx, func(cfg assembly.Config, t *hsm.Token) (err error) {
+		if err := noCoreDumps(); err != nil {
+			return fmt.Errorf("forbidding core dumps: %w", err)
+		}
+		a.lockMemory()
+		o := opened{cfg: cfg, hsm: t}
+		if o.db, err = assembly.OpenStore(ctx, cfg, time.Now); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, o.db.Close()) }()
+		if err := t.Require(ctx, vault.Keys(cfg.Vault.KeyVersions).Refs()...); err != nil {
+			return err
+		}
+		m, err := a.verifyExport(ctx, f.file, passphrase, 0)
+		if err != nil {
+			return err
+		}
+		if err := o.record(ctx, "vault:import", "vault", fmt.Sprintf("rows: %d", m.Total())); err != nil {
+			return err
+		}
+		return a.importRows(ctx, o, f.file, passphrase, m)
+	})
+}
+
+func (a *app) importRows(ctx context.Context, o opened, name string, passphrase []byte, m vault.Manifest) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("reading the export: %w", err)
+	}
+	defer file.Close()
+	again := func() (*archive.Reader, error) {
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		return archive.Open(bufio.NewReaderSize(file, 1<<20), passphrase)
+	}
+	bar := a.newProgress("importing", m.Total())
+	into, err := assembly.VaultConfig(o.cfg, o.hsm, o.db, time.Now)
+	if err != nil {
+		return err
+	}
+	err = vault.Import(ctx, into, m, again, bar.at)
+	bar.end()
+	if err != nil {
+		return withHint(err, "nothing was stored; store.dsn must name a new or empty database")
+	}
+	return a.sayManifest("imported", m)
+}
+
+func (a *app) sayManifest(did string, m vault.Manifest) error {
+	if a.json {
+		return a.print(m)
+	}
+	return a.say("%s and verified %d rows: %d cards, %d tokens\nSHA-256 of all rows: %s", did, m.Total(), m.Rows["cards"],
+		m.Rows["tokens"], m.Digest)
+}
+
+// lockMemory keeps card numbers out of the swap, or says that it cannot.
+func (a *app) lockMemory() {
+	if err := lockAll(); err != nil {
+		fmt.Fprintf(a.stderr, "tapvault: memory cannot be locked (%v): card numbers may reach the swap; raise ulimit -l or switch swap off\n", err)
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/identity"
+	"github.com/tapvault/tapvault/identity/clientdb"
+	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/keyceremony"
+	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
+)
+
+//go:embed rehearsal.yaml
+var rehearsalYAML string
+
+// Labels of the two tokens of a rehearsal.
+const (
+	serviceToken = "tapvault"
+	psamToken    = "tapsim-psam"
+)
+
+// devClients are the callers that a rehearsal registers.
+var devClients = []identity.Client{
+	{ID: "issuer", Name: "issuer backend", Role: access.Issuer, Requestor: "50110000001"},
+	{ID: "terminal", Name: "readers of the rehearsal", Role: access.Terminal},
+	{ID: "wallet", Name: "wallet server", Role: access.Wallet},
+	{ID: "officer", Name: "security officer", Role: access.Officer},
+	{ID: "operator", Name: "operator", Role: access.Operator},
+}
+
+func (a *app) initCommand() *cobra.Command {
+	var listen string
+	c := &cobra.Command{
+		Use:   "init DIR",
+		Short: "Make a rehearsal: configuration, certificates, HSM token, keys, clients",
+		Long: "Makes everything that `tapvault serve` needs in an empty folder: a configuration, TLS\n" +
+			"certificates for localhost, a SoftHSM token with fresh rehearsal keys, a second token for the\n" +
+			"simulator's reader, the database, and five registered clients with their private keys.\n" +
+			"It never overwrites anything. A rehearsal is not for production.",
+		Args: exactly(1, "init DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.init(cmd.Context(), args[0], listen) },
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8443", "address that the service shall listen on")
+	return c
+}
+
+func (a *app) init(ctx context.Context, name, listen string) error {
+	dir, err := filepath.Abs(name)
+	if err != nil {
+		return fmt.Errorf("making %s: %w", name, err)
+	}
+	if err := emptyOrNew(dir); err != nil {
+		return fmt.Errorf("making %s: %w", name, err)
+	}
+	births, err := a.fill(ctx, dir, listen)
+	if err != nil {
+		return errors.Join(err, empty(dir))
+	}
+	if a.json {
+		return a.print(map[string]any{"dir": dir, "config": filepath.Join(dir, "tapvault.yaml"), "keys": births})
+	}
+	fmt.Fprintf(a.stdout, `made a rehearsal in %[1]s
+  tapvault.yaml     the configuration
+  tls/              a certificate for localhost, and the CA to trust (ca.pem)
+  softhsm/          token %[2]s with %[3]d keys, and %[4]s for the simulator's reader
+  secrets/          the PINs of both
+  clients/          private keys of %[5]s
+  tapvault.db       the database; audit.log comes with the first request
+nothing here is for production: rehearsal keys are made by one person
+
+next:
+  tapvault serve --config %[1]s/tapvault.yaml
+`, name, serviceToken, births, psamToken, clientNames())
+	return nil
+}
+
+func clientNames() string {
+	var names []string
+	for _, c := range devClients {
+		names = append(names, c.ID)
+	}
+	return strings.Join(names, ", ")
+}
+
+// fill makes the files and returns how many keys were born.
+func (a *app) fill(ctx context.Context, dir, listen string) (int, error) {
+	for _, sub := range []string{"tls", "secrets", "clients", "softhsm"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			return 0, fmt.Errorf("making folders: %w", err)
+		}
+	}
+	cfg, err := a.writeConfig(dir, listen)
+	if err != nil {
+		return 0, err
+	}
+	if err := devCertificates(filepath.Join(dir, "tls"), time.Now()); err != nil {
+		return 0, err
+	}
+	births, err := a.rehearse(ctx, cfg, dir)
+	if err != nil {
+		return 0, err
+	}
+	return births, a.registerDevClients(ctx, cfg, dir)
+}
+
+func (a *app) writeConfig(dir, listen string) (assembly.Config, error) {
+	module, err := softhsmconfig.Module()
+	if err != nil {
+		return assembly.Config{}, withHint(fmt.Errorf("finding SoftHSM: %w", err), "apt-get install softhsm2, or make setup")
+	}
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return assembly.Config{}, misused("reading flags: --listen %s: must be host:port", listen)
+	}
+	var text strings.Builder
+	t, err := template.New("config").Parse(rehearsalYAML)
+	if err == nil {
+		err = t.Execute(&text, map[string]string{"Listen": listen, "Port": port, "Module": module})
+	}
+	if err != nil {
+		return assembly.Config{}, fmt.Errorf("writing configuration: %w", err)
+	}
+	file := filepath.Join(dir, "tapvault.yaml")
+	if err := writeNew(file, []byte(text.String())); err != nil {
+		return assembly.Config{}, fmt.Errorf("writing configuration: %w", err)
+	}
+	a.config = file
+	return a.loadConfig()
+}
+
+// rehearse makes both tokens and gives every key its birth.
+func (a *app) rehearse(ctx context.Context, cfg assembly.Config, dir string) (births int, err error) {
+	conf, err := softhsmconfig.Write(filepath.Join(dir, "softhsm"))
+	if err != nil {
+		return 0, err
+	}
+	if err := softhsmconfig.Use(conf); err != nil {
+		return 0, err
+	}
+	service, err := a.newToken(ctx, cfg, serviceToken, filepath.Join(dir, "secrets", "hsm"))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, service.Close()) }()
+	psam, err := a.newToken(ctx, cfg, psamToken, filepath.Join(dir, "secrets", "psam"))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, psam.Close()) }()
+	fmt.Fprintln(a.stderr, "tapvault: making rehearsal keys inside the token")
+	born, err := keyceremony.Rehearse(ctx, keyceremony.Plan{Holders: []keyceremony.Holder{
+		{Name: "service", Token: service, Keys: cfg.Keys()},
+		{Name: "psam", Token: psam, Keys: keyceremony.PSAMKeys(cfg.Slots.Realm)},
+	}})
+	if err != nil {
+		return 0, fmt.Errorf("making rehearsal keys: %w", err)
+	}
+	return len(born), nil
+}
+
+// newToken initialises a token under random PINs, which go to secret-so.pin
+// and secret-user.pin, and opens it.
+func (a *app) newToken(ctx context.Context, cfg assembly.Config, label, secret string) (*hsm.Token, error) {
+	so, user := newPIN(), newPIN()
+	for file, pin := range map[string]string{secret + "-so.pin": so, secret + "-user.pin": user} {
+		if err := writeNew(file, []byte(pin+"\n")); err != nil {
+			return nil, fmt.Errorf("writing PINs: %w", err)
+		}
+	}
+	fmt.Fprintf(a.stderr, "tapvault: initialising token %s\n", label)
+	err := hsm.InitToken(ctx, hsm.InitConfig{Module: cfg.HSM.Module, Label: label, SOPIN: []byte(so), UserPIN: []byte(user)})
+	if err != nil {
+		return nil, err
+	}
+	return hsm.Open(ctx, hsm.Config{Module: cfg.HSM.Module, Token: label, PIN: hsm.StaticPIN(user)})
+}
+
+func (a *app) registerDevClients(ctx context.Context, cfg assembly.Config, dir string) (err error) {
+	db, err := assembly.OpenStore(ctx, cfg, time.Now)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	clients := clientdb.New(db, nil)
+	for _, c := range devClients {
+		private, public, err := newClientKey(c.ID)
+		if err != nil {
+			return fmt.Errorf("making the key of client %s: %w", c.ID, err)
+		}
+		if err := writeNew(filepath.Join(dir, "clients", c.ID+".pem"), private); err != nil {
+			return fmt.Errorf("writing client keys: %w", err)
+		}
+		c.JWK, c.Scopes = public, access.ForRole(c.Role)
+		if err := clients.Add(ctx, c); err != nil {
+			return fmt.Errorf("registering client %s: %w", c.ID, err)
+		}
+	}
+	return nil
+}

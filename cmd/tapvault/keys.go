@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/assembly"
+)
+
+func (a *app) keysCommand() *cobra.Command {
+	return group("keys", "Look at the HSM's keys, import test keys, and move to new versions", a.keysListCommand(),
+		a.keysImportCommand(), a.keysGenerateCommand(), a.keysRetireCommand())
+}
+
+func (a *app) keysListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List every key of the token, and say what is wrong with it",
+		Args:  exactly(0, "keys list"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withHSM(cmd.Context(), func(cfg assembly.Config, t *hsm.Token) error {
+				rows, problems, err := inspect(cmd.Context(), cfg, t)
+				if err != nil {
+					return fmt.Errorf("listing keys: %w", err)
+				}
+				if err := a.printKeys(rows); err != nil {
+					return err
+				}
+				return errors.Join(problems...)
+			})
+		},
+	}
+}
+
+type keyRow struct {
+	Label   string `json:"label"`
+	Usage   string `json:"usage"`
+	Version uint8  `json:"version"`
+	Check   string `json:"check_value,omitempty"`
+	Local   bool   `json:"generated_inside"`
+	State   string `json:"state"`
+}
+
+// inspect lists what the token holds, and tries every key that the service
+// needs, so that all that is wrong is said at once.
+func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []keyRow, problems []error, err error) {
+	all, err := t.Inventory(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, k := range all {
+		r := keyRow{Label: k.Ref.Label(), Usage: string(k.Ref.Usage), Version: k.Ref.Version, Local: k.Local, State: k.State}
+		if k.Check != nil {
+			r.Check = k.Check.String()
+		}
+		rows = append(rows, r)
+	}
+	for _, ref := range cfg.Keys() {
+		if err := t.Require(ctx, ref); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	strays, err := t.Strays(ctx)
+	for _, s := range strays {
+		problems = append(problems, fmt.Errorf("looking for strays: %s is no key of tapvault", s))
+	}
+	return rows, problems, err
+}
+
+func (a *app) printKeys(rows []keyRow) error {
+	if a.json {
+		return a.print(rows)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "LABEL\tCHECK VALUE\tBORN\tSTATE")
+	for _, r := range rows {
+		born, check := "imported", r.Check
+		if r.Local {
+			born = "inside"
+		}
+		if check == "" {
+			check = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Label, check, born, r.State)
+	}
+	return w.Flush()
+}
+
+func (a *app) keysImportCommand() *cobra.Command {
+	var realm, usage, file string
+	var version uint8
+	c := &cobra.Command{
+		Use:   "import",
+		Short: "Import one test key into a test realm (rehearsal only)",
+		Long: "Imports one card's own key, 32 hex digits read from a file or from standard input, never from\n" +
+			"the command line, for one use in a realm without diversification: mpk, mlk, mulk, muk, or dtk,\n" +
+			"which is folded as it enters. A key serves one use; import it again for another.",
+		Args: exactly(0, "keys import --realm REALM --usage USAGE [--file FILE]"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ref := keyref.Ref{Realm: realm, Usage: keyref.Usage(usage), Version: version}
+			return a.withHSM(cmd.Context(), func(cfg assembly.Config, t *hsm.Token) error {
+				return a.importKey(cmd.Context(), cfg, t, ref, file)
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&realm, "realm", "", "realm with test: true")
+	f.StringVar(&usage, "usage", "", "mpk, mlk, mulk, muk, dtk or dtk-retail")
+	f.Uint8Var(&version, "version", 1, "version of the key")
+	f.StringVar(&file, "file", "-", "file with the key as 32 hex digits; - is standard input")
+	return c
+}
+
+// testUsages are what a card's own key can be imported for.
+var testUsages = []keyref.Usage{keyref.PurchaseMaster, keyref.LoadMaster, keyref.UnloadMaster, keyref.OverdraftMaster,
+	keyref.FoldedTAC, keyref.RetailTAC}
+
+func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, ref keyref.Ref, file string) error {
+	i := slices.IndexFunc(cfg.Realms, func(r assembly.Realm) bool { return r.Name == ref.Realm })
+	switch {
+	case i < 0 || !cfg.Realms[i].Test:
+		return misused("reading flags: --realm must name a realm with test: true")
+	case !slices.Contains(testUsages, ref.Usage) || !ref.Valid():
+		return misused("reading flags: --usage must be mpk, mlk, mulk, muk, dtk or dtk-retail")
+	}
+	key, err := a.readKey(file)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	if err := t.Import(ctx, ref, key); err != nil {
+		return fmt.Errorf("importing %v: %w", ref, err)
+	}
+	return a.say("imported %v; a running service takes it up when it starts again", ref)
+}
+
+// readKey reads 32 hex digits. What was wrong is said without repeating it.
+func (a *app) readKey(file string) ([]byte, error) {
+	in := a.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading key: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	line, err := bufio.NewReader(io.LimitReader(in, 256)).ReadBytes('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading key: %w", err)
+	}
+	defer clear(line)
+	key := make([]byte, 16)
+	text := bytes.TrimSpace(line)
+	if len(text) != 32 {
+		return nil, errors.New("reading key: must be 32 hex digits on one line")
+	}
+	if _, err := hex.Decode(key, text); err != nil {
+		clear(key)
+		return nil, errors.New("reading key: must be 32 hex digits on one line")
+	}
+	return key, nil
+}
+
+// withHSM opens the configured token for f.
+func (a *app) withHSM(ctx context.Context, f func(assembly.Config, *hsm.Token) error) error {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	t, err := assembly.OpenHSM(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(cfg, t), t.Close())
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/internal/assembly"
+)
+
+func (a *app) migrateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the database's schema up to date (serve does it too)",
+		Args:  exactly(0, "migrate --config FILE"),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			db, err := assembly.OpenStore(cmd.Context(), cfg, time.Now)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, db.Close()) }()
+			have, know, err := db.Versions(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("reading the schema's version: %w", err)
+			}
+			if a.json {
+				return a.print(map[string]int64{"schema": have, "newest": know})
+			}
+			return a.say("the database has schema %d, the newest", have)
+		},
+	}
+}

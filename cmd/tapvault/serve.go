@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/api"
+	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/obs"
+)
+
+// drainTime is how long running requests may take to end once the service was
+// told to stop.
+const drainTime = 20 * time.Second
+
+func (a *app) serveCommand() *cobra.Command {
+	var offset time.Duration
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service until it is told to stop",
+		Args:  exactly(0, "serve --config FILE"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.serve(cmd.Context(), offset)
+		},
+	}
+	c.Flags().DurationVar(&offset, "clock-offset", 0, "shift the service's clock, to rehearse another day (rehearsal only)")
+	return c
+}
+
+func (a *app) serve(ctx context.Context, offset time.Duration) error {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	if offset != 0 && cfg.Environment != assembly.Rehearsal {
+		return misused("reading flags: --clock-offset is for environment: rehearsal only")
+	}
+	if err := noCoreDumps(); err != nil {
+		return fmt.Errorf("forbidding core dumps: %w", err)
+	}
+	// The port comes first: it is the cheapest thing to fail on.
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", cfg.Listen, err)
+	}
+	defer listener.Close()
+	cert, err := loadCertificate(cfg)
+	if err != nil {
+		return err
+	}
+	log, err := obs.NewLogger(a.stderr, "json", slog.LevelInfo)
+	if err != nil {
+		return err
+	}
+	now := func() time.Time { return time.Now().Add(offset) }
+	service, err := assembly.Build(ctx, cfg, assembly.Options{Now: now, Log: log})
+	if err != nil {
+		return err
+	}
+	if offset != 0 {
+		fmt.Fprintf(a.stderr, "tapvault: the clock is shifted by %v\n", offset)
+	}
+	fmt.Fprintf(a.stderr, "tapvault: listening on https://%s\n", listener.Addr())
+	return errors.Join(serveUntil(ctx, listener, cert, service.Handler, log), service.Close())
+}
+
+func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(cfg.Path(cfg.TLS.CertFile), cfg.Path(cfg.TLS.KeyFile))
+	if err != nil {
+		return cert, withHint(fmt.Errorf("reading TLS certificate: %w", err),
+			"tls.cert_file and tls.key_file name a certificate and its key, in PEM")
+	}
+	return cert, nil
+}
+
+// serveUntil answers requests until ctx ends, then lets running ones finish.
+func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler, log *slog.Logger) error {
+	server := api.NewServer(h, cert, log)
+	ended := make(chan error, 1)
+	go func() { ended <- server.ServeTLS(l, "", "") }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping", "drain", drainTime.String())
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		return fmt.Errorf("waiting for running requests: %w", errors.Join(err, server.Close()))
+	}
+	log.Info("stopped")
+	return nil
+}
