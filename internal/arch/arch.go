@@ -1,0 +1,116 @@
+// Package arch holds the import table and the test that enforces it.
+//
+// The table is read with go/parser inside the test process, never through the
+// go command: a test that shells out is answered from the test cache even
+// after the files it would have read have changed.
+package arch
+
+// Anything in a line of [Table] lets a package import whatever it likes of
+// ours: the roots that put the service together, and test kits.
+const Anything = "*"
+
+// Table lists, for each package, which packages of this module it may import.
+// A line is complete: what is not listed is forbidden. Test files may import
+// more than their package does.
+var Table = map[string][]string{
+	// layer 0: vocabulary
+	"internal/fault": {},
+	"internal/obs":   {},
+	"hsm/keyref":     {},
+	"api/wire":       {},
+	"softhsm-config": {},
+	"terminal/apdu":  {},
+	"tokenize/ff1":   {},
+	"token":          {"internal/fault"},
+	"access":         {"internal/fault"},
+	"event":          {"internal/fault", "token"},
+
+	// layer 1: formats and the gate
+	"audit":                  {"access", "internal/fault"},
+	"audit/trail":            {"access", "audit", "internal/fault"},
+	"cryptogram":             {"hsm/keyref", "internal/fault"},
+	"cryptogram/softkey":     {"hsm/keyref"},
+	"cryptogram/conformance": {"cryptogram", "hsm/keyref"},
+	"wallet/credential":      {"token"},
+	"wallet/payload":         {"token", "wallet/credential"},
+	"internal/store":         {"access", "internal/fault"},
+	"identity":               {"access", "internal/fault"},
+	"keyceremony":            {"hsm/keyref", "internal/fault"},
+	"intake":                 {"internal/fault", "token"},
+
+	// layer 2: the HSM, the stores, both ends of a tap
+	"hsm":                      {"hsm/keyref", "internal/fault"},
+	"hsm/inventory":            {"access", "audit", "hsm/keyref"},
+	"hsm/hsmtest":              {Anything},
+	"vault":                    {"access", "event", "hsm/keyref", "internal/fault", "internal/store", "token", "tokenize/ff1", "vault/archive"},
+	"vault/archive":            {"internal/fault"},
+	"vault/vaulttest":          {Anything},
+	"internal/store/storetest": {"internal/store", "internal/store/cluster"},
+	"internal/store/cluster":   {},
+	"event/outbox":             {"event", "internal/fault", "internal/store", "token"},
+	"identity/clientdb":        {"access", "identity", "internal/fault", "internal/store"},
+	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/payload"},
+	"terminal":                 {"cryptogram", "hsm/keyref", "terminal/apdu", "token", "wallet/credential"},
+	"terminal/psam":            {"cryptogram", "hsm/keyref", "terminal/apdu"},
+
+	// layer 3: services
+	"tokenize":            {"access", "audit", "hsm/keyref", "internal/fault", "token", "tokenize/ff1"},
+	"wallet":              {"access", "audit", "hsm/keyref", "internal/fault", "token", "wallet/credential", "wallet/payload"},
+	"wallet/wallettest":   {Anything},
+	"wallet/walletdb":     {"access", "internal/fault", "internal/store", "token", "wallet"},
+	"account":             {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault", "token", "wallet/credential"},
+	"account/tapdb":       {"account", "cryptogram", "internal/fault", "internal/store", "token", "wallet/credential"},
+	"detokenize":          {"access", "account", "audit", "internal/fault", "token"},
+	"detokenize/velocity": {"internal/store"},
+	"cardhost":            {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault"},
+
+	"webhook":        {"api/wire", "event", "token"},
+	"webhook/hookdb": {"event", "event/outbox", "internal/store", "webhook"},
+
+	// layer 4: the edge
+	"api": {"access", "account", "api/wire", "audit", "cardhost", "cryptogram", "detokenize", "event", "hsm/keyref",
+		"identity", "intake", "internal/fault", "token", "tokenize", "wallet", "wallet/credential"},
+	"api/client": {"api/wire"},
+
+	// layer 5: the roots
+	"internal/arch":     {},
+	"internal/assembly": {Anything},
+	"internal/bench":    {Anything},
+	"internal/lab":      {Anything},
+	"internal/sim":      {Anything},
+	"cmd/tapvault":      {Anything},
+	"cmd/tapsim":        {Anything},
+}
+
+// Owners says who may import a third-party prefix; everyone else may not.
+// Roots and test kits, marked [Anything], are not excepted.
+var Owners = map[string][]string{
+	"github.com/miekg/pkcs11":         {"hsm"},
+	"gorm.io/":                        {"internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb"},
+	"github.com/jackc/pgx":            {"internal/store", "internal/store/cluster"},
+	"github.com/pressly/goose":        {"internal/store"},
+	"github.com/gin-gonic/gin":        {"api", "internal/bench"},
+	"github.com/golang-jwt/jwt":       {"identity", "api/client"},
+	"github.com/go-jose/go-jose":      {"wallet", "wallet/bundle", "identity", "api/client", "intake", "detokenize", "webhook"},
+	"golang.org/x/crypto/":            {"vault/archive"},
+	"github.com/prometheus/":          {"internal/obs", "cmd/tapvault"},
+	"github.com/spf13/cobra":          {"cmd/tapvault", "cmd/tapsim"},
+	"go.yaml.in/yaml":                 {"cmd/tapvault"},
+	"github.com/getkin/kin-openapi":   {},
+	"github.com/rogpeppe/go-internal": {},
+	"flag":                            {"cmd/tapvault", "cmd/tapsim"},
+}
+
+// CGoFree lists packages that phones and readers link: nothing they import,
+// however far, may need cgo, a database or a web framework.
+var CGoFree = []string{"wallet/bundle", "terminal", "terminal/psam"}
+
+// Heavy lists what a [CGoFree] package must not reach.
+var Heavy = []string{"github.com/miekg/pkcs11", "gorm.io/", "github.com/gin-gonic/gin", "github.com/mattn/go-sqlite3", "C"}
+
+// Calls lists calls that only the given packages may make, as "pkg.Func".
+var Calls = map[string][]string{
+	"os.Exit":   {"cmd/tapvault", "cmd/tapsim"},
+	"os.Getenv": {"cmd/tapvault", "cmd/tapsim", "hsm/hsmtest"},
+	"log.Fatal": {},
+}
