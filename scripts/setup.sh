@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Installs the system packages that Tapvault needs, if any are missing.
+#
+#   scripts/setup.sh        what building and running need
+#   scripts/setup.sh test   also what the tests need
+#
+# It says what it will do before it does it, changes nothing else on the
+# machine, and returns at once when nothing is missing. Packages come from
+# apt-get (Debian, Ubuntu); elsewhere it names what to install.
+set -euo pipefail
+
+for_tests=${1:-}
+missing=() why=()
+
+need() { # package, reason
+  missing+=("$1")
+  why+=("$2")
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+softhsm_module() {
+  local d
+  for d in /usr/lib/softhsm /usr/lib/x86_64-linux-gnu/softhsm /usr/lib/aarch64-linux-gnu/softhsm \
+    /usr/lib64/softhsm /usr/local/lib/softhsm /usr/lib/pkcs11; do
+    [ -e "$d/libsofthsm2.so" ] && return 0
+  done
+  return 1
+}
+
+have_postgres() {
+  local d
+  for d in /usr/lib/postgresql/*/bin/initdb; do
+    [ -e "$d" ] && return 0
+  done
+  have initdb
+}
+
+have gcc || need gcc "the PKCS#11 and SQLite bindings are C"
+[ -e /usr/include/stdlib.h ] || need libc6-dev "the C library's headers"
+have make || need make "runs the Makefile"
+softhsm_module || need softhsm2 "the software HSM that holds the rehearsal keys"
+if [ "$for_tests" = test ]; then
+  have_postgres || need postgresql "the tests start a server of their own, in a temporary folder"
+  have pkcs11-tool || need opensc "pkcs11-tool reads back the attributes of the keys"
+  have curl || need curl "the README's calls are tested with it"
+  have jq || need jq "the README's calls are tested with it"
+fi
+
+if ! have go; then
+  echo "setup: Go is missing: install Go 1.26 or newer from https://go.dev/dl/ and try again" >&2
+  exit 1
+fi
+
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+echo "setup: these system packages are missing:"
+for i in "${!missing[@]}"; do
+  printf '  %-12s %s\n' "${missing[$i]}" "${why[$i]}"
+done
+
+install="apt-get install -y --no-install-recommends ${missing[*]}"
+if ! have apt-get; then
+  echo "setup: this machine has no apt-get; install what is named above by its own means" >&2
+  exit 1
+fi
+if [ "$(id -u)" -eq 0 ]; then
+  as_root=()
+elif have sudo; then
+  as_root=(sudo)
+else
+  echo "setup: root is needed for that and there is no sudo; as root, run:" >&2
+  echo "  apt-get update && $install" >&2
+  exit 1
+fi
+
+echo "setup: installing them now with: ${as_root[*]}${as_root:+ }$install"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+run() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "$@" >>"$log" 2>&1; }
+if ! { run apt-get update && run apt-get install -y --no-install-recommends "${missing[@]}"; }; then
+  tail -n 20 "$log" >&2
+  echo "setup: the packages could not be installed; as root, run:" >&2
+  echo "  apt-get update && $install" >&2
+  exit 1
+fi
+echo "setup: done"

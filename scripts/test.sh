@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Everything that CI runs. Each step prints one line; what a step says at
+# length goes to build/logs and is shown when the step fails. All steps run,
+# also after a failure, and the last line counts Go tests and steps together.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+logs=build/logs
+mkdir -p "$logs" build/bin
+passed=0 failed=0 skipped=0
+unset SOFTHSM2_CONF
+
+step() { # name, command...
+  local name=$1 log start=$SECONDS rc=0
+  shift
+  log=$logs/$(tr -cs 'a-z0-9\n' '-' <<<"${name,,}").log
+  printf '%-46s ' "$name"
+  "$@" >"$log" 2>&1 || rc=$?
+  if [ $rc -eq 0 ]; then
+    passed=$((passed + 1))
+    printf 'ok    %4ds\n' $((SECONDS - start))
+  elif [ $rc -eq 77 ]; then
+    skipped=$((skipped + 1))
+    printf 'not run: %s\n' "$(tail -n 1 "$log")"
+  else
+    failed=$((failed + 1))
+    printf 'FAIL  %4ds\n' $((SECONDS - start))
+    sed 's/^/  | /' <(tail -n 80 "$log")
+  fi
+  return 0
+}
+
+formatted() {
+  local f
+  f=$(git ls-files '*.go' | xargs gofmt -l)
+  [ -z "$f" ] || { echo "gofmt would change:"; echo "$f"; return 1; }
+}
+
+static_check() { go tool -modfile=internal/tools/go.mod staticcheck ./...; }
+
+vulnerabilities() {
+  local out rc=0
+  out=$(go tool -modfile=internal/tools/go.mod govulncheck ./... 2>&1) || rc=$?
+  echo "$out"
+  if [ $rc -ne 0 ] && grep -q 'fetching vulnerabilities' <<<"$out"; then
+    echo "the vulnerability database is not reachable from here"
+    return 77
+  fi
+  return $rc
+}
+
+go_tests() {
+  local rc=0
+  go test -race -count=1 -timeout 20m -v ./... >"$logs/go-test.txt" 2>&1 || rc=$?
+  go_passed=$(grep -cE '^ *--- PASS' "$logs/go-test.txt")
+  go_failed=$(grep -cE '^ *--- FAIL' "$logs/go-test.txt")
+  if grep -E '^ *--- SKIP' "$logs/go-test.txt"; then
+    echo "a test was skipped: here every test must run"
+    rc=1
+  fi
+  if [ $rc -ne 0 ]; then
+    grep -vE '^( *--- PASS|=== (RUN|PAUSE|CONT|NAME)|ok |\?|PASS$|\s*$)' "$logs/go-test.txt" | tail -n 200
+  fi
+  return $rc
+}
+
+# What phones and readers link must build without a C compiler.
+without_c() { CGO_ENABLED=0 go build ./wallet/bundle/... ./terminal/... ./cryptogram/...; }
+
+conformance() {
+  local out
+  out=$(build/bin/tapvault conformance --vectors cryptogram/testdata/vectors/epurse.json --json) || { echo "$out"; return 1; }
+  echo "$out"
+  grep -q '"failed": *0' <<<"$out"
+}
+
+short_bench() {
+  build/bin/tapvault bench purchase --json --rounds 9 --round 60ms && build/bin/tapvault bench http --json --rounds 9 --round 60ms
+}
+
+step "gofmt" formatted
+step "go vet" go vet ./...
+step "staticcheck" static_check
+step "govulncheck" vulnerabilities
+step "builds without C: phones and readers" without_c
+step "build" go build -o build/bin/ ./cmd/...
+go_passed=0 go_failed=0
+step "go test -race, on SoftHSM, SQLite, PostgreSQL" go_tests
+step "fuzz, every decoder for a moment" bash scripts/fuzz.sh
+step "conformance on SoftHSM" conformance
+step "demo" build/bin/tapsim demo --bin build/bin/tapvault --dir build/demo
+step "key attributes, read by pkcs11-tool" bash scripts/check-attributes.sh build/demo
+step "the README's calls" bash scripts/check-readme.sh
+step "bench, a short run" short_bench
+
+echo
+echo "Go tests: $go_passed passed, $go_failed failed (build/logs/go-test.txt)"
+echo "steps:    $passed passed, $failed failed, $skipped not run (build/logs)"
+echo "$((passed + go_passed)) passed, $((failed + go_failed)) failed, $skipped skipped"
+[ $failed -eq 0 ]
