@@ -41,22 +41,39 @@ const (
 	KeyRead          Action = "keys:read"
 	EventRead        Action = "events:read" // what happened to tokens
 	RangeRead        Action = "ranges:read" // how full the token ranges are
+
+	WalletManage   Action = "wallets:manage"     // open, close, bind tokens, restore
+	WalletRead     Action = "wallets:read"       // balances, taps, risk
+	WalletSync     Action = "wallets:sync"       // bring a phone and its account in step
+	DeviceEnrol    Action = "devices:enrol"      // and raise or lower its tier by a new verdict
+	PINManage      Action = "pins:manage"        // set, verify, change
+	AccountPost    Action = "accounts:post"      // top-ups, web spending, cards bound and unbound
+	CaseRead       Action = "cases:read"         // what detection found
+	ReconRead      Action = "recon:read"         // reconciliation of a day
+	DenyRead       Action = "denylist:read"      // deny list and terminal policy
+	TapAuthorize   Action = "taps:authorize"     // an online tap at a terminal
+	CardLoad       Action = "cards:load"         // move money between an account and a physical card
+	ElementProvide Action = "elements:provision" // keys and scripts for secure elements
 )
 
 // Actions lists every action.
 var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
 	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
-	KeyRead, EventRead, RangeRead}
+	KeyRead, EventRead, RangeRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
+	ReconRead, DenyRead, TapAuthorize, CardLoad, ElementProvide}
 
 // roleActions is what a role can be given at all; scopes then narrow it.
 var roleActions = map[Role][]Action{
 	Issuer: {TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace, PARRead,
-		Detokenize, DetokenizeDirect, PurchaseMake, TACVerify, LoadHost, EventRead},
-	Terminal: {TapUpload, TerminalRead, PurchaseMake, TACVerify},
-	Wallet:   {BundleCreate, TokenRead, TokenRenew, TokenNotify},
-	Officer:  {KeyRead},
-	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead},
-	Auditor:  {KeyRead, TokenRead, EventRead, RangeRead},
+		Detokenize, DetokenizeDirect, PurchaseMake, TACVerify, LoadHost, EventRead, WalletManage, WalletRead, AccountPost,
+		CardLoad, CaseRead},
+	Terminal: {TapUpload, TerminalRead, PurchaseMake, TACVerify, DenyRead, TapAuthorize},
+	Wallet: {BundleCreate, TokenRead, TokenRenew, TokenNotify, WalletManage, WalletRead, WalletSync, DeviceEnrol,
+		PINManage, EventRead, ElementProvide},
+	Officer: {KeyRead},
+	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead,
+		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead},
+	Auditor: {KeyRead, TokenRead, EventRead, RangeRead, WalletRead, CaseRead, ReconRead, DenyRead},
 }
 
 // ErrDenied reports a caller who may not do what it asked.

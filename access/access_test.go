@@ -28,8 +28,20 @@ var policy = map[access.Action][]access.Role{
 	access.TACVerify:        {access.Issuer, access.Terminal, access.Operator},
 	access.LoadHost:         {access.Issuer},
 	access.KeyRead:          {access.Officer, access.Operator, access.Auditor},
-	access.EventRead:        {access.Issuer, access.Operator, access.Auditor},
+	access.EventRead:        {access.Issuer, access.Wallet, access.Operator, access.Auditor},
 	access.RangeRead:        {access.Operator, access.Auditor},
+	access.WalletManage:     {access.Issuer, access.Wallet, access.Operator},
+	access.WalletRead:       {access.Issuer, access.Wallet, access.Operator, access.Auditor},
+	access.WalletSync:       {access.Wallet},
+	access.DeviceEnrol:      {access.Wallet},
+	access.PINManage:        {access.Wallet},
+	access.AccountPost:      {access.Issuer},
+	access.CaseRead:         {access.Issuer, access.Operator, access.Auditor},
+	access.ReconRead:        {access.Operator, access.Auditor},
+	access.DenyRead:         {access.Terminal, access.Operator, access.Auditor},
+	access.TapAuthorize:     {access.Terminal},
+	access.CardLoad:         {access.Issuer},
+	access.ElementProvide:   {access.Wallet},
 }
 
 var roles = []access.Role{access.Issuer, access.Terminal, access.Wallet, access.Officer, access.Operator, access.Auditor}

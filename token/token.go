@@ -5,7 +5,6 @@
 package token
 
 import (
-	"encoding/base32"
 	"fmt"
 	"io"
 	"log/slog"
@@ -72,31 +71,18 @@ func (n Number) ASN() [10]byte {
 // only if [Ref.Valid].
 type Ref string
 
-// refDigits is base32 of 16 bytes without padding, after "tr".
-const refDigits = 26
+// idDigits is base32 of 16 bytes without padding, after the prefix of an id.
+const idDigits = 26
 
 // DrawRef draws a reference of 128 random bits.
 func DrawRef(rand io.Reader) (Ref, error) {
-	var b [16]byte
-	if _, err := io.ReadFull(rand, b[:]); err != nil {
-		return "", fmt.Errorf("drawing a token reference: %w", err)
-	}
-	return Ref("tr" + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:])), nil
+	s, err := drawID("tr", rand)
+	return Ref(s), err
 }
 
 // Valid reports whether r looks like a reference, and so not like a card number
 // that somebody put in its place.
-func (r Ref) Valid() bool {
-	if len(r) != 2+refDigits || r[:2] != "tr" {
-		return false
-	}
-	for _, b := range []byte(r[2:]) {
-		if (b < 'A' || b > 'Z') && (b < '2' || b > '7') {
-			return false
-		}
-	}
-	return true
-}
+func (r Ref) Valid() bool { return validID("tr", string(r)) }
 
 // Requestor is a Token Requestor ID: 11 digits.
 type Requestor string

@@ -52,6 +52,11 @@ const (
 	Intake      Usage = "intake"       // ECDH P-256: opens card numbers sent to it
 	ResultSign  Usage = "result-sign"  // ECDSA P-256: signs verdicts for an issuer's authorisation host
 	WebhookSign Usage = "webhook-sign" // ECDSA P-256: signs the events sent to requestors
+
+	PINSeal    Usage = "pin-seal"    // AES-256-GCM over the PIN-equivalent secrets of wallets
+	PINVerify  Usage = "pin-verify"  // HMAC-SHA256: checks a PIN-equivalent secret
+	DenySign   Usage = "deny-sign"   // ECDSA P-256: signs deny lists and terminal policies
+	SyncIntake Usage = "sync-intake" // ECDH P-256: opens what a phone sealed about its taps
 )
 
 // Type is the kind of key an object holds.
@@ -112,6 +117,10 @@ var specs = map[Usage]Spec{
 	Intake:             {Type: ECP256, Role: Derive},
 	ResultSign:         {Type: ECP256, Role: Sign},
 	WebhookSign:        {Type: ECP256, Role: Sign},
+	PINSeal:            {Type: AES256, Role: Encrypt, Second: Decrypt},
+	PINVerify:          {Type: HMAC, Role: Sign},
+	DenySign:           {Type: ECP256, Role: Sign},
+	SyncIntake:         {Type: ECP256, Role: Derive},
 }
 
 // Spec returns what the objects of u must look like; ok is false for a usage

@@ -55,7 +55,7 @@ var Table = map[string][]string{
 
 	// layer 3: services
 	"tokenize":            {"access", "audit", "hsm/keyref", "internal/fault", "token", "tokenize/ff1"},
-	"wallet":              {"access", "audit", "hsm/keyref", "internal/fault", "token", "wallet/credential", "wallet/payload"},
+	"wallet":              {"access", "account", "audit", "hsm/keyref", "internal/fault", "token", "wallet/credential", "wallet/payload"},
 	"wallet/wallettest":   {Anything},
 	"wallet/walletdb":     {"access", "internal/fault", "internal/store", "token", "wallet"},
 	"account":             {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault", "token", "wallet/credential"},
