@@ -260,8 +260,10 @@ func rewrapWhileServing(t *testing.T, f *Fixture) {
 	g := f.Again(t, rotated)
 	both := []*Fixture{f, g}
 	racing(3, func(i int) {
-		if i == 0 {
-			rewrap(t, g)
+		if i == 0 { // the older configuration may write a row behind it: nothing is claimed of what is left
+			if err := g.Rewrapper().Run(t.Context(), func(int64) {}); err != nil {
+				t.Error(err)
+			}
 			return
 		}
 		for n := range cards {
