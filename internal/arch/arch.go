@@ -33,6 +33,7 @@ var Table = map[string][]string{
 	"cryptogram/conformance": {"cryptogram", "hsm/keyref"},
 	"wallet/credential":      {"token"},
 	"wallet/payload":         {"token", "wallet/credential"},
+	"wallet/mask":            {"token"},
 	"internal/store":         {"access", "internal/fault"},
 	"identity":               {"access", "internal/fault"},
 	"keyceremony":            {"hsm/keyref", "internal/fault"},
@@ -92,7 +93,7 @@ var Owners = map[string][]string{
 	"github.com/gin-gonic/gin":        {"api", "internal/bench"},
 	"github.com/golang-jwt/jwt":       {"identity", "api/client"},
 	"github.com/go-jose/go-jose":      {"wallet", "wallet/bundle", "identity", "api/client", "intake", "detokenize", "webhook"},
-	"golang.org/x/crypto/":            {"vault/archive"},
+	"golang.org/x/crypto/":            {"vault/archive", "wallet/mask"},
 	"github.com/prometheus/":          {"internal/obs", "cmd/tapvault"},
 	"github.com/spf13/cobra":          {"cmd/tapvault", "cmd/tapsim"},
 	"go.yaml.in/yaml":                 {"cmd/tapvault"},
@@ -103,7 +104,7 @@ var Owners = map[string][]string{
 
 // CGoFree lists packages that phones and readers link: nothing they import,
 // however far, may need cgo, a database or a web framework.
-var CGoFree = []string{"wallet/bundle", "terminal", "terminal/psam"}
+var CGoFree = []string{"wallet/bundle", "wallet/mask", "terminal", "terminal/psam"}
 
 // Heavy lists what a [CGoFree] package must not reach.
 var Heavy = []string{"github.com/miekg/pkcs11", "gorm.io/", "github.com/gin-gonic/gin", "github.com/mattn/go-sqlite3", "C"}
