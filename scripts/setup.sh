@@ -36,13 +36,24 @@ have_postgres() {
   have initdb
 }
 
+virtual_reader() {
+  local d
+  for d in /usr/lib/pcsc/drivers /usr/lib/*/pcsc/drivers /usr/lib64/pcsc/drivers /usr/local/lib/pcsc/drivers; do
+    compgen -G "$d/serial/libifdvpcd.so*" >/dev/null && return 0
+  done
+  return 1
+}
+
 have gcc || need gcc "the PKCS#11 and SQLite bindings are C"
 [ -e /usr/include/stdlib.h ] || need libc6-dev "the C library's headers"
 have make || need make "runs the Makefile"
 softhsm_module || need softhsm2 "the software HSM that holds the rehearsal keys"
 if [ "$for_tests" = test ]; then
   have_postgres || need postgresql "the tests start a server of their own, in a temporary folder"
-  have pkcs11-tool || need opensc "pkcs11-tool reads back the attributes of the keys"
+  have pkcs11-tool || need opensc "pkcs11-tool reads back the attributes of the keys; opensc-tool reads a phone"
+  have pcscd || need pcscd "the machine's own smart-card service, which a simulated phone is shown to"
+  virtual_reader || need vsmartcard-vpcd "a card reader without a reader: the tests put a phone into it"
+  have scriptor || need pcsc-tools "scriptor takes a purchase from that phone, as any PC/SC program would"
   have curl || need curl "the README's calls are tested with it"
   have jq || need jq "the README's calls are tested with it"
 fi
@@ -56,7 +67,7 @@ fi
 
 echo "setup: these system packages are missing:"
 for i in "${!missing[@]}"; do
-  printf '  %-12s %s\n' "${missing[$i]}" "${why[$i]}"
+  printf '  %-16s %s\n' "${missing[$i]}" "${why[$i]}"
 done
 
 install="apt-get install -y --no-install-recommends ${missing[*]}"

@@ -79,8 +79,12 @@ var Table = map[string][]string{
 	"internal/bench":    {Anything},
 	"internal/lab":      {Anything},
 	"internal/sim":      {Anything},
-	"cmd/tapvault":      {Anything},
-	"cmd/tapsim":        {Anything},
+
+	"internal/sim/vpcd":          {"terminal/apdu"},
+	"internal/sim/vpcd/pcsctest": {},
+
+	"cmd/tapvault": {Anything},
+	"cmd/tapsim":   {Anything},
 }
 
 // Owners says who may import a third-party prefix; everyone else may not.
