@@ -11,7 +11,7 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-// events lists what happened to tokens. A caller that acts for one requestor
+// events lists what happened to tokens and wallets. A caller that acts for one requestor
 // sees that one's.
 func (s *server) events(ctx context.Context, q *request) (any, error) {
 	f, err := q.eventFilter()
@@ -53,6 +53,11 @@ func (q *request) eventFilter() (f event.Filter, err error) {
 			return f, &wire.FieldError{Path: "ref", Text: "must be a token reference"}
 		}
 	}
+	if w := q.query["wallet"]; w != "" {
+		if f.Wallet = token.WalletID(w); !f.Wallet.Valid() || f.Ref != "" {
+			return f, &wire.FieldError{Path: "wallet", Text: "must be a wallet's id, and no token reference beside it"}
+		}
+	}
 	if r := q.query["requestor"]; r != "" {
 		if f.Requestor, err = token.ParseRequestor(r); err != nil {
 			return f, at("requestor", err)
@@ -62,7 +67,7 @@ func (q *request) eventFilter() (f event.Filter, err error) {
 }
 
 func eventOut(e event.Event) wire.Event {
-	return wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Requestor: string(e.Requestor),
+	return wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Wallet: string(e.Wallet), Requestor: string(e.Requestor),
 		Seq: e.Seq, At: e.At.UTC(), Data: e.Data}
 }
 

@@ -73,7 +73,7 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/detokenize/batch", limit: wire.MaxBatch, attempt: taken, do: s.detokenizeBatch},
 		{method: post, path: "/v1/detokenize/direct", limit: wire.MaxBody, attempt: taken, do: s.direct},
 		{method: post, path: "/v1/detokenize/direct/batch", limit: wire.MaxBatch, attempt: taken, do: s.directBatch},
-		{method: get, path: "/v1/events", query: []string{"ref", "requestor", "cursor", "limit"}, do: s.events},
+		{method: get, path: "/v1/events", query: []string{"ref", "wallet", "requestor", "cursor", "limit"}, do: s.events},
 		{method: get, path: "/v1/ranges", do: s.ranges},
 
 		{method: post, path: "/v1/terminals/:terminal/taps", limit: wire.MaxBatch, attempt: taken, do: s.uploadTaps},

@@ -1,13 +1,14 @@
-// Package event names what happens in a token's life, for those who are told of
-// it: the requestor's webhook, and whoever reads the list of events.
+// Package event names what happens to tokens and wallets, for those who are told
+// of it: the requestor's webhook, and whoever reads the list of events.
 //
-// An event says that something happened and to which token, never why a
+// An event says that something happened and to which of them, never why a
 // verification failed, and never a card number or a token number.
 package event
 
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapvault/tapvault/internal/fault"
@@ -17,7 +18,7 @@ import (
 // Type says what happened. Its text is part of the API.
 type Type string
 
-// Types, one for each thing that can happen to a token.
+// Types, one for each thing that can happen to a token or to a wallet.
 const (
 	Issued       Type = "token.issued"        // the number exists
 	Decided      Type = "token.decided"       // the card's issuer approved, declined or asks for more; data: decision
@@ -31,38 +32,54 @@ const (
 	CardReplaced Type = "token.card-replaced" // the card behind it has a new number or expiry date
 	Expired      Type = "token.expired"
 	Deleted      Type = "token.deleted"
+
+	WalletOpened     Type = "wallet.opened"
+	WalletRestricted Type = "wallet.restricted" // no new slots until an online PIN and a clean sync; data: reason
+	WalletSuspended  Type = "wallet.suspended"  // data: reason
+	WalletRestored   Type = "wallet.restored"
+	WalletClosed     Type = "wallet.closed"
+	SyncRequested    Type = "wallet.sync_requested"   // its phone holds more than the account now backs
+	ChargeRequested  Type = "wallet.charge_requested" // what it owes is to be charged to its card; data: amount
+	CaseOpened       Type = "case.opened"             // data: case_id, kind
 )
 
 // Types lists every type.
 var Types = []Type{Issued, Decided, Delivered, Activated, Provisioned, Suspended, Resumed, Updated, Renewed,
-	CardReplaced, Expired, Deleted}
+	CardReplaced, Expired, Deleted, WalletOpened, WalletRestricted, WalletSuspended, WalletRestored, WalletClosed,
+	SyncRequested, ChargeRequested, CaseOpened}
 
 // ErrInvalid reports an event that may not be told: a mistake of the program
 // that made it.
 var ErrInvalid = fault.New(fault.Internal, "an event is not fit to be told")
 
-// Event is one thing that happened to one token.
+// Event is one thing that happened to one token or to one wallet, its subject.
 type Event struct {
 	ID        string // "ev" and 26 characters, drawn by the outbox; the same each time the event is told
 	Type      Type
-	Ref       token.Ref
+	Ref       token.Ref      // "" when it happened to a wallet
+	Wallet    token.WalletID // "" when it happened to a token
 	Requestor token.Requestor
 	At        time.Time         // zero: when it is put into the outbox
 	Data      map[string]string // such as state, decision, suspender; up to 16 entries
 
-	// Seq counts the events of one token from 1, without a gap. The outbox sets
+	// Seq counts the events of one subject from 1, without a gap. The outbox sets
 	// it.
 	Seq int64
-	// Position orders the events of all tokens. It is set once the event is
+	// Position orders the events of all subjects. It is set once the event is
 	// durable, so that whoever has read up to a position has missed nothing
 	// before it; 0 until then.
 	Position int64
 }
 
+// Subject is the token or the wallet that e happened to: both kinds of names
+// tell themselves apart.
+func (e Event) Subject() string { return string(e.Ref) + string(e.Wallet) }
+
 // Filter narrows a list of events; a zero field does not.
 type Filter struct {
 	Requestor token.Requestor
 	Ref       token.Ref
+	Wallet    token.WalletID
 }
 
 // Bounds of the data.
@@ -72,14 +89,14 @@ const (
 	maxValue   = 200
 )
 
-// Check refuses an event that names no token, or whose data could hold what no
+// Check refuses an event that names no subject, or whose data could hold what no
 // event may: text is short and printable, and no value could be a card number.
 func (e Event) Check() error {
 	if !slices.Contains(Types, e.Type) {
 		return fmt.Errorf("%w: its type is unknown", ErrInvalid)
 	}
-	if !e.Ref.Valid() {
-		return fmt.Errorf("%w: it names no token", ErrInvalid)
+	if ofWallet := e.Ref == "" && e.Wallet.Valid(); ofWallet != e.Type.ofWallet() || !ofWallet && (!e.Ref.Valid() || e.Wallet != "") {
+		return fmt.Errorf("%w: it names no subject of its kind", ErrInvalid)
 	}
 	if _, err := token.ParseRequestor(string(e.Requestor)); err != nil {
 		return fmt.Errorf("%w: it names no requestor", ErrInvalid)
@@ -94,6 +111,9 @@ func (e Event) Check() error {
 	}
 	return nil
 }
+
+// ofWallet reports whether t happens to wallets.
+func (t Type) ofWallet() bool { return !strings.HasPrefix(string(t), "token.") }
 
 func isName(s string) bool {
 	for i := range len(s) {

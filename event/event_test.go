@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/token"
 )
+
+const wallet = token.WalletID("wlAAAAAAAAAAAAAAAAAAAAAAAAAA")
 
 func good() event.Event {
 	return event.Event{Type: event.Suspended, Ref: token.Ref("tr" + strings.Repeat("A", 26)), Requestor: "12345678901",
@@ -34,6 +37,10 @@ func TestCheck(t *testing.T) {
 		"no type":                 {func(e *event.Event) { e.Type = "" }, false},
 		"unknown type":            {func(e *event.Event) { e.Type = "token.lost" }, false},
 		"a number for reference":  {func(e *event.Event) { e.Ref = "6212345600001234" }, false},
+		"a wallet's name":         {func(e *event.Event) { e.Wallet = wallet }, false},
+		"a wallet's type":         {func(e *event.Event) { e.Type = event.CaseOpened }, false},
+		"of a wallet":             {func(e *event.Event) { e.Type, e.Ref, e.Wallet = event.WalletClosed, "", wallet }, true},
+		"of a wallet, as a token": {func(e *event.Event) { e.Ref, e.Wallet = "", wallet }, false},
 		"no requestor":            {func(e *event.Event) { e.Requestor = "" }, false},
 		"too much data":           {func(e *event.Event) { e.Data = many }, false},
 		"a name of digits":        {with("12345", "x"), false},
@@ -56,8 +63,9 @@ func TestCheck(t *testing.T) {
 func TestTypesDiffer(t *testing.T) {
 	seen := map[event.Type]bool{}
 	for _, typ := range event.Types {
-		if seen[typ] || !strings.HasPrefix(string(typ), "token.") {
-			t.Error(fmt.Errorf("%s is listed twice or is not about a token", typ))
+		subject, _, ok := strings.Cut(string(typ), ".")
+		if seen[typ] || !ok || !slices.Contains([]string{"token", "wallet", "case"}, subject) {
+			t.Error(fmt.Errorf("%s is listed twice or is about nothing", typ))
 		}
 		seen[typ] = true
 	}

@@ -96,7 +96,7 @@ const maxAnswer = 64 << 10
 
 // send posts one event once. Any answer but 2xx is an error.
 func (d *Dispatcher) send(ctx context.Context, to Endpoint, e event.Event) error {
-	body, err := json.Marshal(wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Requestor: string(e.Requestor),
+	body, err := json.Marshal(wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Wallet: string(e.Wallet), Requestor: string(e.Requestor),
 		Seq: e.Seq, At: e.At.UTC(), Data: e.Data})
 	if err != nil {
 		return fmt.Errorf("encoding an event: %w", err)

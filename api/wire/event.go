@@ -2,14 +2,15 @@ package wire
 
 import "time"
 
-// Event is one thing that happened to a token, as it is listed and as it is
-// sent to a webhook.
+// Event is one thing that happened to a token or to a wallet, as it is listed
+// and as it is sent to a webhook.
 type Event struct {
-	ID        string            `json:"event_id"` // the same each time it is told
-	Type      string            `json:"type"`     // such as token.suspended
-	Ref       string            `json:"token_reference_id"`
+	ID        string            `json:"event_id"`                     // the same each time it is told
+	Type      string            `json:"type"`                         // such as token.suspended
+	Ref       string            `json:"token_reference_id,omitempty"` // or
+	Wallet    string            `json:"wallet_id,omitempty"`
 	Requestor string            `json:"token_requestor_id"`
-	Seq       int64             `json:"seq"` // counts the token's events from 1, without a gap
+	Seq       int64             `json:"seq"` // counts its subject's events from 1, without a gap
 	At        time.Time         `json:"at"`
 	Data      map[string]string `json:"data,omitempty"`
 }

@@ -44,9 +44,9 @@ func New(cfg Config) (*Outbox, error) {
 }
 
 // Emit puts e into the outbox as part of tx: it is told if tx commits and only
-// then. It gives e its id and its place among the events of its token. The
-// caller has changed the token's row in tx before, so that two transactions
-// about one token do not ask for the same place; if they do, one of them fails
+// then. It gives e its id and its place among the events of its subject. The
+// caller has changed the subject's row in tx before, so that two transactions
+// about one of them do not ask for the same place; if they do, one of them fails
 // and its caller begins again.
 func (o *Outbox) Emit(tx *gorm.DB, e event.Event) error {
 	if e.At.IsZero() {
@@ -62,10 +62,10 @@ func (o *Outbox) Emit(tx *gorm.DB, e event.Event) error {
 	if e.ID, err = o.drawID(); err != nil {
 		return err
 	}
-	values := []any{e.ID, string(e.Type), string(e.Requestor), e.At.UnixMilli(), data, string(e.Ref)}
+	values := []any{e.ID, string(e.Type), string(e.Requestor), e.At.UnixMilli(), data, e.Subject()}
 	statement := insertFirst
-	if e.Type != event.Issued {
-		statement, values = insertNext, append(values, string(e.Ref))
+	if e.Type != event.Issued && e.Type != event.WalletOpened {
+		statement, values = insertNext, append(values, e.Subject())
 	}
 	if err := tx.Exec(statement, values...).Error; err != nil {
 		return fmt.Errorf("keeping an event: %w", err)
@@ -73,8 +73,8 @@ func (o *Outbox) Emit(tx *gorm.DB, e event.Event) error {
 	return nil
 }
 
-// The first event of a token says that it was issued, and there is only one:
-// for it the others need not be looked at.
+// The first event of a subject says that it was made, and there is only one: for
+// it the others need not be looked at.
 const (
 	insert      = "INSERT INTO events (id, type, requestor, at, data, position, ref, seq) VALUES (?, ?, ?, ?, ?, 0, ?, "
 	insertFirst = insert + "1)"
@@ -105,8 +105,8 @@ func (o *Outbox) List(ctx context.Context, f event.Filter, after int64, limit in
 	if f.Requestor != "" {
 		q = q.Where("requestor = ?", string(f.Requestor))
 	}
-	if f.Ref != "" {
-		q = q.Where("ref = ?", string(f.Ref))
+	if subject := string(f.Ref) + string(f.Wallet); subject != "" {
+		q = q.Where("ref = ?", subject)
 	}
 	var rows []row
 	if err := q.Find(&rows).Error; err != nil {

@@ -16,7 +16,7 @@ var errRow = fault.New(fault.StoreDown, "a stored event cannot be read")
 // row is an event as it is stored.
 type row struct {
 	ID        string `gorm:"primaryKey"`
-	Ref       string
+	Ref       string // of its subject: a token, or a wallet
 	Seq       int64
 	Type      string
 	Requestor string
@@ -49,6 +49,9 @@ func toEvents(rows []row) ([]event.Event, error) {
 		out[i] = event.Event{
 			ID: r.ID, Type: event.Type(r.Type), Ref: token.Ref(r.Ref), Requestor: token.Requestor(r.Requestor),
 			At: time.UnixMilli(r.At).UTC(), Data: data, Seq: r.Seq, Position: r.Position,
+		}
+		if w := token.WalletID(r.Ref); w.Valid() {
+			out[i].Ref, out[i].Wallet = "", w
 		}
 	}
 	return out, nil

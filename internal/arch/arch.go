@@ -60,6 +60,8 @@ var Table = map[string][]string{
 	"wallet/wallettest":   {Anything},
 	"wallet/walletdb":     {"access", "internal/fault", "internal/store", "token", "wallet"},
 	"account":             {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault", "token", "wallet/credential"},
+	"account/ledger":      {"internal/fault", "token"},
+	"account/ledgerdb":    {"account/ledger", "internal/fault", "token"},
 	"account/tapdb":       {"account", "cryptogram", "internal/fault", "internal/store", "token", "wallet/credential"},
 	"detokenize":          {"access", "account", "audit", "internal/fault", "token"},
 	"detokenize/velocity": {"internal/store"},
@@ -91,7 +93,7 @@ var Table = map[string][]string{
 // Roots and test kits, marked [Anything], are not excepted.
 var Owners = map[string][]string{
 	"github.com/miekg/pkcs11":         {"hsm"},
-	"gorm.io/":                        {"internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb"},
+	"gorm.io/":                        {"internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "account/ledgerdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb"},
 	"github.com/jackc/pgx":            {"internal/store", "internal/store/cluster"},
 	"github.com/pressly/goose":        {"internal/store"},
 	"github.com/gin-gonic/gin":        {"api", "internal/bench"},

@@ -46,6 +46,11 @@ const (
 	SlotToken      Kind = "slot-token"        // a stateless check was asked for a phone's slot token
 	TransactionBad Kind = "transaction-bad"   // fields that cannot belong to one transaction
 
+	WalletUnknown Kind = "wallet-unknown" // no such wallet, or another requestor's
+	WalletState   Kind = "wallet-state"   // the wallet's state refuses this
+	FundsShort    Kind = "funds-short"    // the account does not hold enough
+	FundsReserved Kind = "funds-reserved" // it would, but what is there is held for offline payments
+
 	HSMUnavailable Kind = "hsm-unavailable" // absent, locked, or its session was lost
 	HSMKey         Kind = "hsm-key"         // no key, two keys, or a key with wrong attributes
 	StoreDown      Kind = "store-unavailable"
@@ -59,6 +64,7 @@ var Kinds = []Kind{Internal, Malformed, TooLarge, MediaType, NoRoute, Method, Un
 	Overloaded, TooFast, TokenUnknown, TokenState, TokenExpired, TokenFuture, TokenSuspended, CardExpired, CardIsToken,
 	CardUnknown, CardKnown, CardReplaced,
 	NoRange, RangeExhausted, DayOutOfReach, CounterSpent, KeyReused, Intake, NoClientKey, RealmUnknown, SlotToken, TransactionBad,
+	WalletUnknown, WalletState, FundsShort, FundsReserved,
 	HSMUnavailable, HSMKey, StoreDown, StoreReadOnly, StoreFull, AuditDown}
 
 // sentinel is an error of one kind; two sentinels are never equal.

@@ -111,7 +111,7 @@ func fill(tx *gorm.DB, endpoint string, from int64, events []event.Event) error 
 	}
 	rows := make([]row, len(events))
 	for i, e := range events {
-		rows[i] = row{Endpoint: endpoint, Position: e.Position, EventID: e.ID, Ref: string(e.Ref)}
+		rows[i] = row{Endpoint: endpoint, Position: e.Position, EventID: e.ID, Ref: e.Subject()}
 	}
 	return tx.CreateInBatches(rows, 100).Error
 }
