@@ -30,6 +30,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"tap"}, exitMisuse, "--dir is needed"},
 		{[]string{"tap", "--dir", "nowhere", "--count", "0"}, exitMisuse, "--count"},
 		{[]string{"tap", "--dir", "nowhere"}, exitFailed, "nowhere"},
+		{[]string{"card"}, exitMisuse, "one of --dir and --demo-keys"},
+		{[]string{"card", "--dir", "a", "--demo-keys", "b"}, exitMisuse, "one of --dir and --demo-keys"},
 		{[]string{"help"}, exitOK, ""},
 	} {
 		var out, problems bytes.Buffer
