@@ -179,7 +179,8 @@ func whatToDo(aid string) string {
 	return fmt.Sprintf(`Try in another window:
   opensc-tool -l
   opensc-tool -r "Virtual PCD 00 00" \
-    -s %s -s 00:B0:95:00:1C -s 80:5C:00:02:04
+    -s %s \
+    -s 00:B0:95:00:1C -s 80:5C:00:02:04
 which selects the transit application, reads file 0015 (issuer, token number,
 dates) and asks for the balance. Ctrl-C takes the phone out.
 `, selection)

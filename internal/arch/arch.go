@@ -82,6 +82,7 @@ var Table = map[string][]string{
 	"internal/lab":      {Anything},
 	"internal/sim":      {Anything},
 
+	"internal/sim/loss":          {"token"},
 	"internal/sim/rig":           {Anything},
 	"internal/sim/vpcd":          {"terminal/apdu"},
 	"internal/sim/vpcd/pcsctest": {},
