@@ -83,6 +83,7 @@ var Table = map[string][]string{
 	"internal/sim":      {Anything},
 
 	"internal/sim/loss":          {"token"},
+	"internal/sim/plot":          {},
 	"internal/sim/rig":           {Anything},
 	"internal/sim/vpcd":          {"terminal/apdu"},
 	"internal/sim/vpcd/pcsctest": {},
