@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/audit"
-	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 )
@@ -109,7 +108,7 @@ type Journal interface {
 // Config is what a [Service] is made of. Fields without a default are required.
 type Config struct {
 	Tokens  Tokens
-	Keys    cryptogram.Keys
+	Keys    SlotKeys
 	Journal Journal
 	Gate    audit.Gate
 

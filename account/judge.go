@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/cryptogram"
-	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 )
@@ -61,32 +60,6 @@ func (s *Service) judge(ctx context.Context, t Tap, where token.Use) (v verdict,
 // wellFormed reports whether a handset's purchase can have these fields.
 func wellFormed(t Tap) bool {
 	return !t.Number.IsZero() && t.Seq == t.UD.Ctr && t.Type != cryptogram.CashWithdrawal && t.Purchase().Validate() == nil
-}
-
-// prove checks MAC2 and then the TAC. The TAC is checked even after a bad MAC2,
-// because together they tell an altered record from a forged one. Telling the
-// two apart gives nothing away while no TAC key is masked by a PIN.
-func (s *Service) prove(ctx context.Context, t Tap) (mac2, tac bool, err error) {
-	purchase := s.slotKey(keyref.SlotPurchaseMaster, t)
-	_, want, err := cryptogram.PurchaseMACs(ctx, s.cfg.Keys, purchase, t.Purchase())
-	if err != nil {
-		return false, false, fmt.Errorf("judging a tap: %w", err)
-	}
-	receipt, err := cryptogram.TAC(ctx, s.cfg.Keys, s.slotKey(keyref.SlotTACMaster, t), cryptogram.TACFold, t.Purchase())
-	if err != nil {
-		return false, false, fmt.Errorf("judging a tap: %w", err)
-	}
-	return cryptogram.Match(want, t.MAC2), cryptogram.Match(receipt, t.TAC), nil
-}
-
-// slotKey is the path of a slot's key: issuer, token, use descriptor.
-func (s *Service) slotKey(u keyref.Usage, t Tap) keyref.Path {
-	card := cryptogram.Card{Issuer: t.Issuer, ASN: t.Number.ASN()}
-	return keyref.Path{
-		Key:     keyref.Ref{Realm: s.cfg.Realm, Usage: u, Version: t.KeyVer},
-		Levels:  keyref.MaxLevels,
-		Factors: [keyref.MaxLevels]keyref.Factor{card.Issuer, card.ASN8(), t.UD.Bytes()},
-	}
 }
 
 // allowed reports what speaks against a tap whose MAC2 is good.

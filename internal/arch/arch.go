@@ -59,7 +59,7 @@ var Table = map[string][]string{
 	"wallet":              {"access", "account", "audit", "hsm/keyref", "internal/fault", "token", "wallet/credential", "wallet/payload"},
 	"wallet/wallettest":   {Anything},
 	"wallet/walletdb":     {"access", "internal/fault", "internal/store", "token", "wallet"},
-	"account":             {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault", "token", "wallet/credential"},
+	"account":             {"access", "audit", "cryptogram", "cryptogram/softkey", "hsm/keyref", "internal/fault", "token", "wallet/credential"},
 	"account/ledger":      {"internal/fault", "token"},
 	"account/ledgerdb":    {"account/ledger", "internal/fault", "token"},
 	"account/tapdb":       {"account", "cryptogram", "internal/fault", "internal/store", "token", "wallet/credential"},
