@@ -51,7 +51,8 @@ var Table = map[string][]string{
 	"event/outbox":             {"event", "internal/fault", "internal/store", "token"},
 	"identity/clientdb":        {"access", "identity", "internal/fault", "internal/store"},
 	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/payload"},
-	"terminal":                 {"cryptogram", "hsm/keyref", "terminal/apdu", "token", "wallet/credential"},
+	"terminal":                 {"cryptogram", "hsm/keyref", "terminal/apdu", "terminal/deny", "token", "wallet/credential"},
+	"terminal/deny":            {"internal/fault", "token", "wallet/credential"},
 	"terminal/psam":            {"cryptogram", "hsm/keyref", "terminal/apdu"},
 
 	// layer 3: services
@@ -113,7 +114,7 @@ var Owners = map[string][]string{
 
 // CGoFree lists packages that phones and readers link: nothing they import,
 // however far, may need cgo, a database or a web framework.
-var CGoFree = []string{"wallet/bundle", "wallet/mask", "terminal", "terminal/psam"}
+var CGoFree = []string{"wallet/bundle", "wallet/mask", "terminal", "terminal/psam", "terminal/deny"}
 
 // Heavy lists what a [CGoFree] package must not reach.
 var Heavy = []string{"github.com/miekg/pkcs11", "gorm.io/", "github.com/gin-gonic/gin", "github.com/mattn/go-sqlite3", "C"}

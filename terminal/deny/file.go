@@ -1,0 +1,176 @@
+package deny
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+)
+
+// ErrGone is what a [Source] answers when it cannot lead on from a version.
+var ErrGone = errors.New("deny: no delta leads on from this version")
+
+// Source is where lists come from. What it gives is not believed before its
+// signature holds.
+type Source interface {
+	Snapshot(ctx context.Context) ([]byte, error)
+	// Delta returns what leads on from a version; nil when whoever holds tag has
+	// the newest; [ErrGone] when only a snapshot helps.
+	Delta(ctx context.Context, from uint64, tag string) ([]byte, error)
+}
+
+// maxDeltas is how many deltas a file keeps before it asks for a snapshot.
+const maxDeltas = 300
+
+// File is a list on disk: the last snapshot and the deltas since, as they were
+// signed, so that what is read after a power cut is checked like what comes
+// over the network. It is replaced as a whole, never written in place. It is
+// safe for concurrent use by one process.
+type File struct {
+	path   string
+	pinned Keys
+	list   atomic.Pointer[List]
+	mu     sync.Mutex // one change at a time; guards docs
+	docs   [][]byte   // a snapshot, then deltas
+}
+
+// OpenFile opens the list in the file path. Without one, the list is that of a
+// reader that has heard nothing. A file that cannot be read back is an error:
+// who removes it starts anew, with a reader that takes little until it has
+// heard a list.
+func OpenFile(path string, pinned Keys) (*File, error) {
+	f := &File{path: path, pinned: pinned}
+	f.list.Store(&List{})
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the deny list: %w", err)
+	}
+	if f.docs, err = parseFile(b); err != nil {
+		return nil, fmt.Errorf("reading the deny list: %w", err)
+	}
+	for i, doc := range f.docs {
+		if i > 0 && doc[0] != deltaFormat {
+			return nil, fmt.Errorf("reading the deny list: %w: two snapshots", ErrMalformed)
+		}
+		next, err := f.Current().Take(doc, pinned)
+		if err != nil {
+			return nil, fmt.Errorf("reading the deny list: %w", err)
+		}
+		f.list.Store(next)
+	}
+	return f, nil
+}
+
+// Current is the newest list that is on the disk.
+func (f *File) Current() *List { return f.list.Load() }
+
+// Take takes a snapshot or a delta in, once it is on the disk. What is not
+// signed or does not follow changes nothing.
+func (f *File) Take(doc []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next, err := f.Current().Take(doc, f.pinned)
+	if err != nil {
+		return err
+	}
+	docs := follow(f.docs, append([]byte(nil), doc...))
+	if err := replaceFile(f.path, printFile(docs)); err != nil {
+		return fmt.Errorf("keeping the deny list: %w", err)
+	}
+	f.docs = docs
+	f.list.Store(next)
+	return nil
+}
+
+// follow returns docs with doc. Of deltas that only say that nothing changed,
+// the newest is kept.
+func follow(docs [][]byte, doc []byte) [][]byte {
+	if doc[0] != deltaFormat {
+		return [][]byte{doc}
+	}
+	if last := len(docs) - 1; last > 0 && quiet(docs[last]) {
+		docs = docs[:last]
+	}
+	return append(docs[:len(docs):len(docs)], doc)
+}
+
+func quiet(doc []byte) bool {
+	d, err := ParseDelta(doc)
+	return err == nil && d.From == d.To
+}
+
+// Update asks src for what is newer and takes it in.
+func (f *File) Update(ctx context.Context, src Source) error {
+	f.mu.Lock()
+	whole := len(f.docs) == 0 || len(f.docs) > maxDeltas
+	f.mu.Unlock()
+	if !whole {
+		l := f.Current()
+		doc, err := src.Delta(ctx, l.version, l.Tag())
+		switch {
+		case err == nil && doc == nil:
+			return nil
+		case err == nil:
+			err = f.Take(doc)
+		}
+		if !errors.Is(err, ErrGone) && !errors.Is(err, ErrOrder) {
+			return err
+		}
+	}
+	doc, err := src.Snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("fetching the deny list: %w", err)
+	}
+	return f.Take(doc)
+}
+
+// parseFile reads documents, each behind its length.
+func parseFile(b []byte) (docs [][]byte, err error) {
+	for len(b) > 0 {
+		if len(b) < 4 {
+			return nil, fmt.Errorf("%w: a file that ends early", ErrMalformed)
+		}
+		n := binary.BigEndian.Uint32(b)
+		if b = b[4:]; n == 0 || uint64(n) > uint64(len(b)) {
+			return nil, fmt.Errorf("%w: a file that ends early", ErrMalformed)
+		}
+		docs, b = append(docs, b[:n:n]), b[n:]
+	}
+	return docs, nil
+}
+
+func printFile(docs [][]byte) (b []byte) {
+	for _, d := range docs {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(d))), d...)
+	}
+	return b
+}
+
+// replaceFile writes b beside path and moves it there, durably: whoever reads
+// path, whenever the process dies, finds the old bytes or the new ones.
+func replaceFile(path string, b []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
