@@ -4,10 +4,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/wallet/credential"
 )
 
@@ -28,8 +29,8 @@ type Policy struct {
 	Tokens []Range
 	// Issuers pins the keys that credentials are verified with.
 	Issuers credential.Keys
-	// RequireProof demands a device proof of every phone: set it where the deny
-	// list cannot be heard.
+	// RequireProof demands a device proof of every phone. Terminals of class
+	// [deny.Vehicle] do so whatever stands here.
 	RequireProof bool
 	// Skew is how far clocks may disagree; 0: 120 s.
 	Skew time.Duration
@@ -66,22 +67,21 @@ func (p *Policy) phone(asn [10]byte) bool {
 	return false
 }
 
-// DenyList says which tokens may not pay. It is safe for concurrent use.
-type DenyList interface {
-	Denied(n token.Number, ctr uint16) bool
-	// Version grows with every change; taps carry it, so that it can be told
-	// later what a reader could have known.
-	Version() uint64
+// PolicyOf is what a signed policy tells a reader of a class.
+func PolicyOf(p deny.Policy, c deny.Class) Policy {
+	out := Policy{AID: p.AID, Issuers: credential.Keys(p.Issuers), RequireProof: slices.Contains(p.Proof, c), Skew: p.Tolerance}
+	for _, r := range p.Ranges {
+		if r.Levels == 3 {
+			out.Tokens = append(out.Tokens, Range{r.Prefix, r.Length})
+		}
+	}
+	return out
 }
 
-// EmptyList denies nobody.
-type EmptyList struct{}
-
-// Denied implements [DenyList].
-func (EmptyList) Denied(token.Number, uint16) bool { return false }
-
-// Version implements [DenyList].
-func (EmptyList) Version() uint64 { return 0 }
+// Lists is where a reader finds the newest deny list that it holds, such as a
+// [deny.File]. Each tap asks once and is judged by that list. It is safe for
+// concurrent use.
+type Lists interface{ Current() *deny.List }
 
 // Refusal says why a reader refused a tap. It is an error that others wrap;
 // errors.Is finds it.
@@ -92,15 +92,16 @@ const (
 	Unreadable Refusal = "unreadable" // no answer, or one that is not in its format
 	Untrusted  Refusal = "untrusted"  // no pinned key vouches for the credential
 	Window     Refusal = "window"     // not yet good, or no longer
-	Denied     Refusal = "denied"     // on the deny list
+	Denied     Refusal = "denied"     // on the deny list, or switched off by it
 	Seen       Refusal = "seen"       // this slot paid here before
 	Mismatch   Refusal = "mismatch"   // card, credential and slot do not belong together
-	OverCap    Refusal = "over-cap"   // more than the slot pays
+	OverCap    Refusal = "over-cap"   // more than the slot pays, or than an old deny list allows
 	NoProof    Refusal = "no-proof"   // no fresh device proof where one is demanded
 	Card       Refusal = "card"       // the card answered a status other than 9000
 	Module     Refusal = "module"     // the PSAM did
 	BadMAC2    Refusal = "mac2"       // the card's answer does not prove a debit
 	NotKept    Refusal = "not-kept"   // the tap could not be made durable
+	Declined   Refusal = "declined"   // asked online, the service said no
 )
 
 // Error implements error.

@@ -10,12 +10,11 @@ import (
 	"github.com/tapvault/tapvault/terminal/apdu"
 )
 
-// purchase runs the purchase between card and module: the card's random number,
-// the module's MAC1, the card's MAC2 and TAC, the module's word on MAC2.
+// purchase runs the purchase between module and card: the module's MAC1, the
+// card's MAC2 and TAC, the module's word on MAC2. Once the card has answered
+// there is evidence, and it is kept whatever the module says: of a tap that
+// failed, the issuer learns from it who lied.
 func (r *Reader) purchase(ctx context.Context, card apdu.Transmitter, t *Tap) error {
-	if err := r.initialize(ctx, card, t); err != nil {
-		return err
-	}
 	sam := apdu.Command{CLA: 0x80, INS: 0x70, Data: r.samInit(t).Bytes(), Ne: 8}
 	b, err := apdu.Exchange(ctx, r.cfg.Module, sam, 8)
 	if err != nil {
@@ -26,18 +25,28 @@ func (r *Reader) purchase(ctx context.Context, card apdu.Transmitter, t *Tap) er
 		return err
 	}
 	_, err = apdu.Exchange(ctx, r.cfg.Module, apdu.Command{CLA: 0x80, INS: 0x72, Data: t.MAC2[:]}, 0)
-	var status apdu.StatusError
-	switch {
-	case errors.As(err, &status) && status.SW == apdu.BadMAC:
-		return because(BadMAC2, err)
-	case err != nil:
-		return because(Module, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	why := Module
+	var status apdu.StatusError
+	if errors.As(err, &status) && status.SW == apdu.BadMAC {
+		why = BadMAC2
+	}
+	return because(why, errors.Join(err, r.fail(*t, why)))
 }
 
-// initialize is 8050. A phone must name the slot it showed: the counter and the
-// version that it answers go into the keys.
+// fail keeps the record of a tap that the card debited and the reader refused.
+// A plain card has no slot that it could be held against.
+func (r *Reader) fail(t Tap, why Refusal) error {
+	if !t.Phone {
+		return nil
+	}
+	t.Fail = why
+	return r.cfg.Queue.Add(t)
+}
+
+// initialize is 8050.
 func (r *Reader) initialize(ctx context.Context, card apdu.Transmitter, t *Tap) error {
 	c := apdu.Command{CLA: 0x80, INS: 0x50, P1: 1, P2: 2, Ne: 15}
 	if t.Type == cryptogram.PurchaseCAPP {
@@ -46,15 +55,16 @@ func (r *Reader) initialize(ctx context.Context, card apdu.Transmitter, t *Tap) 
 	c.Data = binary.BigEndian.AppendUint32([]byte{1}, uint32(t.Amount))
 	c.Data = append(c.Data, t.Terminal[:]...)
 	b, err := apdu.Exchange(ctx, card, c, 15)
-	if err != nil {
+	var status apdu.StatusError
+	switch {
+	case t.Phone && errors.As(err, &status) && status.SW == apdu.Insufficient:
+		return OverCap // the phone knows what its slot pays
+	case err != nil:
 		return refuseCard(err)
 	}
 	t.Balance = binary.BigEndian.Uint32(b)
 	t.Seq = binary.BigEndian.Uint16(b[4:])
 	t.KeyVer, t.AlgID, t.Rand = b[9], b[10], [4]byte(b[11:])
-	if t.Phone && (t.Seq != t.UD.Ctr || t.KeyVer&0x0F != t.UD.KeyVer) {
-		return Mismatch
-	}
 	return nil
 }
 

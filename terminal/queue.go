@@ -28,8 +28,8 @@ type Uploader interface {
 // well: uploading it again would not change the answer.
 type Receipt struct{ TapID, Outcome, Reason string }
 
-// Queue keeps accepted taps until they are uploaded, and remembers the slots
-// that paid here. It is a file of one JSON object a line, flushed to the disk
+// Queue keeps accepted taps, and the evidence of failed ones, until they are
+// uploaded, and remembers the slots that paid here. It is a file of one JSON object a line, flushed to the disk
 // at each line. It is safe for concurrent use by one process.
 type Queue struct {
 	mu   sync.Mutex
@@ -55,7 +55,7 @@ func OpenQueue(path string, now time.Time) (*Queue, error) {
 	q := &Queue{taps: all[done:], seen: map[spent]bool{}}
 	keep := keepSeen(all[:done], now)
 	for _, t := range append(keep, q.taps...) {
-		q.seen[t.slot()] = true
+		q.note(t)
 	}
 	if err := rewrite(path, keep, q.taps); err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func OpenQueue(path string, now time.Time) (*Queue, error) {
 // keepSeen returns the phone taps whose slots could still be shown again.
 func keepSeen(taps []Tap, now time.Time) (keep []Tap) {
 	for _, t := range taps {
-		if t.Phone && now.Before(t.UD.Expires().Add(24*time.Hour)) {
+		if t.Phone && t.Fail == "" && now.Before(t.UD.Expires().Add(24*time.Hour)) {
 			keep = append(keep, t)
 		}
 	}
@@ -86,8 +86,17 @@ func (q *Queue) Add(t Tap) error {
 		return err
 	}
 	q.taps = append(q.taps, t)
-	q.seen[t.slot()] = true
+	q.note(t)
 	return nil
+}
+
+// note remembers the slot of a tap that paid. One that failed proves nothing:
+// what a phone shows is public, and a stranger who shows it must not keep its
+// owner out.
+func (q *Queue) note(t Tap) {
+	if t.Fail == "" {
+		q.seen[t.slot()] = true
+	}
 }
 
 // broken returns why nothing can be added any more, or nil.

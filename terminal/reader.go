@@ -14,6 +14,7 @@ import (
 
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/terminal/apdu"
+	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -21,8 +22,12 @@ import (
 type Config struct {
 	Module apdu.Transmitter // its PSAM
 	Policy Policy
-	Deny   DenyList // nil: an empty one
-	Queue  *Queue   // where accepted taps go
+	Class  deny.Class // 0: [deny.Gate]
+	Deny   Lists      // nil: the scheme has no deny list, and no age of it counts
+	Queue  *Queue     // where taps go
+	// Online is asked about each phone's tap at a terminal of class
+	// [deny.Merchant]; nil, or when it fails: the tap stands as it is offline.
+	Online Authorizer
 	// Type of the purchases: [cryptogram.PurchaseCAPP] (the zero value, as
 	// transit readers do) or [cryptogram.PurchasePurse].
 	Type cryptogram.Type
@@ -44,8 +49,11 @@ func NewReader(ctx context.Context, c Config) (*Reader, error) {
 	if err := c.Policy.fill(); err != nil {
 		return nil, err
 	}
-	if c.Deny == nil {
-		c.Deny = EmptyList{}
+	if c.Class == 0 {
+		c.Class = deny.Gate
+	}
+	if !c.Class.Valid() {
+		return nil, errors.New("terminal: no such class of terminals")
 	}
 	if c.Type == 0 {
 		c.Type = cryptogram.PurchaseCAPP
@@ -66,6 +74,13 @@ func NewReader(ctx context.Context, c Config) (*Reader, error) {
 // Terminal is the terminal number.
 func (r *Reader) Terminal() [6]byte { return r.terminal }
 
+// Authorizer asks the service about a tap that was just made.
+type Authorizer interface {
+	// Authorize returns an error that wraps [Declined] when the service says no.
+	// Any other error means that it could not be asked.
+	Authorize(ctx context.Context, t Tap) error
+}
+
 // Tap takes amount from card. When it returns nil the card has paid, the module
 // has checked the card's answer, and the tap is in the queue for good. Any
 // error wraps a [Refusal], and the rider is not let through.
@@ -73,24 +88,51 @@ func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Am
 	if err := r.cfg.Queue.broken(); err != nil {
 		return Tap{}, because(NotKept, err) // before the card spends anything
 	}
-	t := Tap{Terminal: r.terminal, Amount: amount, Type: r.cfg.Type, ListVersion: r.cfg.Deny.Version()}
-	now := r.cfg.Now()
-	t.At = cryptogram.DateTimeOf(now.In(r.cfg.Zone))
-	if err := r.identify(ctx, card, &t); err != nil {
+	v := r.open(amount)
+	v.At = cryptogram.DateTimeOf(v.now.In(r.cfg.Zone))
+	if v.list != nil && v.list.SAMDenied(r.terminal, v.now) {
+		return Tap{}, Denied // what this module accepts is not paid for
+	}
+	if err := r.take(ctx, card, v); err != nil {
 		return Tap{}, err
 	}
-	if t.Phone = r.cfg.Policy.phone(t.ASN); t.Phone {
-		if err := r.present(ctx, card, &t, now); err != nil {
-			return Tap{}, err
-		}
-	}
-	if err := r.purchase(ctx, card, &t); err != nil {
-		return Tap{}, err
-	}
-	if err := r.cfg.Queue.Add(t); err != nil {
+	if err := r.cfg.Queue.Add(v.Tap); err != nil {
 		return Tap{}, because(NotKept, err)
 	}
-	return t, nil
+	return v.Tap, r.ask(ctx, v.Tap)
+}
+
+// take is a tap until it is proven.
+func (r *Reader) take(ctx context.Context, card apdu.Transmitter, v *visit) error {
+	if err := r.identify(ctx, card, &v.Tap); err != nil {
+		return err
+	}
+	if v.Phone = r.cfg.Policy.phone(v.ASN); v.Phone {
+		if err := r.present(ctx, card, v); err != nil {
+			return err
+		}
+	}
+	if err := r.initialize(ctx, card, &v.Tap); err != nil {
+		return err
+	}
+	if v.Phone {
+		if err := r.afford(v); err != nil {
+			return err
+		}
+	}
+	return r.purchase(ctx, card, &v.Tap)
+}
+
+// ask asks the service where that is the custom. The tap is in the queue
+// already: whatever becomes of the answer, it is judged once.
+func (r *Reader) ask(ctx context.Context, t Tap) error {
+	if r.cfg.Class != deny.Merchant || r.cfg.Online == nil || !t.Phone {
+		return nil
+	}
+	if err := r.cfg.Online.Authorize(ctx, t); errors.Is(err, Declined) {
+		return err
+	}
+	return nil
 }
 
 // identify selects the application and reads file 0015.

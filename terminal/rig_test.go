@@ -2,6 +2,9 @@ package terminal_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -13,7 +16,9 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/terminal"
 	"github.com/tapvault/tapvault/terminal/apdu"
+	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/terminal/psam"
+	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet"
 	"github.com/tapvault/tapvault/wallet/bundle"
 	"github.com/tapvault/tapvault/wallet/credential"
@@ -32,7 +37,8 @@ type rig struct {
 	phone  *bundle.Card
 	module apdu.Transmitter
 	policy terminal.Policy
-	deny   terminal.DenyList
+	deny   terminal.Lists
+	class  deny.Class
 	queue  *terminal.Queue
 	tac    cryptogram.Keys // the issuer's side: TAC checks
 	now    time.Time
@@ -119,7 +125,7 @@ func openQueue(t testing.TB, path string, now time.Time) *terminal.Queue {
 
 func (r *rig) reader(t testing.TB) *terminal.Reader {
 	t.Helper()
-	rd, err := terminal.NewReader(t.Context(), terminal.Config{Module: r.module, Policy: r.policy, Deny: r.deny, Queue: r.queue,
+	rd, err := terminal.NewReader(t.Context(), terminal.Config{Module: r.module, Policy: r.policy, Class: r.class, Deny: r.deny, Queue: r.queue,
 		Now: func() time.Time { return r.now.Add(r.offset) }})
 	if err != nil {
 		t.Fatal(err)
@@ -176,6 +182,62 @@ func presenting(card apdu.Transmitter, edit func(p *credential.Presentation)) ap
 		edit(&p)
 		return append(p.Bytes(), 0x90, 0)
 	}}
+}
+
+// wallettestASN is the number of the phone's token as cards show it.
+func wallettestASN(t testing.TB) [10]byte {
+	t.Helper()
+	n, err := token.ParseNumber(wallettest.Number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n.ASN()
+}
+
+// held is a list that nothing replaces.
+type held struct{ list *deny.List }
+
+// Current implements [terminal.Lists].
+func (h held) Current() *deny.List { return h.list }
+
+// lister signs lists for readers.
+type lister struct {
+	key  *ecdsa.PrivateKey
+	keys deny.Keys
+}
+
+func newLister(t testing.TB) lister {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lister{k, deny.Keys{1: &k.PublicKey}}
+}
+
+func (l lister) sign(d [32]byte) ([64]byte, error) {
+	return (&wallettest.Keys{Signer: l.key}).Sign(context.Background(), keyref.Ref{}, d)
+}
+
+// snapshot is a list of the given entries, issued at a moment.
+func (l lister) snapshot(t testing.TB, issued time.Time, version uint64, s deny.Switches, entries ...deny.Entry) []byte {
+	t.Helper()
+	doc, err := deny.Snapshot{Head: deny.Head{KeyID: 1, Issued: issued, Until: issued.Add(48 * time.Hour)},
+		Version: version, Switches: s, Entries: entries}.Sign(l.sign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// list is what a reader makes of a snapshot.
+func (l lister) list(t testing.TB, issued time.Time, version uint64, s deny.Switches, entries ...deny.Entry) held {
+	t.Helper()
+	list, err := deny.Open(l.snapshot(t, issued, version, s, entries...), l.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return held{list}
 }
 
 var _ psam.Keys = (*softkey.Ring)(nil)

@@ -42,6 +42,7 @@ type row struct {
 	TAC      string `json:"tac"`
 	List     uint64 `json:"list_version"`
 	Proof    bool   `json:"proof"`
+	Fail     string `json:"fail,omitempty"`
 }
 
 func toRow(t Tap) row {
@@ -50,7 +51,7 @@ func toRow(t Tap) row {
 		ASN: hex.EncodeToString(t.ASN[:]), Rand: hex.EncodeToString(t.Rand[:]), Seq: t.Seq, Amount: uint32(t.Amount),
 		Type: byte(t.Type), TermSeq: t.TermSeq, At: hex.EncodeToString(t.At[:]), KeyVer: t.KeyVer, AlgID: t.AlgID,
 		Balance: t.Balance, MAC1: hex.EncodeToString(t.MAC1[:]), MAC2: hex.EncodeToString(t.MAC2[:]),
-		TAC: hex.EncodeToString(t.TAC[:]), List: t.ListVersion, Proof: t.Proof,
+		TAC: hex.EncodeToString(t.TAC[:]), List: t.ListVersion, Proof: t.Proof, Fail: string(t.Fail),
 	}
 	if t.Phone {
 		u := t.UD.Bytes()
@@ -61,7 +62,10 @@ func toRow(t Tap) row {
 
 func (r row) tap() (t Tap, err error) {
 	t = Tap{Seq: r.Seq, Amount: token.Amount(r.Amount), Type: cryptogram.Type(r.Type), TermSeq: r.TermSeq, KeyVer: r.KeyVer,
-		AlgID: r.AlgID, Balance: r.Balance, ListVersion: r.List, Proof: r.Proof, Phone: r.UD != ""}
+		AlgID: r.AlgID, Balance: r.Balance, ListVersion: r.List, Proof: r.Proof, Phone: r.UD != "", Fail: Refusal(r.Fail)}
+	if t.Fail != "" && (!t.Phone || t.Fail != BadMAC2 && t.Fail != Module) {
+		return Tap{}, errDamaged
+	}
 	for _, f := range []struct {
 		to   []byte
 		from string

@@ -31,6 +31,10 @@ type Tap struct {
 	TAC         [4]byte // only the issuer can check it
 	ListVersion uint64  // of the deny list
 	Proof       bool    // a device proof was shown and held
+	// Fail says why a tap was refused after the phone had answered. Empty: the
+	// rider was let through. Only [BadMAC2] and [Module] leave such records: a
+	// tap that is refused earlier has burned no slot and proves nothing.
+	Fail Refusal
 }
 
 // Number is the token number of a phone's tap, and zero for other cards.
