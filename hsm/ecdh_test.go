@@ -111,3 +111,34 @@ func TestNewKeys(t *testing.T) {
 		points = append(points, p)
 	}
 }
+
+func TestUnsealSecret(t *testing.T) {
+	tok := hsmtest.New(t, hsmtest.Options{})
+	key, aad := ref(keyref.PINSeal), []byte("place 1")
+	want := bytes.Repeat([]byte{7}, 32)
+	sealed, err := tok.Seal(t.Context(), key, want, aad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := errors.New("used")
+	err = tok.UnsealSecret(t.Context(), key, sealed, aad, func(s []byte) error {
+		if !bytes.Equal(s, want) {
+			t.Error("another secret")
+		}
+		return used
+	})
+	if err != used {
+		t.Errorf("the user's error comes back as %v", err)
+	}
+	short, err := tok.Seal(t.Context(), key, want[:16], aad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ sealed, aad []byte }{
+		"another place": {sealed, []byte("place 2")}, "cut": {sealed[:20], aad}, "another length": {short, aad},
+	} {
+		if err := tok.UnsealSecret(t.Context(), key, c.sealed, c.aad, func([]byte) error { return used }); err == nil || errors.Is(err, used) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -64,6 +64,11 @@ func (*Token) Unseal(context.Context, keyref.Ref, []byte, []byte) ([]byte, error
 	return nil, errNoCgo
 }
 
+// UnsealSecret returns [ErrUnavailable].
+func (*Token) UnsealSecret(context.Context, keyref.Ref, []byte, []byte, func([]byte) error) error {
+	return errNoCgo
+}
+
 // HMAC returns [ErrUnavailable].
 func (*Token) HMAC(context.Context, keyref.Ref, []byte) (mac [32]byte, err error) {
 	return mac, errNoCgo

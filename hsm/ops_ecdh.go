@@ -40,6 +40,28 @@ func (t *Token) ECDH(ctx context.Context, ref keyref.Ref, peer *ecdh.PublicKey, 
 	return use(secret)
 }
 
+// UnsealSecret is [Token.Unseal] for 32 bytes that nobody may keep: it lends them
+// to use in locked memory and wipes them when use returns. Its error is returned
+// as it is.
+func (t *Token) UnsealSecret(ctx context.Context, ref keyref.Ref, sealed, aad []byte, use func(secret []byte) error) error {
+	secret, err := newSecret()
+	if err != nil {
+		return fmt.Errorf("unsealing under %v: %w", ref, err)
+	}
+	defer freeSecret(secret)
+	plain, err := t.Unseal(ctx, ref, sealed, aad)
+	defer clear(plain)
+	if err != nil {
+		return err
+	}
+	if len(plain) != len(secret) {
+		return fmt.Errorf("unsealing under %v: %w", ref, errSealed)
+	}
+	copy(secret, plain)
+	clear(plain)
+	return use(secret)
+}
+
 // tryECDH agrees with a key that dies at once, from both sides.
 func (t *Token) tryECDH(s pkcs11.SessionHandle, r keyref.Ref, k *key) error {
 	trial, err := ecdh.P256().GenerateKey(rand.Reader)

@@ -1,5 +1,5 @@
-// Package intake opens card numbers that were sealed to the HSM, so that
-// nothing on their way here sees one.
+// Package intake opens what was sealed to the HSM, card numbers above all, so
+// that nothing on their way here sees one.
 //
 // A sender seals {"pan","expiry"} to the public key that is served at
 // /.well-known/intake.json, as a JWE in compact form: ECDH-ES+A256KW over
@@ -91,20 +91,27 @@ func (s *Service) KeySet() ([]byte, error) {
 // right are [ErrSealed] or of kind [fault.Malformed]; all others mean that it
 // could not be opened now.
 func (s *Service) Open(ctx context.Context, client, sealed string) (Card, error) {
-	h, err := readHeader(sealed)
-	if err != nil {
-		return Card{}, err
-	}
-	k, err := s.key(h.KeyID)
-	if err != nil {
-		return Card{}, err
-	}
-	plain, err := k.open(ctx, h, sealed)
+	plain, err := s.Plain(ctx, sealed)
 	if err != nil {
 		return Card{}, err
 	}
 	defer clear(plain)
 	return readCard(plain, client)
+}
+
+// Plain opens whatever was sealed to one of the keys: a card, a PIN, or what a
+// phone remembers of a tap. The caller judges what it is, and wipes it. Errors
+// are as for [Service.Open].
+func (s *Service) Plain(ctx context.Context, sealed string) ([]byte, error) {
+	h, err := readHeader(sealed)
+	if err != nil {
+		return nil, err
+	}
+	k, err := s.key(h.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	return k.open(ctx, h, sealed)
 }
 
 // key finds the version that a sender named; a sender that names none means

@@ -16,10 +16,20 @@ const (
 	HeaderToken   = "ref" // token reference
 	HeaderExpiry  = "exp" // seconds since 1970: the token's not_after
 	HeaderCard    = "card"
+
+	// Of a bundle that a PIN guards, and of its hardware key.
+	HeaderDevice   = "dev"  // device id
+	HeaderEpoch    = "pin"  // epoch of the PIN that masks the TAC keys
+	HeaderHardware = "hw"   // true: the mask needs the hardware key that goes with the bundle
+	HeaderUses     = "uses" // of a hardware key: how often it may be used
 )
 
 // Version is the value of [HeaderVersion].
 const Version = 1
+
+// SpareUses is how often the keys of a bundle that live in hardware may be used
+// beyond its slots: for taps that were torn.
+const SpareUses = 5
 
 // Card is what a handset must know, beside the payload, to answer as a card of
 // its scheme. None of it is secret. It travels as [HeaderCard].

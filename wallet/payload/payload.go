@@ -30,8 +30,9 @@ const MaxSlots = 64
 type Slot struct {
 	UD       credential.UD
 	Purchase [KeySize]byte // DPK: MAC1 and MAC2; never under a PIN
-	// TAC is DTK. It travels clear inside the payload; where a PIN guards the
-	// wallet it is these 16 bytes, and only these, that are masked.
+	// TAC is DTK. Where a PIN guards the wallet it is these 16 bytes, and only
+	// these, that are masked; a slot of class Express stays clear, because it
+	// pays without a PIN.
 	TAC [KeySize]byte
 }
 
