@@ -9,7 +9,7 @@ import (
 func FuzzDeviceKey(f *testing.F) {
 	f.Add([]byte(`{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		k, err := parseDeviceKey(b)
+		k, err := ParseKey(b)
 		if err != nil {
 			return
 		}

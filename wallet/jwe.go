@@ -15,10 +15,10 @@ import (
 // maxDeviceKey bounds a device key before it is parsed.
 const maxDeviceKey = 1024
 
-// parseDeviceKey reads a public EC P-256 JWK. A private part, another curve, a
+// ParseKey reads a device's public EC P-256 JWK. A private part, another curve, a
 // point off the curve or an unknown member is refused: a device that sends its
 // private key has given it away.
-func parseDeviceKey(b []byte) (*ecdsa.PublicKey, error) {
+func ParseKey(b []byte) (*ecdsa.PublicKey, error) {
 	if len(b) > maxDeviceKey {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrDeviceKey, maxDeviceKey)
 	}

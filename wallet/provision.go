@@ -99,7 +99,7 @@ func (s *Service) move(ctx context.Context, t token.Token, v token.Verb) (token.
 // make takes counters and builds a sealed bundle from them. Keys exist in
 // memory for as long as this call lasts.
 func (s *Service) make(ctx context.Context, t token.Token, deviceKey []byte) (Bundle, error) {
-	device, err := parseDeviceKey(deviceKey)
+	device, err := ParseKey(deviceKey)
 	if err != nil {
 		return Bundle{}, err
 	}

@@ -30,7 +30,10 @@ var (
 	ErrExpired   = fault.New(fault.TokenExpired, "the token's window has closed")
 	ErrState     = fault.New(fault.TokenState, "the token's state does not allow this")
 	ErrDeviceKey = fault.New(fault.Malformed, "device key is not a public EC P-256 JWK")
-	ErrRefused   = fault.New(fault.Refused, "the acknowledgement does not verify")
+	// ErrRefused is the one answer to whatever does not hold about a wallet, its
+	// PIN, a device, a sync or a bundle's acknowledgement. Which of them it was
+	// stands in the audit record: outside, the difference would help to guess.
+	ErrRefused = fault.New(fault.Refused, "this does not hold for the wallet, device or bundle it names")
 )
 
 // Tokens is what the wallet needs of the vault.
@@ -142,12 +145,18 @@ func (c *Config) fill() {
 	if c.Zone == nil {
 		c.Zone = time.UTC
 	}
-	if c.Now == nil {
-		c.Now = time.Now
+	c.Now, c.Rand = Defaults(c.Now, c.Rand)
+}
+
+// Defaults are the clock and the random source of a service that was given none.
+func Defaults(now func() time.Time, random io.Reader) (func() time.Time, io.Reader) {
+	if now == nil {
+		now = time.Now
 	}
-	if c.Rand == nil {
-		c.Rand = rand.Reader
+	if random == nil {
+		random = rand.Reader
 	}
+	return now, random
 }
 
 func (c *Config) master(u keyref.Usage) keyref.Ref {

@@ -1,0 +1,239 @@
+// Package enrol takes devices in and says what each of them may hold.
+//
+// A device is two public keys and what an attestation said of them. Its tier
+// follows from that, falls by itself when the attestation ages or a later
+// verdict is worse, and rises only with a new attestation.
+package enrol
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet"
+)
+
+// MaxWallets is how many wallets one attestation leaf may serve: beyond, it is
+// taken for a key that was copied.
+const MaxWallets = 3
+
+// ErrKeys reports keys of a device that are not two different P-256 keys.
+var ErrKeys = fault.New(fault.Malformed, "a device has two different public EC P-256 keys")
+
+// Device is an enrolled device.
+type Device struct {
+	ID          token.DeviceID
+	Wallet      token.WalletID
+	Client      string // who enrolled it
+	WrapKey     *ecdsa.PublicKey
+	SignKey     *ecdsa.PublicKey
+	Attestation Attestation
+	Tier        Tier
+	Reasons     []Reason
+	EnrolledAt  time.Time
+	Judged      int // how often its tier was judged again
+}
+
+// Store keeps devices. Safe for concurrent use.
+type Store interface {
+	// Insert makes d durable, once per attempt: a repeated one returns the
+	// device of the first. It returns [wallet.ErrRefused] when the leaf serves
+	// [MaxWallets] other wallets already.
+	Insert(ctx context.Context, caller string, a access.Attempt, d Device) (Device, error)
+	// Device returns a device, or [wallet.ErrRefused].
+	Device(ctx context.Context, id token.DeviceID) (Device, error)
+	// Judge replaces attestation, tier and reasons of a device that was judged
+	// d.Judged times so far, and reports whether that was so.
+	Judge(ctx context.Context, d Device) (bool, error)
+}
+
+// Wallets knows which wallets there are.
+type Wallets interface {
+	// Open returns nil when c may add to the wallet and it takes additions, and
+	// an error of kind [fault.Refused] when not.
+	Open(ctx context.Context, c access.Caller, w token.WalletID) error
+}
+
+// Config is what a [Service] is made of; fields without a default are required.
+type Config struct {
+	Store   Store
+	Wallets Wallets
+	Gate    audit.Gate
+	Tiers   Tiers            // nil: [DefaultTiers]
+	Now     func() time.Time // nil: time.Now
+	Rand    io.Reader        // nil: crypto/rand
+}
+
+// Service enrols devices. It is safe for concurrent use.
+type Service struct{ cfg Config }
+
+// New checks c and returns a service.
+func New(c Config) (*Service, error) {
+	if c.Store == nil || c.Wallets == nil || c.Gate.Recorder == nil {
+		return nil, errors.New("enrol: store, wallets and gate are all needed")
+	}
+	if c.Tiers == nil {
+		c.Tiers = DefaultTiers()
+	}
+	if err := c.Tiers.Validate(); err != nil {
+		return nil, fmt.Errorf("enrol: %w", err)
+	}
+	c.Now, c.Rand = wallet.Defaults(c.Now, c.Rand)
+	return &Service{c}, nil
+}
+
+// Request is what a device brings.
+type Request struct {
+	Wallet           token.WalletID
+	WrapKey, SignKey []byte // JWK
+	Attestation      Attestation
+	Attempt          access.Attempt
+}
+
+// Enrol takes a device in and gives it an id and a tier.
+func (s *Service) Enrol(ctx context.Context, c access.Caller, q Request) (Device, error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.DeviceEnrol, string(q.Wallet)); err != nil {
+		return Device{}, err
+	}
+	d, err := s.read(q)
+	if err != nil {
+		return Device{}, err
+	}
+	if err := s.cfg.Wallets.Open(ctx, c, q.Wallet); err != nil {
+		return Device{}, s.hide(ctx, c, string(q.Wallet), "wallet", err)
+	}
+	d.Client = c.ID
+	if d.ID, err = token.DrawDeviceID(s.cfg.Rand); err != nil {
+		return Device{}, err
+	}
+	d, err = s.cfg.Store.Insert(ctx, c.ID, q.Attempt, d)
+	return d, s.hide(ctx, c, string(q.Wallet), "leaf", err)
+}
+
+// hide records why a refusal is one, and answers all of them alike.
+func (s *Service) hide(ctx context.Context, c access.Caller, subject, reason string, err error) error {
+	if err == nil || fault.KindOf(err) != fault.Refused {
+		return err
+	}
+	return s.cfg.Gate.Refuse(ctx, c, access.DeviceEnrol, subject, reason, wallet.ErrRefused)
+}
+
+func (s *Service) read(q Request) (d Device, err error) {
+	if d.WrapKey, err = wallet.ParseKey(q.WrapKey); err != nil {
+		return d, err
+	}
+	if d.SignKey, err = wallet.ParseKey(q.SignKey); err != nil {
+		return d, err
+	}
+	if d.WrapKey.Equal(d.SignKey) {
+		return d, ErrKeys
+	}
+	if err := q.Attestation.check(); err != nil {
+		return d, err
+	}
+	now := s.cfg.Now()
+	if q.Attestation.At.After(now.Add(120 * time.Second)) {
+		return d, fmt.Errorf("%w: an attestation of the future", token.ErrMalformed)
+	}
+	d.Wallet, d.Attestation, d.EnrolledAt = q.Wallet, q.Attestation, now
+	d.Tier, d.Reasons = judge(q.Attestation, now)
+	return d, nil
+}
+
+// Attest judges a device by a new attestation: the one way up.
+func (s *Service) Attest(ctx context.Context, c access.Caller, id token.DeviceID, a Attestation) (Device, error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.DeviceEnrol, string(id)); err != nil {
+		return Device{}, err
+	}
+	if err := a.check(); err != nil {
+		return Device{}, err
+	}
+	d, err := s.cfg.Store.Device(ctx, id)
+	if err != nil {
+		return Device{}, s.hide(ctx, c, string(id), "unknown-device", err)
+	}
+	now := s.cfg.Now()
+	switch {
+	case d.Client != c.ID:
+		return Device{}, s.hide(ctx, c, string(id), "foreign-device", wallet.ErrRefused)
+	case !a.At.After(d.Attestation.At) || a.At.After(now.Add(120*time.Second)):
+		return Device{}, s.hide(ctx, c, string(id), "old-attestation", wallet.ErrRefused)
+	}
+	d.Attestation = a
+	d.Tier, d.Reasons = judge(a, now)
+	if ok, err := s.cfg.Store.Judge(ctx, d); err != nil || ok {
+		d.Judged++
+		return d, err
+	}
+	return s.cfg.Store.Device(ctx, id) // another judgement came first, and stands
+}
+
+// Lower takes a device down to tier at most, whatever it was attested as. It
+// does nothing when the device is there already.
+func (s *Service) Lower(ctx context.Context, id token.DeviceID, tier Tier, why Reason) (Device, error) {
+	d, err := s.cfg.Store.Device(ctx, id)
+	if err != nil {
+		return Device{}, err
+	}
+	return s.lower(ctx, d, tier, why)
+}
+
+// Now returns a device as it is to be judged today: patches age, and with
+// them tiers fall.
+func (s *Service) Now(ctx context.Context, d Device) (Device, error) {
+	tier, why := judge(d.Attestation, s.cfg.Now())
+	if lower(d.Tier, tier) == d.Tier {
+		return d, nil
+	}
+	return s.lower(ctx, d, tier, why[0])
+}
+
+// lower goes on until it is done: a judgement that came between may have
+// raised the device.
+func (s *Service) lower(ctx context.Context, d Device, tier Tier, why Reason) (Device, error) {
+	for lower(d.Tier, tier) != d.Tier {
+		d.Tier = tier
+		if !slices.Contains(d.Reasons, why) {
+			d.Reasons = append(slices.Clone(d.Reasons), why)
+		}
+		ok, err := s.cfg.Store.Judge(ctx, d)
+		if err != nil {
+			return Device{}, err
+		}
+		if ok {
+			d.Judged++
+			return d, nil
+		}
+		if d, err = s.cfg.Store.Device(ctx, d.ID); err != nil {
+			return Device{}, err
+		}
+	}
+	return d, nil
+}
+
+// Device returns a device.
+func (s *Service) Device(ctx context.Context, id token.DeviceID) (Device, error) {
+	return s.cfg.Store.Device(ctx, id)
+}
+
+// Terms are what a tier allows.
+func (s *Service) Terms(t Tier) Terms { return s.cfg.Tiers[t] }
+
+// Hardware reports whether masks of the device's bundles need a key in its
+// hardware.
+func (d Device) Hardware() bool { return d.Tier == TierA && d.Attestation.HardwareMAC }
+
+// point prints a key for comparison and storage.
+func point(k *ecdsa.PublicKey) []byte { return elliptic.MarshalCompressed(k.Curve, k.X, k.Y) }
+
+// Points prints both keys as compressed points.
+func (d Device) Points() (wrap, sign []byte) { return point(d.WrapKey), point(d.SignKey) }

@@ -1,0 +1,91 @@
+package enrol
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet/credential"
+	"github.com/tapvault/tapvault/wallet/payload"
+)
+
+// Terms are what a tier allows. They are data.
+type Terms struct {
+	Limit   token.Amount // L: live slots of one token together
+	Ceiling token.Amount // A_max: authority of all tokens of a wallet together
+	Layout  []account.SlotKind
+	TTL     time.Duration // longest window of a token
+	Express bool          // slots without PIN may be among them
+	Offline bool          // terminals that never hear the deny list may take them
+}
+
+// Tiers are the terms of each tier.
+type Tiers map[Tier]Terms
+
+// expressCap and expressSlots bound what pays without a PIN.
+const (
+	expressCap   token.Amount = 500
+	expressSlots              = 3
+)
+
+// DefaultTiers are the terms that hold where the configuration names no others.
+func DefaultTiers() Tiers {
+	equal := func(n int, most token.Amount) []account.SlotKind {
+		return slices.Repeat([]account.SlotKind{{Class: credential.Medium, Cap: most}}, n)
+	}
+	return Tiers{
+		TierSE: {Limit: 20000, Ceiling: 20000, Layout: equal(20, 1000), TTL: 7 * 24 * time.Hour, Offline: true},
+		TierA:  {Limit: 10000, Ceiling: 20000, Layout: equal(10, 1000), TTL: 24 * time.Hour, Express: true, Offline: true},
+		TierB:  {Limit: 5000, Ceiling: 7500, Layout: equal(5, 1000), TTL: 24 * time.Hour},
+		TierC:  {},
+	}
+}
+
+// Validate reports terms that contradict each other or the design.
+func (ts Tiers) Validate() error {
+	for _, name := range order {
+		t, ok := ts[name]
+		if !ok {
+			return fmt.Errorf("tier %s: has no terms", name)
+		}
+		if err := t.validate(name); err != nil {
+			return fmt.Errorf("tier %s: %w", name, err)
+		}
+	}
+	if len(ts) != len(order) {
+		return fmt.Errorf("tiers: only %v exist", order)
+	}
+	return nil
+}
+
+func (t Terms) validate(name Tier) error {
+	var sum token.Amount
+	express := 0
+	for i, k := range t.Layout {
+		if _, err := credential.NewUD(time.Unix(1<<31, 0), 0, k.Cap, k.Class, 1); err != nil {
+			return fmt.Errorf("slot %d: %w", i, err)
+		}
+		if k.Class == credential.Express {
+			express++
+			if !t.Express || k.Cap > expressCap || express > expressSlots {
+				return fmt.Errorf("slot %d: slots without PIN are at most %d of %d fen, where they are allowed", i, expressSlots, expressCap)
+			}
+		}
+		sum += k.Cap
+	}
+	switch {
+	case name == TierC && (t.Limit != 0 || t.Ceiling != 0 || len(t.Layout) != 0 || t.Offline):
+		return fmt.Errorf("it gets no slots")
+	case name == TierC:
+		return nil
+	case len(t.Layout) < 1 || len(t.Layout) > payload.MaxSlots:
+		return fmt.Errorf("a bundle has 1 to %d slots", payload.MaxSlots)
+	case sum > t.Limit || t.Limit > t.Ceiling:
+		return fmt.Errorf("caps of %d fen, a limit of %d and a ceiling of %d", sum, t.Limit, t.Ceiling)
+	case t.TTL < time.Hour || t.TTL > 7*24*time.Hour:
+		return fmt.Errorf("tokens live 1h to 168h")
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package pin
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet"
+	"github.com/tapvault/tapvault/wallet/mask"
+)
+
+// Set gives a wallet its first PIN, or the next one after an operator's
+// [Service.AllowReset]. holder are numbers that others know of the holder; they
+// are looked at and not kept.
+func (s *Service) Set(ctx context.Context, c access.Caller, w token.WalletID, sealed string, holder []string, a access.Attempt) (epoch uint32, err error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.PINManage, string(w)); err != nil {
+		return 0, err
+	}
+	p, old, reason, err := s.question(ctx, c, w, sealed)
+	defer p.Wipe()
+	if err != nil {
+		return 0, err
+	}
+	next := Record{Wallet: w, Epoch: 1, LastSuccess: s.cfg.Now()}
+	if reason == "" { // there is one already
+		next.Epoch, next.Revoking = old.Epoch+1, true
+	}
+	done, err := s.cfg.Store.Done(ctx, c.ID, a)
+	switch {
+	case err != nil:
+		return 0, err
+	case done:
+		return old.Epoch, s.finish(ctx, w)
+	case reason == "" && !old.Resettable:
+		reason = "pin-exists"
+	case reason == "no-pin":
+		reason = ""
+	}
+	return s.put(ctx, c, next, p, holder, reason, a)
+}
+
+// Change replaces a PIN by another, given the old one; both are sealed. With
+// the old PIN go the bundles that were masked with it: the wallet's tokens are
+// deleted, so no key is ever masked under two PINs.
+func (s *Service) Change(ctx context.Context, c access.Caller, w token.WalletID, old, sealed string, holder []string, a access.Attempt) (epoch uint32, err error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.PINManage, string(w)); err != nil {
+		return 0, err
+	}
+	if done, err := s.cfg.Store.Done(ctx, c.ID, a); err != nil || done {
+		if err == nil {
+			epoch, err = s.Epoch(ctx, w)
+		}
+		return epoch, err
+	}
+	r, err := s.verify(ctx, c, w, old)
+	if err != nil {
+		return 0, err
+	}
+	p, reason, err := s.open(ctx, w, sealed)
+	defer p.Wipe()
+	if err != nil {
+		return 0, err
+	}
+	next := Record{Wallet: w, Epoch: r.Epoch + 1, LastSuccess: s.cfg.Now(), Revoking: true}
+	return s.put(ctx, c, next, p, holder, reason, a)
+}
+
+// put stores the record of a new PIN. It stretches also when it will refuse.
+func (s *Service) put(ctx context.Context, c access.Caller, r Record, p mask.PIN, holder []string, reason string, a access.Attempt) (uint32, error) {
+	secret, err := s.stretch(ctx, p, r.Wallet, r.Epoch)
+	defer secret.Wipe()
+	if err != nil {
+		return 0, err
+	}
+	if r.Verifier, err = s.verifier(ctx, r.Wallet, &secret); err != nil {
+		return 0, err
+	}
+	if r.Secret, err = s.cfg.Keys.Seal(ctx, sealKey, secret[:], place(r.Wallet, r.Epoch)); err != nil {
+		return 0, err
+	}
+	if reason != "" {
+		return 0, s.cfg.Gate.Refuse(ctx, c, access.PINManage, string(r.Wallet), reason, wallet.ErrRefused)
+	}
+	if weak := mask.Weak(p, holder...); weak != mask.Strong {
+		return 0, s.cfg.Gate.Refuse(ctx, c, access.PINManage, string(r.Wallet), "weak-pin", ErrWeak)
+	}
+	if _, err := s.cfg.Store.Put(ctx, c.ID, a, r); err != nil {
+		if fault.KindOf(err) == fault.Refused {
+			err = s.cfg.Gate.Refuse(ctx, c, access.PINManage, string(r.Wallet), "pin-moved", wallet.ErrRefused)
+		}
+		return 0, err
+	}
+	return r.Epoch, s.finish(ctx, r.Wallet)
+}
+
+// AllowReset lets a holder who forgot the PIN set a new one. It is an
+// operator's word that the holder is the holder.
+func (s *Service) AllowReset(ctx context.Context, c access.Caller, w token.WalletID) error {
+	if err := s.cfg.Gate.Check(ctx, c, access.WalletManage, string(w)); err != nil {
+		return err
+	}
+	if c.Role != access.Operator {
+		return s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(w), "role", wallet.ErrRefused)
+	}
+	return s.cfg.Store.AllowReset(ctx, w)
+}
+
+// finish deletes what the PIN before was good for. A change that was cut off
+// here is finished by whoever asks next.
+func (s *Service) finish(ctx context.Context, w token.WalletID) error {
+	r, err := s.cfg.Store.Record(ctx, w)
+	if err != nil || !r.Revoking {
+		return err
+	}
+	refs, err := s.cfg.Accounts.Tokens(ctx, w)
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		if err := s.delete(ctx, ref); err != nil {
+			return fmt.Errorf("deleting a token of the PIN before: %w", err)
+		}
+	}
+	return s.cfg.Store.Revoked(ctx, w, r.Epoch)
+}
+
+// delete ends a token that is not over yet.
+func (s *Service) delete(ctx context.Context, ref token.Ref) error {
+	for try := 0; ; try++ {
+		t, err := s.cfg.Tokens.Token(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if t.State == token.Deleted || t.State == token.Expired {
+			return nil
+		}
+		_, err = s.cfg.Tokens.Move(ctx, ref, t.State, token.Delete, s.cfg.Now())
+		if err == nil || fault.KindOf(err) != fault.TokenState || try > 3 {
+			return err
+		}
+	}
+}
+
+// Epoch is the epoch of a wallet's PIN, when nothing of the one before is left;
+// [wallet.ErrRefused] when it has none.
+func (s *Service) Epoch(ctx context.Context, w token.WalletID) (uint32, error) {
+	if err := s.finish(ctx, w); err != nil {
+		return 0, err
+	}
+	r, err := s.cfg.Store.Record(ctx, w)
+	return r.Epoch, err
+}
+
+// Lend unseals S of a wallet's PIN of one epoch and lends it to use; it is wiped
+// after.
+func (s *Service) Lend(ctx context.Context, w token.WalletID, epoch uint32, use func(*mask.Secret) error) error {
+	r, err := s.cfg.Store.Record(ctx, w)
+	if err != nil {
+		return err
+	}
+	if r.Epoch != epoch {
+		return wallet.ErrRefused
+	}
+	return s.cfg.Keys.UnsealSecret(ctx, sealKey, r.Secret, place(w, epoch), func(b []byte) error {
+		return use((*mask.Secret)(b))
+	})
+}
