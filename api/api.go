@@ -133,6 +133,7 @@ type Config struct {
 	Direct      Direct
 	Intake      Intake
 	Events      Events // guarded here, as the parameters are
+	Streams     Streams
 	WebhookKeys KeySet // they check the signatures of webhooks
 	ResultKeys  KeySet // they check signed results
 	Wallet      Wallet
@@ -182,7 +183,7 @@ func New(cfg Config) (http.Handler, error) {
 func (c *Config) complete() error {
 	for _, missing := range []bool{c.Identity == nil, c.Tokens == nil, c.Detokenizer == nil, c.Wallet == nil,
 		c.Taps == nil, c.Purchases == nil, c.LoadHost == nil, c.Inventory == nil, c.Gate.Recorder == nil,
-		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil,
+		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil,
 		c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil} {
 		if missing {
 			return errors.New("api: a service is missing from the configuration")

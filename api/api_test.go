@@ -330,7 +330,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 	t.Helper()
 	e := &edge{t: t, back: &backend{}, logs: &bytes.Buffer{}}
 	cfg := Config{
-		Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back,
+		Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
 		WebhookKeys: e.back.KeySet, ResultKeys: e.back.KeySet,
 		Ranges: func(context.Context) ([]wire.Capacity, error) {
 			return []wire.Capacity{{Name: "day", Prefix: "623529", Length: 16, Luhn: true, Issuing: true, Size: 1e9, Fresh: 1e9, DaysLeft: 400}}, e.back.act()
@@ -411,6 +411,7 @@ func samples() []sample {
 		{post, "/v1/detokenize/direct", "", `{"token_reference_id":"r1","where":{"merchant":"shop-1","channel":"ecommerce"},"amount":300,"purchase":"order-17","purpose":"authorisation"}`, 200},
 		{post, "/v1/detokenize/direct/batch", "", `{"purpose":"dispute","queries":[{"token_reference_id":"r1"}]}`, 200},
 		{get, "/v1/events?cursor=p2s&limit=5", "/v1/events", "", 200},
+		{get, "/v1/events/stream?cursor=p2s", "/v1/events/stream", "", 200},
 		{get, "/v1/ranges", "", "", 200},
 		{post, "/v1/detokenize", "", `{"token_reference_id":"r1","tap_id":"t1","purpose":"settlement"}`, 200},
 		{post, "/v1/terminals/001122334455/taps", "/v1/terminals/{terminal}/taps", `{"taps":[` + tapBody + `]}`, 200},
@@ -452,6 +453,10 @@ func (s sample) request() *http.Request {
 	switch {
 	case strings.HasPrefix(s.path, "/v1/terminals/"):
 		r.Header.Set("Authorization", "Bearer terminal")
+	case strings.HasPrefix(s.path, "/v1/events/stream"): // it ends when nobody reads any more
+		ctx, cancel := context.WithCancel(r.Context())
+		time.AfterFunc(30*time.Millisecond, cancel)
+		r = r.WithContext(ctx)
 	case s.path == "/v1/ranges":
 		r.Header.Set("Authorization", "Bearer operator")
 	}

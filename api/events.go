@@ -26,14 +26,8 @@ func (s *server) events(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Gate.Allow(ctx, q.caller, access.EventRead, "events"); err != nil {
+	if f, err = s.ownEvents(ctx, q.caller, f); err != nil {
 		return nil, err
-	}
-	if c := q.caller; c.Role == access.Issuer || c.Requestor != "" {
-		if c.Requestor == "" || f.Requestor != "" && string(f.Requestor) != c.Requestor {
-			return nil, s.Gate.Refuse(ctx, c, access.EventRead, "events", "other-requestor", access.ErrDenied)
-		}
-		f.Requestor = token.Requestor(c.Requestor)
 	}
 	found, err := s.Events.List(ctx, f, after, limit)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 func TestNewRequestsArrive(t *testing.T) {
 	e := newEdge(t)
 	for _, s := range samples() {
-		if s.path != "/v1/detokenize" { // asked after the direct one
+		if s.path != "/v1/detokenize" && s.template() != "/v1/events/stream" { // asked after the others
 			e.do(s, s.request())
 		}
 	}

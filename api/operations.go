@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/wire"
 )
@@ -19,6 +21,7 @@ type operation struct {
 	raw          string
 	query        []string // the parameters that may stand in the query
 	do           func(ctx context.Context, q *request) (any, error)
+	stream       func(c *gin.Context, q *request) error // instead of do: it answers bit by bit
 }
 
 // need says how an operation treats an Idempotency-Key.
@@ -74,6 +77,7 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/detokenize/direct", limit: wire.MaxBody, attempt: taken, do: s.direct},
 		{method: post, path: "/v1/detokenize/direct/batch", limit: wire.MaxBatch, attempt: taken, do: s.directBatch},
 		{method: get, path: "/v1/events", query: []string{"ref", "wallet", "requestor", "cursor", "limit"}, do: s.events},
+		{method: get, path: "/v1/events/stream", query: []string{"ref", "wallet", "requestor", "cursor"}, stream: s.eventStream},
 		{method: get, path: "/v1/ranges", do: s.ranges},
 
 		{method: post, path: "/v1/terminals/:terminal/taps", limit: wire.MaxBatch, attempt: taken, do: s.uploadTaps},

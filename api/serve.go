@@ -133,7 +133,8 @@ func (s *server) serve(op operation) gin.HandlerFunc {
 			err = q.readAttempt(c.Request, op)
 		}
 		// Only now: strangers who send slowly must not hold the places of others.
-		if err == nil && op.path != healthPath { // a busy process is not a dead one
+		// A busy process is not a dead one, and streams have bounds of their own.
+		if err == nil && op.path != healthPath && op.stream == nil {
 			select {
 			case s.busy <- struct{}{}:
 				defer func() { <-s.busy }()
@@ -143,6 +144,12 @@ func (s *server) serve(op operation) gin.HandlerFunc {
 		}
 		if err != nil {
 			s.fail(c, err)
+			return
+		}
+		if op.stream != nil {
+			if err := op.stream(c, &q); err != nil {
+				s.fail(c, err)
+			}
 			return
 		}
 		answer, err := op.do(c.Request.Context(), &q)
@@ -167,13 +174,16 @@ func (s *server) admit(c *gin.Context, op operation, q *request) error {
 	if len(h) != 1 {
 		return errNoCaller
 	}
-	scheme, bearer, ok := strings.Cut(h[0], " ")
+	scheme, bearer, ok := cutScheme(h[0])
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return errNoCaller
 	}
 	q.caller, err = s.Identity.Check(c.Request.Context(), bearer)
 	return err
 }
+
+// cutScheme splits an Authorization header.
+func cutScheme(h string) (scheme, value string, ok bool) { return strings.Cut(h, " ") }
 
 // answer writes what a handler returned: bytes as they are, all else as JSON.
 func (s *server) answer(c *gin.Context, op operation, v any) {

@@ -82,6 +82,12 @@ type Filter struct {
 	Wallet    token.WalletID
 }
 
+// Matches reports whether f lets e through.
+func (f Filter) Matches(e Event) bool {
+	return (f.Requestor == "" || f.Requestor == e.Requestor) && (f.Ref == "" || f.Ref == e.Ref) &&
+		(f.Wallet == "" || f.Wallet == e.Wallet)
+}
+
 // Bounds of the data.
 const (
 	maxEntries = 16

@@ -70,3 +70,22 @@ func TestTypesDiffer(t *testing.T) {
 		seen[typ] = true
 	}
 }
+
+func TestMatches(t *testing.T) {
+	e := good()
+	for name, c := range map[string]struct {
+		f  event.Filter
+		ok bool
+	}{
+		"everything":            {event.Filter{}, true},
+		"its requestor":         {event.Filter{Requestor: e.Requestor, Ref: e.Ref}, true},
+		"another requestor":     {event.Filter{Requestor: "10987654321"}, false},
+		"another token":         {event.Filter{Ref: "tr" + "B"}, false},
+		"a wallet":              {event.Filter{Wallet: "wl"}, false},
+		"its token, another's ": {event.Filter{Ref: e.Ref, Requestor: "10987654321"}, false},
+	} {
+		if c.f.Matches(e) != c.ok {
+			t.Errorf("%s: %v", name, !c.ok)
+		}
+	}
+}

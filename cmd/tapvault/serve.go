@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,7 +68,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		fmt.Fprintf(a.stderr, "tapvault: the clock is shifted by %v\n", offset)
 	}
 	fmt.Fprintf(a.stderr, "tapvault: listening on https://%s\n", listener.Addr())
-	return errors.Join(serveUntil(ctx, listener, cert, service.Handler, log), service.Close())
+	return errors.Join(serveUntil(ctx, listener, cert, service, log), service.Close())
 }
 
 func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
@@ -82,8 +81,9 @@ func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 }
 
 // serveUntil answers requests until ctx ends, then lets running ones finish.
-func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler, log *slog.Logger) error {
-	server := api.NewServer(h, cert, log)
+func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, s *assembly.Service, log *slog.Logger) error {
+	server := api.NewServer(s.Handler, cert, log)
+	server.RegisterOnShutdown(s.Drain)
 	ended := make(chan error, 1)
 	go func() { ended <- server.ServeTLS(l, "", "") }()
 	select {

@@ -115,6 +115,14 @@ func (o *Outbox) List(ctx context.Context, f event.Filter, after int64, limit in
 	return toEvents(rows)
 }
 
+// Last returns the last position that an event has.
+func (o *Outbox) Last(ctx context.Context) (int64, error) {
+	if err := o.Number(ctx); err != nil {
+		return 0, err
+	}
+	return Head(o.cfg.DB.Read(ctx))
+}
+
 // Find returns the events with the given ids, in order. An id that names none
 // is left out.
 func (o *Outbox) Find(ctx context.Context, ids []string) ([]event.Event, error) {

@@ -48,6 +48,7 @@ var Table = map[string][]string{
 	"vault/vaulttest":          {Anything},
 	"internal/store/storetest": {"internal/store", "internal/store/cluster"},
 	"internal/store/cluster":   {},
+	"event/stream":             {"event", "internal/fault"},
 	"event/outbox":             {"event", "internal/fault", "internal/store", "token"},
 	"identity/clientdb":        {"access", "identity", "internal/fault", "internal/store"},
 	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/payload"},
@@ -74,7 +75,7 @@ var Table = map[string][]string{
 	"webhook/hookdb": {"event", "event/outbox", "internal/store", "webhook"},
 
 	// layer 4: the edge
-	"api": {"access", "account", "api/wire", "audit", "cardhost", "cryptogram", "detokenize", "event", "hsm/keyref",
+	"api": {"access", "account", "api/wire", "audit", "cardhost", "cryptogram", "detokenize", "event", "event/stream", "hsm/keyref",
 		"identity", "intake", "internal/fault", "token", "tokenize", "wallet", "wallet/credential"},
 	"api/client": {"api/wire"},
 

@@ -19,6 +19,7 @@ import (
 	"github.com/tapvault/tapvault/cardhost"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/event/outbox"
+	"github.com/tapvault/tapvault/event/stream"
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/inventory"
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -41,7 +42,10 @@ type Options struct {
 // Service is the whole service, ready to be listened for.
 type Service struct {
 	Handler http.Handler
-	HSM     *hsm.Token     // which Close closes; a test can take it away before
+	HSM     *hsm.Token // which Close closes; a test can take it away before
+	// Drain ends what would not end by itself: streams of events. It is called
+	// when the service begins to stop.
+	Drain   func()
 	closers []func() error // in the order of opening
 }
 
@@ -169,10 +173,15 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	streams, err := stream.New(stream.Config{Source: p.events, Log: p.opt.Log})
+	if err != nil {
+		return nil, err
+	}
+	s.Drain = streams.Close
 	metrics := obs.NewMetrics(p.gauges...)
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
-		Intake: sealed, Events: p.events, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
+		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
 		Wallet: bundles, Taps: taps,
 		Purchases: cards, LoadHost: cards, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
 		Gate: p.gate, Parameters: parameters,
@@ -183,7 +192,8 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run))
+	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run),
+		run(ctx, streams.Run))
 	return handler, nil
 }
 

@@ -128,6 +128,9 @@ func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if resp.Header.Get("Content-Type") == "text/event-stream" { // it has no end to wait for
+		return resp, nil
+	}
 	b, err := io.ReadAll(resp.Body)
 	_ = resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(b))

@@ -135,6 +135,7 @@ func (l *Lab) Start(t testing.TB) error {
 	l.HTTP = l.server.Client()
 	l.HTTP.Transport = &recorder{l.HTTP.Transport, l.Wire}
 	l.stop = sync.OnceValue(func() error {
+		s.Drain()
 		l.server.Close()
 		return s.Close()
 	})
