@@ -58,8 +58,7 @@ type Rig struct {
 	keys   map[string]crypto.Signer
 	psam   map[keyref.Ref][16]byte
 	http   *http.Client
-	addr   string // where it listens, once it did
-	server *httptest.Server
+	addr   string       // where it listens
 	close  func() error // of the running service
 }
 
@@ -67,30 +66,54 @@ type Rig struct {
 var busy sync.Mutex
 
 // New makes a service from nothing and starts it. [Rig.Close] removes it.
-func New(ctx context.Context, c Config) (r *Rig, err error) {
+func New(ctx context.Context, c Config) (*Rig, error) {
+	r, err := Make(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Start(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// Make makes a service from nothing and does not start it.
+func Make(ctx context.Context, c Config) (r *Rig, err error) {
 	if !busy.TryLock() {
 		return nil, errors.New("rig: this process has one already")
 	}
-	defer func() {
-		if err != nil {
-			busy.Unlock()
-		}
-	}()
-	if c.Now == nil {
-		c.Now = time.Now
-	}
 	dir, err := os.MkdirTemp("", "tapsim-")
+	if err == nil {
+		r = &Rig{Dir: dir, now: c.now(), keys: map[string]crypto.Signer{}, psam: map[keyref.Ref][16]byte{}}
+		if err = r.place(); err == nil {
+			err = r.make(ctx, c)
+		}
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("making scratch space: %w", err)
-	}
-	r = &Rig{Dir: dir, now: c.Now, keys: map[string]crypto.Signer{}, psam: map[keyref.Ref][16]byte{}}
-	if err := r.make(ctx, c); err != nil {
-		return nil, errors.Join(fmt.Errorf("making the service: %w", err), os.RemoveAll(dir))
-	}
-	if err := r.Start(ctx); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		busy.Unlock()
+		return nil, fmt.Errorf("making the service: %w", err)
 	}
 	return r, nil
+}
+
+func (c Config) now() func() time.Time {
+	if c.Now == nil {
+		return time.Now
+	}
+	return c.Now
+}
+
+// place finds where the service will listen.
+func (r *Rig) place() error {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	s.StartTLS()
+	defer s.Close()
+	r.addr, r.URL, r.http = s.Listener.Addr().String(), s.URL, s.Client()
+	return nil
 }
 
 // make puts into the folder what a service needs.
@@ -154,27 +177,36 @@ func (r *Rig) bear(ctx context.Context, module string) (err error) {
 
 // Start begins the service, again after [Rig.Stop].
 func (r *Rig) Start(ctx context.Context) error {
-	s, err := assembly.Build(context.WithoutCancel(ctx), r.Config, assembly.Options{Now: r.now})
+	stop, err := serve(ctx, r.Config, r.addr, r.now, nil)
 	if err != nil {
 		return fmt.Errorf("starting the service: %w", err)
 	}
-	r.server = httptest.NewUnstartedServer(s.Handler)
-	r.server.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
-	if r.addr != "" { // callers know where it was
-		_ = r.server.Listener.Close()
-		if r.server.Listener, err = net.Listen("tcp", r.addr); err != nil {
-			return errors.Join(fmt.Errorf("starting the service: %w", err), s.Close())
-		}
-	}
-	r.server.StartTLS()
-	if r.addr == "" {
-		r.addr, r.URL, r.http = r.server.Listener.Addr().String(), r.server.URL, r.server.Client()
-	}
-	r.close = sync.OnceValue(func() error {
-		r.server.Close()
-		return s.Close()
-	})
+	r.close = sync.OnceValue(stop)
 	return nil
+}
+
+// serve builds the service and listens for it at addr; wrap, if it is not nil,
+// stands before every request.
+func serve(ctx context.Context, c assembly.Config, addr string, now func() time.Time, wrap func(http.Handler) http.Handler) (stop func() error, err error) {
+	s, err := assembly.Build(context.WithoutCancel(ctx), c, assembly.Options{Now: now})
+	if err != nil {
+		return nil, err
+	}
+	handler := s.Handler
+	if wrap != nil {
+		handler = wrap(handler)
+	}
+	server := httptest.NewUnstartedServer(handler)
+	_ = server.Listener.Close()
+	if server.Listener, err = net.Listen("tcp", addr); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	server.StartTLS()
+	return func() error {
+		server.Close()
+		return s.Close()
+	}, nil
 }
 
 // Stop ends the service and keeps what it stored.
