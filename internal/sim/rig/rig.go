@@ -234,17 +234,23 @@ func (r *Rig) Client(role string) (*client.Client, error) {
 		Audience: r.Config.Identity.IssuerURL})
 }
 
+// Key is a caller's private key, for a client in another process.
+func (r *Rig) Key(role string) crypto.Signer { return r.keys[role] }
+
 // PSAM returns the keys of one reader's security module.
-func (r *Rig) PSAM() (*softkey.Ring, error) {
+func (r *Rig) PSAM() (*softkey.Ring, error) { return Ring(r.psam) }
+
+// Masters are the throw-away purchase masters, for a PSAM of somebody else's
+// that shall take purchases of this rig's phones.
+func (r *Rig) Masters() map[keyref.Ref][16]byte { return r.psam }
+
+// Ring puts throw-away masters into a security module's keys.
+func Ring(masters map[keyref.Ref][16]byte) (*softkey.Ring, error) {
 	ring := &softkey.Ring{}
-	for ref, k := range r.psam {
+	for ref, k := range masters {
 		if err := ring.ImportScratch(context.Background(), ref, k[:]); err != nil {
 			return nil, err
 		}
 	}
 	return ring, nil
 }
-
-// Masters are the throw-away purchase masters, for a PSAM of somebody else's
-// that shall take purchases of this rig's phones.
-func (r *Rig) Masters() map[keyref.Ref][16]byte { return r.psam }
