@@ -21,6 +21,8 @@ var Table = map[string][]string{
 	"softhsm-config": {},
 	"terminal/apdu":  {},
 	"tokenize/ff1":   {},
+	"internal/mac":   {},
+	"internal/tdes":  {},
 	"token":          {"internal/fault"},
 	"access":         {"internal/fault"},
 	"event":          {"internal/fault", "token"},
@@ -36,7 +38,8 @@ var Table = map[string][]string{
 	"wallet/mask":            {"token"},
 	"internal/store":         {"access", "internal/fault"},
 	"identity":               {"access", "internal/fault"},
-	"keyceremony":            {"hsm/keyref", "internal/fault"},
+	"keyceremony":            {"hsm/keyref", "internal/fault", "internal/tdes"},
+	"keyceremony/keyblock":   {"internal/fault", "internal/mac", "internal/tdes"},
 	"intake":                 {"internal/fault", "token"},
 
 	// layer 2: the HSM, the stores, both ends of a tap
