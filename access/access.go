@@ -51,6 +51,7 @@ const (
 	CaseRead       Action = "cases:read"         // what detection found
 	ReconRead      Action = "recon:read"         // reconciliation of a day
 	DenyRead       Action = "denylist:read"      // deny list and terminal policy
+	DenyManage     Action = "denylist:manage"    // order entries, switch things off
 	TapAuthorize   Action = "taps:authorize"     // an online tap at a terminal
 	CardLoad       Action = "cards:load"         // move money between an account and a physical card
 	ElementProvide Action = "elements:provision" // keys and scripts for secure elements
@@ -60,7 +61,7 @@ const (
 var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
 	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
 	KeyRead, EventRead, RangeRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
-	ReconRead, DenyRead, TapAuthorize, CardLoad, ElementProvide}
+	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide}
 
 // roleActions is what a role can be given at all; scopes then narrow it.
 var roleActions = map[Role][]Action{
@@ -72,7 +73,7 @@ var roleActions = map[Role][]Action{
 		PINManage, EventRead, ElementProvide},
 	Officer: {KeyRead},
 	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead,
-		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead},
+		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage},
 	Auditor: {KeyRead, TokenRead, EventRead, RangeRead, WalletRead, CaseRead, ReconRead, DenyRead},
 }
 

@@ -39,6 +39,7 @@ var policy = map[access.Action][]access.Role{
 	access.CaseRead:         {access.Issuer, access.Operator, access.Auditor},
 	access.ReconRead:        {access.Operator, access.Auditor},
 	access.DenyRead:         {access.Terminal, access.Operator, access.Auditor},
+	access.DenyManage:       {access.Operator},
 	access.TapAuthorize:     {access.Terminal},
 	access.CardLoad:         {access.Issuer},
 	access.ElementProvide:   {access.Wallet},

@@ -44,7 +44,7 @@ func (w *Writer) Change(ctx context.Context, c token.Change, caller string, a ac
 
 // mutable are the columns that a change can write.
 var mutable = []string{"state", "changed_at", "suspenders", "decision", "assurance_method", "assurance_data", "controls",
-	"expiry", "not_after", "notice", "notice_reason", "noticed_at", "revision"}
+	"expiry", "not_after", "notice", "notice_reason", "noticed_at", "revision", "kept_until"}
 
 // change writes c over the row that it was judged by, and keeps the event. What
 // changes nothing writes nothing.
@@ -124,6 +124,9 @@ func (r *tokenRow) set(c token.Change) (err error) {
 		r.AssuranceMethod, r.AssuranceData = a.Method, a.Data
 	}
 	if to := c.Set.NotAfter; to != nil {
+		if to.UnixMilli() < r.NotAfter {
+			r.KeptUntil = max(r.KeptUntil, r.NotAfter) // a device may hold keys until then
+		}
 		r.NotAfter, r.Expiry = to.UnixMilli(), string(c.Expiry)
 	}
 	if c.Set.Controls != nil {

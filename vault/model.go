@@ -108,6 +108,7 @@ type tokenRow struct {
 	NoticedAt       int64
 	Revision        int64
 	Living          *string
+	KeptUntil       int64 // the longest window there was, if it became shorter
 }
 
 func (tokenRow) TableName() string { return "tokens" }

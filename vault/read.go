@@ -97,7 +97,7 @@ func views(db *gorm.DB) *gorm.DB {
 			"tokens.location, tokens.state, tokens.not_before, tokens.not_after, tokens.ctr_first, tokens.ctr_next, " +
 			"tokens.created_at, tokens.changed_at, tokens.assurance_method, tokens.assurance_data, tokens.form_factor, " +
 			"tokens.device, tokens.suspenders, tokens.decision, tokens.controls, tokens.renews, tokens.renewed_by, " +
-			"tokens.notice, tokens.notice_reason, tokens.noticed_at, tokens.revision, tokens.living, cards.par, cards.last4").
+			"tokens.notice, tokens.notice_reason, tokens.noticed_at, tokens.revision, tokens.living, tokens.kept_until, cards.par, cards.last4").
 		Joins("JOIN cards ON cards.id = tokens.card_id")
 }
 

@@ -70,6 +70,8 @@ var Table = map[string][]string{
 	"account/ledger":      {"internal/fault", "token"},
 	"account/ledgerdb":    {"account/ledger", "internal/fault", "token"},
 	"account/tapdb":       {"account", "cryptogram", "internal/fault", "internal/store", "token", "wallet/credential"},
+	"denylist":            {"access", "audit", "internal/fault", "terminal/deny", "token"},
+	"denylist/denydb":     {"access", "denylist", "internal/fault", "internal/store", "terminal/deny"},
 	"detokenize":          {"access", "account", "audit", "internal/fault", "token"},
 	"detokenize/velocity": {"internal/store"},
 	"cardhost":            {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault"},
@@ -103,7 +105,7 @@ var Table = map[string][]string{
 // Roots and test kits, marked [Anything], are not excepted.
 var Owners = map[string][]string{
 	"github.com/miekg/pkcs11":         {"hsm"},
-	"gorm.io/":                        {"internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "account/ledgerdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb"},
+	"gorm.io/":                        {"internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "account/ledgerdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb", "denylist/denydb"},
 	"github.com/jackc/pgx":            {"internal/store", "internal/store/cluster"},
 	"github.com/pressly/goose":        {"internal/store"},
 	"github.com/gin-gonic/gin":        {"api", "internal/bench"},

@@ -44,6 +44,7 @@ const (
 	NoClientKey    Kind = "no-encryption-key" // an answer to encipher, for a caller that registered no key
 	RealmUnknown   Kind = "realm-unknown"     // no such realm of cards, or it has no such key
 	SlotToken      Kind = "slot-token"        // a stateless check was asked for a phone's slot token
+	ListTooOld     Kind = "list-too-old"      // no delta leads on from that version of the deny list
 	TransactionBad Kind = "transaction-bad"   // fields that cannot belong to one transaction
 
 	WalletUnknown Kind = "wallet-unknown" // no such wallet, or another requestor's
@@ -63,7 +64,7 @@ const (
 var Kinds = []Kind{Internal, Malformed, TooLarge, MediaType, NoRoute, Method, Unauthenticated, Denied, Refused,
 	Overloaded, TooFast, TokenUnknown, TokenState, TokenExpired, TokenFuture, TokenSuspended, CardExpired, CardIsToken,
 	CardUnknown, CardKnown, CardReplaced,
-	NoRange, RangeExhausted, DayOutOfReach, CounterSpent, KeyReused, Intake, NoClientKey, RealmUnknown, SlotToken, TransactionBad,
+	NoRange, RangeExhausted, DayOutOfReach, CounterSpent, KeyReused, Intake, NoClientKey, RealmUnknown, SlotToken, TransactionBad, ListTooOld,
 	WalletUnknown, WalletState, FundsShort, FundsReserved,
 	HSMUnavailable, HSMKey, StoreDown, StoreReadOnly, StoreFull, AuditDown}
 

@@ -61,7 +61,7 @@ func of(t testing.TB, numbers ...int) (es []Entry) {
 	for _, n := range numbers {
 		es = append(es, OfToken(number(t, n), noon.Add(10*time.Hour)))
 	}
-	slices.SortFunc(es, func(a, b Entry) int { return a.compare(b.Key) })
+	slices.SortFunc(es, func(a, b Entry) int { return a.Compare(b.Key) })
 	return es
 }
 
@@ -312,7 +312,7 @@ func TestProof10Lookup(t *testing.T) {
 	}
 	for _, want := range []int{0, 1, n / 2, n - 1, n} {
 		count := 0
-		at, found := search(es, OfToken(number(t, 2*want), noon).Key, func(a, b Key) int { count++; return a.compare(b) })
+		at, found := search(es, OfToken(number(t, 2*want), noon).Key, func(a, b Key) int { count++; return a.Compare(b) })
 		if count > 17 || found != (want < n) || at != want {
 			t.Errorf("entry %d: found %v at %d after %d comparisons", want, found, at, count)
 		}

@@ -122,7 +122,7 @@ func (d Delta) check(rest int) error {
 		return fmt.Errorf("%w: a delta between versions that it does not change", ErrMalformed)
 	}
 	for i, k := 0, 0; i < len(d.Adds) && k < len(d.Removes); {
-		switch c := d.Adds[i].compare(d.Removes[k]); {
+		switch c := d.Adds[i].Compare(d.Removes[k]); {
 		case c == 0:
 			return fmt.Errorf("%w: a delta adds and removes the same", ErrMalformed)
 		case c < 0:
@@ -153,7 +153,7 @@ func parseAll[T any](b []byte, size int, one func([]byte) (T, error), key func(T
 		if all[i], err = one(b[:size]); err != nil {
 			return nil, nil, err
 		}
-		if i > 0 && key(all[i-1]).compare(key(all[i])) >= 0 {
+		if i > 0 && key(all[i-1]).Compare(key(all[i])) >= 0 {
 			return nil, nil, fmt.Errorf("%w: entries out of order", ErrMalformed)
 		}
 		b = b[size:]

@@ -99,8 +99,8 @@ func (e Entry) Until() time.Time { return time.Unix(int64(e.Expiry), 0).UTC() }
 // live reports whether the entry still says something.
 func (e Entry) live(now time.Time) bool { return now.Unix() < int64(e.Expiry) }
 
-// compare orders keys as lists hold them.
-func (k Key) compare(o Key) int {
+// Compare orders keys as lists hold them.
+func (k Key) Compare(o Key) int {
 	if c := cmp.Compare(k.Kind, o.Kind); c != 0 {
 		return c
 	}

@@ -65,11 +65,11 @@ func merge(old []Entry, d Delta) []Entry {
 	}
 	adds, removes := d.Adds, d.Removes
 	for _, e := range old {
-		for len(adds) > 0 && adds[0].compare(e.Key) < 0 {
+		for len(adds) > 0 && adds[0].Compare(e.Key) < 0 {
 			keep(adds[0])
 			adds = adds[1:]
 		}
-		for len(removes) > 0 && removes[0].compare(e.Key) < 0 {
+		for len(removes) > 0 && removes[0].Compare(e.Key) < 0 {
 			removes = removes[1:]
 		}
 		replaced := len(adds) > 0 && adds[0].Key == e.Key
@@ -137,7 +137,7 @@ func keyIDKey(id uint16) Key {
 }
 
 func (l *List) find(k Key, now time.Time) (Entry, bool) {
-	i, ok := search(l.entries, k, Key.compare)
+	i, ok := search(l.entries, k, Key.Compare)
 	if !ok || !l.entries[i].live(now) {
 		return Entry{}, false
 	}

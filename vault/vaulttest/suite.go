@@ -47,6 +47,7 @@ func Run(t *testing.T, newDB func(testing.TB) *store.DB) {
 		"counters in a race":            countersRace,
 		"a card number that is a token": cardIsToken,
 		"no range":                      noRange,
+		"denied tokens":                 denied,
 		"unknown":                       unknown,
 		"the last number, and back":     lastNumber,
 		"serials handed back":           handedBack,

@@ -1,0 +1,232 @@
+// Package denydb keeps the deny list's versions and the orders of operators in
+// the database, for any number of processes.
+package denydb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/tapvault/tapvault/denylist"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/terminal/deny"
+)
+
+// errRow reports a stored row that this program did not write.
+var errRow = fault.New(fault.StoreDown, "a stored row of the deny list cannot be read")
+
+// DB keeps the deny list in a database. Safe for concurrent use.
+type DB struct{ store *store.DB }
+
+// New returns the deny list in db, which has been migrated.
+func New(db *store.DB) *DB { return &DB{db} }
+
+type versionRow struct {
+	Version  int64 `gorm:"primaryKey;autoIncrement:false"`
+	At       int64
+	Switches []byte
+}
+
+// TableName is the table.
+func (versionRow) TableName() string { return "deny_versions" }
+
+func (r versionRow) version() (denylist.Version, error) {
+	s, err := deny.ParseSwitches(r.Switches)
+	if err != nil {
+		return denylist.Version{}, fmt.Errorf("%w: switches", errRow)
+	}
+	return denylist.Version{Number: uint64(r.Version), At: time.UnixMilli(r.At).UTC(), Switches: s}, nil
+}
+
+type entryRow struct {
+	Kind  uint8  `gorm:"primaryKey;autoIncrement:false"`
+	Name  string `gorm:"primaryKey"`
+	Ctr   uint16
+	Until int64
+}
+
+// TableName is the table.
+func (entryRow) TableName() string { return "deny_entries" }
+
+func toEntry(l denylist.Line) entryRow {
+	return entryRow{uint8(l.Kind), l.Name, l.Ctr, l.Until.UnixMilli()}
+}
+
+func (r entryRow) line() denylist.Line {
+	return denylist.Line{ID: denylist.ID{Kind: deny.Kind(r.Kind), Name: r.Name}, Ctr: r.Ctr, Until: time.UnixMilli(r.Until).UTC()}
+}
+
+type changeRow struct {
+	Version int64    `gorm:"primaryKey;autoIncrement:false"`
+	Entry   entryRow `gorm:"embedded"`
+	Removed int      // 1: yes
+}
+
+// TableName is the table.
+func (changeRow) TableName() string { return "deny_changes" }
+
+// last reads the last version; the list before there was any is version 0.
+func last(db *gorm.DB) (denylist.Version, error) {
+	var rows []versionRow
+	if err := db.Order("version DESC").Limit(1).Find(&rows).Error; err != nil {
+		return denylist.Version{}, fmt.Errorf("reading the deny list: %w", err)
+	}
+	if len(rows) == 0 {
+		return denylist.Version{}, nil
+	}
+	return rows[0].version()
+}
+
+// Head implements [denylist.Store].
+func (d *DB) Head(ctx context.Context) (denylist.Version, error) { return last(d.store.Read(ctx)) }
+
+// Published implements [denylist.Store].
+func (d *DB) Published(ctx context.Context) (v denylist.Version, lines []denylist.Line, err error) {
+	err = d.store.Snapshot(ctx, func(tx *gorm.DB) error {
+		tx = tx.Session(&gorm.Session{NewDB: true}) // several questions
+		if v, err = last(tx); err != nil {
+			return err
+		}
+		var rows []entryRow
+		if err := tx.Find(&rows).Error; err != nil {
+			return fmt.Errorf("reading the deny list: %w", err)
+		}
+		lines = make([]denylist.Line, len(rows))
+		for i, r := range rows {
+			lines[i] = r.line()
+		}
+		return nil
+	})
+	return v, lines, err
+}
+
+// Changes implements [denylist.Store].
+func (d *DB) Changes(ctx context.Context, after uint64) (v denylist.Version, changes []denylist.Change, err error) {
+	err = d.store.Snapshot(ctx, func(tx *gorm.DB) error {
+		tx = tx.Session(&gorm.Session{NewDB: true}) // several questions
+		if v, err = last(tx); err != nil {
+			return err
+		}
+		if after > v.Number {
+			return denylist.ErrTooOld
+		}
+		var mark []int64
+		if err := tx.Model(&markRow{}).Where("id = 1").Pluck("version", &mark).Error; err != nil {
+			return fmt.Errorf("reading the deny list: %w", err)
+		}
+		if len(mark) > 0 && int64(after) < mark[0] {
+			return denylist.ErrTooOld
+		}
+		var rows []changeRow
+		if err := tx.Where("version > ?", int64(after)).Order("version, kind, name").Find(&rows).Error; err != nil {
+			return fmt.Errorf("reading the deny list: %w", err)
+		}
+		changes = make([]denylist.Change, len(rows))
+		for i, r := range rows {
+			changes[i] = denylist.Change{Line: r.Entry.line(), Removed: r.Removed == 1}
+		}
+		return nil
+	})
+	if err != nil {
+		return denylist.Version{}, nil, err
+	}
+	return v, changes, nil
+}
+
+// Publish implements [denylist.Store].
+func (d *DB) Publish(ctx context.Context, v denylist.Version, changes []denylist.Change) error {
+	err := d.store.Tx(ctx, func(tx *gorm.DB) error {
+		switches := v.Switches.Bytes()
+		row := versionRow{int64(v.Number), v.At.UnixMilli(), switches[:]}
+		if err := tx.Create(&row).Error; err != nil {
+			return fmt.Errorf("publishing the deny list: %w", err)
+		}
+		return keep(tx, v, changes)
+	})
+	if errors.Is(err, gorm.ErrDuplicatedKey) {
+		return denylist.ErrBehind
+	}
+	return err
+}
+
+// keep writes what a version changed, and the list as it then is.
+func keep(tx *gorm.DB, v denylist.Version, changes []denylist.Change) error {
+	var log []changeRow
+	var now []entryRow
+	for _, c := range changes {
+		r := toEntry(c.Line)
+		row := changeRow{Version: int64(v.Number), Entry: r}
+		if c.Removed {
+			row.Removed = 1
+		}
+		log = append(log, row)
+		if !c.Removed {
+			now = append(now, r)
+			continue
+		}
+		if err := tx.Where("kind = ? AND name = ?", r.Kind, r.Name).Delete(&entryRow{}).Error; err != nil {
+			return fmt.Errorf("publishing the deny list: %w", err)
+		}
+	}
+	if len(log) > 0 {
+		if err := tx.CreateInBatches(log, 100).Error; err != nil {
+			return fmt.Errorf("publishing the deny list: %w", err)
+		}
+	}
+	if len(now) > 0 {
+		if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).CreateInBatches(now, 100).Error; err != nil {
+			return fmt.Errorf("publishing the deny list: %w", err)
+		}
+	}
+	if err := tx.Where("until <= ?", v.At.UnixMilli()).Delete(&entryRow{}).Error; err != nil {
+		return fmt.Errorf("publishing the deny list: %w", err)
+	}
+	return nil
+}
+
+// markRow says from which version on all changes are kept.
+type markRow struct {
+	ID      int `gorm:"primaryKey;autoIncrement:false"`
+	Version int64
+}
+
+// TableName is the table.
+func (markRow) TableName() string { return "deny_marks" }
+
+// Forget implements [denylist.Store].
+func (d *DB) Forget(ctx context.Context, deltas, history time.Time) error {
+	return d.store.Tx(ctx, func(tx *gorm.DB) error {
+		head, err := last(tx)
+		if err != nil || head.Number == 0 {
+			return err
+		}
+		var from []int64
+		err = tx.Model(&versionRow{}).Where("at < ? AND version < ?", deltas.UnixMilli(), int64(head.Number)).
+			Order("version DESC").Limit(1).Pluck("version", &from).Error
+		if err != nil {
+			return fmt.Errorf("forgetting old deny lists: %w", err)
+		}
+		if len(from) == 0 {
+			return nil
+		}
+		mark := markRow{1, from[0]}
+		err = tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns([]string{"version"})}).
+			Create(&mark).Error
+		if err != nil {
+			return fmt.Errorf("forgetting old deny lists: %w", err)
+		}
+		if err := tx.Where("version < (SELECT COALESCE(MAX(version), 0) FROM deny_versions WHERE at < ?)", history.UnixMilli()).
+			Delete(&changeRow{}).Error; err != nil {
+			return fmt.Errorf("forgetting old deny lists: %w", err)
+		}
+		if err := tx.Where("at < ? AND version < ?", history.UnixMilli(), int64(head.Number)).Delete(&versionRow{}).Error; err != nil {
+			return fmt.Errorf("forgetting old deny lists: %w", err)
+		}
+		return nil
+	})
+}
