@@ -28,6 +28,9 @@ func (s *Service) Bundle(ctx context.Context, c access.Caller, ref token.Ref, de
 	if err != nil {
 		return Bundle{}, err
 	}
+	if err := s.unbound(ctx, c, ref); err != nil {
+		return Bundle{}, err
+	}
 	b, found, err := s.Store.Find(ctx, c.ID, a)
 	if err != nil {
 		return Bundle{}, err
@@ -43,12 +46,31 @@ func (s *Service) Bundle(ctx context.Context, c access.Caller, ref token.Ref, de
 	if b.Ref != ref { // the attempt's digest covers the token, so this cannot be asked for in good faith
 		return Bundle{}, ErrUnknown
 	}
-	if t.State == token.Requested {
-		if _, err := s.move(ctx, t, token.Deliver); err != nil {
-			return Bundle{}, fmt.Errorf("marking token delivered: %w", err)
-		}
+	return b, s.delivered(ctx, t)
+}
+
+// unbound refuses a token that belongs to a wallet: its slots are paid for by an
+// account, and come with a sync.
+func (s *Service) unbound(ctx context.Context, c access.Caller, ref token.Ref) error {
+	if s.Bound == nil {
+		return nil
 	}
-	return b, nil
+	bound, err := s.Bound(ctx, ref)
+	if err == nil && bound {
+		err = s.Gate.Refuse(ctx, c, access.BundleCreate, string(ref), "bound-token", ErrRefused)
+	}
+	return err
+}
+
+// delivered notes that t's first bundle is on its way.
+func (s *Service) delivered(ctx context.Context, t token.Token) error {
+	if t.State != token.Requested {
+		return nil
+	}
+	if _, err := s.move(ctx, t, token.Deliver); err != nil {
+		return fmt.Errorf("marking token delivered: %w", err)
+	}
+	return nil
 }
 
 // usable returns the token when c may see it and its state and window allow
@@ -124,35 +146,47 @@ func (s *Service) make(ctx context.Context, t token.Token, deviceKey []byte) (Bu
 }
 
 func (s *Service) contents(ctx context.Context, t token.Token, b Bundle) (p payload.Payload, err error) {
-	if p.Slots, err = s.slots(ctx, t, b.CtrFirst); err != nil {
+	uds := make([]credential.UD, s.Slots)
+	for i := range uds {
+		if uds[i], err = credential.NewUD(t.NotAfter, b.CtrFirst+uint16(i), s.Cap, credential.Medium, s.KeyVersion); err != nil {
+			return p, fmt.Errorf("describing slots: %w", err)
+		}
+	}
+	if p.Slots, err = s.slots(ctx, t, uds); err != nil {
 		return p, err
 	}
 	if p.Script, err = s.script(ctx, b); err != nil {
 		return p, err
 	}
-	p.Credential, err = credential.Credential{
+	p.Credential, err = s.credential(ctx, t, uds, [33]byte{}, 0)
+	return p, err
+}
+
+// credential signs what the issuer says of a bundle of these slots.
+func (s *Service) credential(ctx context.Context, t token.Token, uds []credential.UD, device [33]byte, risk byte) (credential.Credential, error) {
+	c := credential.Credential{
 		IssuerID:  [4]byte(s.Issuer[:4]),
 		KeyID:     uint16(s.CredVersion),
 		Number:    t.Number,
 		NotBefore: t.NotBefore,
 		NotAfter:  t.NotAfter,
-		MaxTap:    s.Cap,
-		Limit:     s.Cap * token.Amount(s.Slots),
-		CtrFirst:  b.CtrFirst,
-		CtrCount:  byte(s.Slots),
-	}.Sign(func(digest [32]byte) ([64]byte, error) { return s.Keys.Sign(ctx, s.credKey(), digest) })
-	return p, err
+		Risk:      risk,
+		CtrFirst:  uds[0].Ctr,
+		CtrCount:  byte(len(uds)),
+		DeviceKey: device,
+	}
+	for _, u := range uds {
+		c.Limit += u.Limit()
+		c.MaxTap = max(c.MaxTap, u.Limit())
+	}
+	return c.Sign(func(digest [32]byte) ([64]byte, error) { return s.Keys.Sign(ctx, s.credKey(), digest) })
 }
 
-// slots describes the slots and derives both keys of each: two calls to the
-// HSM, however many slots there are.
-func (s *Service) slots(ctx context.Context, t token.Token, first uint16) ([]payload.Slot, error) {
-	slots, factors := make([]payload.Slot, s.Slots), make([]keyref.Factor, s.Slots)
-	for i := range slots {
-		u, err := credential.NewUD(t.NotAfter, first+uint16(i), s.Cap, credential.Medium, s.KeyVersion)
-		if err != nil {
-			return nil, fmt.Errorf("describing slots: %w", err)
-		}
+// slots derives both keys of each slot: two calls to the HSM, however many slots
+// there are.
+func (s *Service) slots(ctx context.Context, t token.Token, uds []credential.UD) ([]payload.Slot, error) {
+	slots, factors := make([]payload.Slot, len(uds)), make([]keyref.Factor, len(uds))
+	for i, u := range uds {
 		slots[i].UD, factors[i] = u, u.Bytes()
 	}
 	asn := t.Number.ASN()

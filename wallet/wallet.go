@@ -63,6 +63,11 @@ type Bundle struct {
 	Slots    int
 	CtrFirst uint16
 	NotAfter time.Time
+
+	// Of a bundle that a PIN guards.
+	Device   token.DeviceID
+	PINEpoch uint32
+	Hardware string // JWE of the hardware key that its masks need; empty: none
 }
 
 // Store keeps bundles, so that asking again gives the same bytes.
@@ -79,12 +84,28 @@ type Store interface {
 	Acknowledge(ctx context.Context, id string, at time.Time) error
 }
 
+// Granted keeps the bundles of wallets, whose slots an account granted.
+type Granted interface {
+	// Put makes b durable, unless a bundle of its id is there: then it returns
+	// that one. A token has slots for one device and under one PIN only: it
+	// returns [ErrRefused] for any other.
+	Put(ctx context.Context, caller string, b Bundle, at time.Time) (Bundle, error)
+	// Of lists the bundles of a token, oldest first.
+	Of(ctx context.Context, ref token.Ref) ([]Bundle, error)
+	// NextScript numbers the scripts of a bundle, from 1.
+	NextScript(ctx context.Context, id string) (uint32, error)
+}
+
 // Config says what bundles hold and from which keys.
 type Config struct {
 	Tokens Tokens
 	Keys   Keys
 	Store  Store
 	Gate   audit.Gate
+
+	Granted Granted // nil: wallets get no bundles
+	// Bound says whether a token belongs to a wallet. nil: none does.
+	Bound func(ctx context.Context, ref token.Ref) (bool, error)
 
 	Realm       string // of the slot masters
 	KeyVersion  byte   // of both slot masters; its low nibble, which may not be 0, stands in every UD

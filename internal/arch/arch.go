@@ -54,14 +54,15 @@ var Table = map[string][]string{
 	"event/stream":             {"event", "internal/fault"},
 	"event/outbox":             {"event", "internal/fault", "internal/store", "token"},
 	"identity/clientdb":        {"access", "identity", "internal/fault", "internal/store"},
-	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/payload"},
+	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/mask", "wallet/payload"},
 	"terminal":                 {"cryptogram", "hsm/keyref", "terminal/apdu", "terminal/deny", "token", "wallet/credential"},
 	"terminal/deny":            {"internal/fault", "token", "wallet/credential"},
 	"terminal/psam":            {"cryptogram", "hsm/keyref", "terminal/apdu"},
 
 	// layer 3: services
 	"tokenize":            {"access", "audit", "hsm/keyref", "internal/fault", "token", "tokenize/ff1"},
-	"wallet":              {"access", "account", "audit", "hsm/keyref", "internal/fault", "token", "wallet/credential", "wallet/payload"},
+	"wallet":              {"access", "account", "audit", "hsm/keyref", "internal/fault", "token", "wallet/credential", "wallet/mask", "wallet/payload"},
+	"wallet/edge":         {"access", "account", "audit", "cryptogram", "internal/fault", "token", "wallet", "wallet/credential", "wallet/enrol", "wallet/mask", "wallet/payload"},
 	"wallet/enrol":        {"access", "account", "audit", "internal/fault", "token", "wallet", "wallet/credential", "wallet/payload"},
 	"wallet/pin":          {"access", "audit", "hsm/keyref", "internal/fault", "token", "wallet", "wallet/mask", "wallet/payload"},
 	"wallet/wallettest":   {Anything},

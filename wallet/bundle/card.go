@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/terminal/apdu"
 	"github.com/tapvault/tapvault/wallet/credential"
+	"github.com/tapvault/tapvault/wallet/mask"
 	"github.com/tapvault/tapvault/wallet/payload"
 )
 
@@ -22,25 +24,75 @@ const (
 	proveFor = 30 * time.Second
 	// maxCache bounds the composite-purchase data of one tap.
 	maxCache = 4 << 10
+	// windowTime and windowTaps bound what one entry of the PIN is good for.
+	windowTime = 300 * time.Second
+	windowTaps = 3
+	// maxBad is how many bad MAC1 close the window: each is a try to find out
+	// something.
+	maxBad = 10
+	// proofTime is how long a device proof may be shown.
+	proofTime = 60 * time.Second
 )
 
 // Config says what a card runs on.
 type Config struct {
 	Journal Journal
-	Now     func() time.Time // nil: time.Now
-	Rand    io.Reader        // nil: crypto/rand
+	// Seal seals a tap to the service at once, so that no MAC is ever stored
+	// readable. nil: taps are not remembered.
+	Seal func(payload.Tap) (string, error)
+	Now  func() time.Time // nil: time.Now
+	Rand io.Reader        // nil: crypto/rand
 }
 
 // Card answers APDUs as profile P has a phone answer them. It is safe for
 // concurrent use, though a reader expects to be alone.
 type Card struct {
 	cfg     Config
-	card    payload.Card
-	cred    credential.Credential
 	mu      sync.Mutex
-	slots   []payload.Slot // live ones, in the order of use
+	newest  *issue // what it says of itself
+	issues  []*issue
+	slots   []slot // live ones, in the order of use
+	spent   map[uint16]bool
+	window  window
+	shown   credential.Proof // the last device proof, and the slot it is for
+	shownUD credential.UD
 	session session
 	last    answer
+}
+
+// issue is what the slots of one bundle have in common.
+type issue struct {
+	id     [16]byte
+	card   payload.Card
+	cred   credential.Credential
+	script [payload.KeySize]byte
+	orders uint32    // number of the last script obeyed
+	masked bool      // TAC keys are under the PIN
+	hw     mask.HMAC // nil: the mask needs no hardware
+	proof  *ProofKey // nil: no device proofs
+}
+
+// slot is one live slot.
+type slot struct {
+	payload.Slot
+	of *issue
+}
+
+// guarded reports whether the slot pays only while a PIN window is open.
+func (s *slot) guarded() bool { return s.of.masked && s.UD.Class != credential.Express }
+
+// window is what one entry of the PIN opened. Nobody here can tell whether it
+// was the right one.
+type window struct {
+	secret mask.Secret
+	until  time.Time // zero: closed
+	taps   int
+	bad    int // MAC1 that did not hold since the last entry
+}
+
+func (w *window) close() {
+	w.secret.Wipe()
+	w.until, w.taps = time.Time{}, 0
 }
 
 // session is what a tap has done so far; it ends when the field does.
@@ -54,6 +106,7 @@ type session struct {
 type pending struct {
 	purchase cryptogram.Purchase // without serial and time, which the debit brings
 	ud       credential.UD
+	balance  uint32 // as it was answered
 }
 
 // answer is the last debit's, kept for a reader that did not hear it.
@@ -85,14 +138,58 @@ func NewCard(b *Bundle, cfg Config) (*Card, error) {
 	for _, r := range recs {
 		spent[r.Ctr] = true
 	}
-	c := &Card{cfg: cfg, card: b.card, cred: b.payload.Credential}
-	for _, s := range b.payload.Slots {
-		if !spent[s.UD.Ctr] {
-			c.slots = append(c.slots, s)
+	c := &Card{cfg: cfg, spent: map[uint16]bool{}}
+	for _, r := range recs {
+		c.spent[r.Ctr] = true
+	}
+	return c, c.Add(b)
+}
+
+// Add puts another bundle of the same token on the card and takes its keys
+// over. Slots that are there already stay and come first.
+func (c *Card) Add(b *Bundle) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer b.Wipe()
+	cred := b.payload.Credential
+	if c.newest != nil && c.newest.cred.Number.Digits() != cred.Number.Digits() {
+		return fmt.Errorf("%w: it is for another token", ErrSealed)
+	}
+	for _, i := range c.issues {
+		if i.cred.CtrFirst == cred.CtrFirst { // no counter is in two bundles
+			return nil
 		}
 	}
-	b.Wipe()
-	return c, nil
+	i := &issue{id: b.id, card: b.card, cred: cred, script: b.payload.Script, masked: b.masked, hw: b.hw, proof: b.proof}
+	c.issues = append(c.issues, i)
+	if c.newest == nil || i.cred.CtrFirst > c.newest.cred.CtrFirst {
+		c.newest = i
+	}
+	for _, s := range b.payload.Slots {
+		if !c.spent[s.UD.Ctr] {
+			c.slots = append(c.slots, slot{s, i})
+		}
+	}
+	slices.SortFunc(c.slots, func(a, b slot) int { return int(a.UD.Ctr) - int(b.UD.Ctr) })
+	return nil
+}
+
+// OpenWindow opens slots for 300 s or 3 taps to whoever entered a PIN that
+// stretches to s, right or wrong.
+func (c *Card) OpenWindow(s mask.Secret) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.window = window{secret: s, until: c.cfg.Now().Add(windowTime), taps: windowTaps}
+	if next := c.live(); next != nil {
+		c.prove(next) // off the path of the tap
+	}
+}
+
+// CloseWindow ends what a PIN opened.
+func (c *Card) CloseWindow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.window.close()
 }
 
 // Live is how many slots are left.
@@ -115,6 +212,10 @@ func (c *Card) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.slots)
+	for _, i := range c.issues {
+		i.script = [payload.KeySize]byte{}
+	}
+	c.window.close()
 	c.slots, c.session, c.last = nil, session{}, answer{}
 }
 
@@ -137,17 +238,55 @@ func (c *Card) Transmit(ctx context.Context, command []byte) ([]byte, error) {
 	return apdu.Response{Data: data, SW: sw}.Bytes(), nil
 }
 
-// live returns the slot that the next purchase uses, if its window is open.
-func (c *Card) live() *payload.Slot {
+// live returns the slot that the next purchase uses: the first one that may pay
+// now. While a PIN window is open slots without PIN wait for last; while none is
+// they are all there is.
+func (c *Card) live() *slot {
 	now := c.cfg.Now()
-	if len(c.slots) == 0 || now.Before(c.cred.NotBefore.Add(-skew)) {
-		return nil
+	open := now.Before(c.window.until)
+	if !open {
+		c.window.close()
 	}
-	s := &c.slots[0]
-	if !now.Before(c.cred.NotAfter.Add(skew)) || !now.Before(s.UD.Expires().Add(skew)) {
-		return nil
+	var reserve *slot
+	for i := range c.slots {
+		s := &c.slots[i]
+		switch {
+		case !s.usable(now), s.guarded() && !open, s.of.masked && c.window.bad >= maxBad:
+		case s.of.masked && !s.guarded():
+			if reserve == nil {
+				reserve = s
+			}
+		default:
+			return s
+		}
 	}
-	return s
+	return reserve
+}
+
+// usable reports whether the slot's time has come and is not over.
+func (s *slot) usable(now time.Time) bool {
+	c := &s.of.cred
+	return !now.Before(c.NotBefore.Add(-skew)) && now.Before(c.NotAfter.Add(skew)) && now.Before(s.UD.Expires().Add(skew))
+}
+
+// prove returns a device proof for s: the last one while it is fresh, so that
+// the key in hardware, whose uses are counted, is not spent on screens that wake.
+func (c *Card) prove(s *slot) credential.Proof {
+	now := c.cfg.Now().UTC().Truncate(time.Second)
+	if s.of.proof == nil {
+		return credential.Proof{}
+	}
+	if age := now.Sub(c.shown.Made); c.shownUD == s.UD && !c.shown.IsZero() && age >= 0 && age < c.shown.Valid {
+		return c.shown
+	}
+	p := credential.Proof{Ctr: s.UD.Ctr, Made: now, Valid: proofTime}
+	sig, err := s.of.proof.sign(c.cfg.Rand, p.Digest(s.of.cred, s.UD))
+	if err != nil { // used up: readers that want a proof refuse
+		return credential.Proof{}
+	}
+	p.Signature = sig
+	c.shown, c.shownUD = p, s.UD
+	return p
 }
 
 // balance is what the live slots can pay together.

@@ -41,7 +41,7 @@ func (c *Card) answer(ctx context.Context, cmd apdu.Command) ([]byte, apdu.Statu
 	case 0x54:
 		return c.debit(ctx, cmd)
 	case 0x5A:
-		return c.prove(cmd)
+		return c.repeat(cmd)
 	case 0x5C:
 		return c.getBalance(cmd)
 	}
@@ -60,11 +60,12 @@ func (c *Card) selectAID(cmd apdu.Command) ([]byte, apdu.Status) {
 		return nil, apdu.WrongP1P2
 	}
 	c.session = session{}
-	if !bytes.Equal(cmd.Data, c.card.AID) {
+	aid := c.newest.card.AID
+	if !bytes.Equal(cmd.Data, aid) {
 		return nil, apdu.FileNotFound
 	}
 	c.session.selected = true
-	return tlv(0x6F, append(tlv(0x84, c.card.AID), tlv(0xA5, tlv(0x50, []byte(label)))...)), apdu.OK
+	return tlv(0x6F, append(tlv(0x84, aid), tlv(0xA5, tlv(0x50, []byte(label)))...)), apdu.OK
 }
 
 // tlv holds for contents under 128 bytes, which all of ours are.
@@ -97,9 +98,9 @@ func (c *Card) readBinary(cmd apdu.Command) ([]byte, apdu.Status) {
 
 // file15 is what a reader finds about the issuer and this application.
 func (c *Card) file15() []byte {
-	asn := c.cred.Number.ASN()
-	f := append(c.card.Issuer[:8:8], c.card.AppType, c.card.AppVersion)
-	return append(append(append(f, asn[:]...), c.card.From[:]...), c.card.To[:]...)
+	card, asn := &c.newest.card, c.newest.cred.Number.ASN()
+	f := append(card.Issuer[:8:8], card.AppType, card.AppVersion)
+	return append(append(append(f, asn[:]...), card.From[:]...), card.To[:]...)
 }
 
 // getData shows the next live slot with the issuer's word for it.
@@ -114,7 +115,7 @@ func (c *Card) getData(cmd apdu.Command) ([]byte, apdu.Status) {
 	if s == nil || !c.session.selected {
 		return nil, apdu.Conditions
 	}
-	return credential.Presentation{UD: s.UD, Credential: c.cred}.Bytes(), apdu.OK
+	return credential.Presentation{UD: s.UD, Credential: s.of.cred, Proof: c.prove(s)}.Bytes(), apdu.OK
 }
 
 // initialize names the slot, the balance and a fresh random number.
@@ -147,10 +148,10 @@ func (c *Card) initialize(cmd apdu.Command) ([]byte, apdu.Status) {
 	if _, err := io.ReadFull(c.cfg.Rand, p.Rand[:]); err != nil {
 		return nil, apdu.MemoryFailure
 	}
-	c.session.pending = &pending{p, s.UD}
-	b := binary.BigEndian.AppendUint32(nil, c.balance())
+	c.session.pending = &pending{p, s.UD, c.balance()}
+	b := binary.BigEndian.AppendUint32(nil, c.session.pending.balance)
 	b = binary.BigEndian.AppendUint16(b, p.Seq)
-	b = append(b, 0, 0, 0, c.card.KeyVersion, c.card.Algorithm) // no overdraft
+	b = append(b, 0, 0, 0, s.of.card.KeyVersion, s.of.card.Algorithm) // no overdraft
 	return append(b, p.Rand[:]...), apdu.OK
 }
 
@@ -180,8 +181,8 @@ func (c *Card) getBalance(cmd apdu.Command) ([]byte, apdu.Status) {
 	return binary.BigEndian.AppendUint32(nil, c.balance()), apdu.OK
 }
 
-// prove repeats the last answer to a reader that did not hear it.
-func (c *Card) prove(cmd apdu.Command) ([]byte, apdu.Status) {
+// repeat gives the last answer again, to a reader that did not hear it.
+func (c *Card) repeat(cmd apdu.Command) ([]byte, apdu.Status) {
 	if cmd.P1 != 0 {
 		return nil, apdu.WrongP1P2
 	}

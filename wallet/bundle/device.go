@@ -10,14 +10,17 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	jose "github.com/go-jose/go-jose/v4"
 
 	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet/mask"
 	"github.com/tapvault/tapvault/wallet/payload"
 )
 
@@ -67,34 +70,63 @@ type Bundle struct {
 	ID  string
 	Ref token.Ref
 
+	// Device and Epoch are whom a guarded bundle is for: the device, and the PIN
+	// whose mask is on its TAC keys. Without a PIN they are empty.
+	Device token.DeviceID
+	Epoch  uint32
+
+	id      [16]byte
 	card    payload.Card
 	payload payload.Payload
+	masked  bool
+	hwNeed  bool
+	hw      mask.HMAC
+	proof   *ProofKey
 }
 
 // Open opens a sealed bundle. Only ECDH-ES+A256KW with A256GCM is accepted, and
 // the headers must agree with what was sealed.
 func (d *Device) Open(sealed string) (*Bundle, error) {
-	if len(sealed) > maxJWE {
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrSealed, maxJWE)
+	b, err := d.open(sealed)
+	if err == nil && b.masked {
+		b.Wipe()
+		return nil, fmt.Errorf("%w: a PIN guards it", ErrSealed)
 	}
-	obj, err := jose.ParseEncryptedCompact(sealed, []jose.KeyAlgorithm{jose.ECDH_ES_A256KW}, []jose.ContentEncryption{jose.A256GCM})
-	if err != nil {
-		return nil, fmt.Errorf("%w: not a JWE of the one accepted kind", ErrSealed)
-	}
-	open, err := obj.Decrypt(d.key)
-	if err != nil {
-		return nil, fmt.Errorf("%w: it does not open", ErrSealed)
-	}
+	return b, err
+}
+
+// open opens a sealed bundle, guarded or not.
+func (d *Device) open(sealed string) (*Bundle, error) {
+	open, headers, err := d.decrypt(sealed)
 	defer clear(open)
+	if err != nil {
+		return nil, err
+	}
 	b := &Bundle{}
 	if b.payload, err = payload.Parse(open); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSealed, err)
 	}
-	if err := b.bind(obj.Header.ExtraHeaders); err != nil {
+	if err := b.bind(headers); err != nil {
 		b.Wipe()
 		return nil, err
 	}
 	return b, nil
+}
+
+// decrypt opens a JWE to the device's key.
+func (d *Device) decrypt(sealed string) ([]byte, map[jose.HeaderKey]any, error) {
+	if len(sealed) > maxJWE {
+		return nil, nil, fmt.Errorf("%w: more than %d bytes", ErrSealed, maxJWE)
+	}
+	obj, err := jose.ParseEncryptedCompact(sealed, []jose.KeyAlgorithm{jose.ECDH_ES_A256KW}, []jose.ContentEncryption{jose.A256GCM})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: not a JWE of the one accepted kind", ErrSealed)
+	}
+	open, err := obj.Decrypt(d.key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: it does not open", ErrSealed)
+	}
+	return open, obj.Header.ExtraHeaders, nil
 }
 
 // bind takes what the headers say and holds it against the payload.
@@ -118,6 +150,23 @@ func (b *Bundle) bind(h map[jose.HeaderKey]any) (err error) {
 		}
 	}
 	b.ID, b.Ref = id, token.Ref(ref)
+	return b.guard(h)
+}
+
+// guard takes what the headers say of PIN and device. A bundle that no PIN
+// guards has none of them.
+func (b *Bundle) guard(h map[jose.HeaderKey]any) error {
+	device, _ := h[payload.HeaderDevice].(string)
+	if device == "" {
+		return nil
+	}
+	epoch, _ := h[payload.HeaderEpoch].(float64)
+	hw, ok := h[payload.HeaderHardware].(bool)
+	id, err := hex.DecodeString(b.ID)
+	if err != nil || len(id) != 16 || !ok || epoch < 1 || epoch > 1<<32-1 || epoch != math.Trunc(epoch) {
+		return fmt.Errorf("%w: headers", ErrSealed)
+	}
+	b.Device, b.Epoch, b.id, b.masked, b.hwNeed = token.DeviceID(device), uint32(epoch), [16]byte(id), true, hw
 	return nil
 }
 

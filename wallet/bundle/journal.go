@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,8 +15,9 @@ import (
 	"github.com/tapvault/tapvault/cryptogram"
 )
 
-// Record is one spent slot, as the handset remembers it. It holds no MAC: what
-// is kept readable must not help to test a PIN later.
+// Record is one slot that is gone, as the handset remembers it. It holds no MAC:
+// what is kept readable must not help to test a PIN later. The zero type is a
+// slot that was thrown away unused.
 type Record struct {
 	Ctr      uint16
 	Amount   uint32
@@ -23,6 +25,7 @@ type Record struct {
 	Terminal [6]byte
 	TermSeq  uint32
 	At       cryptogram.DateTime
+	Sealed   string // all of the tap, readable by the service only
 }
 
 // Journal remembers which slots are spent.
@@ -56,8 +59,12 @@ func (m *Memory) Records() ([]Record, error) {
 	return slices.Clone(m.recs), nil
 }
 
-// recordSize is a record on disk: its fields and a check sum.
-const recordSize = 2 + 4 + 1 + 6 + 4 + 7 + 4
+// A record on disk is its fields, the length of what is sealed, that, and a
+// check sum.
+const (
+	fieldsSize = 2 + 4 + 1 + 6 + 4 + 7 + 2
+	maxSealed  = 4096
+)
 
 // File is a journal in a file of its own, flushed to the disk at each commit.
 // One process has it open at a time.
@@ -95,13 +102,16 @@ func (j *File) load() error {
 	if err != nil {
 		return fmt.Errorf("reading journal: %w", err)
 	}
-	whole := len(b) / recordSize * recordSize
-	for i := 0; i < whole; i += recordSize {
-		r, ok := parseRecord([recordSize]byte(b[i:]))
-		if !ok {
-			return fmt.Errorf("reading journal: record %d is damaged", i/recordSize)
+	whole := 0
+	for {
+		r, n, err := parseRecord(b[whole:])
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			break
 		}
-		j.recs = append(j.recs, r)
+		if err != nil {
+			return fmt.Errorf("reading journal: record %d is damaged", len(j.recs))
+		}
+		j.recs, whole = append(j.recs, r), whole+n
 	}
 	if err := j.f.Truncate(int64(whole)); err != nil {
 		return fmt.Errorf("repairing journal: %w", err)
@@ -118,7 +128,10 @@ func (j *File) Commit(r Record) error {
 	if j.torn { // what follows half a record could not be read
 		return errors.New("writing journal: it was torn: open it again")
 	}
-	if _, err := j.f.Write(b[:]); err != nil {
+	if len(r.Sealed) > maxSealed {
+		return errors.New("writing journal: a sealed tap is too long")
+	}
+	if _, err := j.f.Write(b); err != nil {
 		j.torn = true
 		return fmt.Errorf("writing journal: %w", err)
 	}
@@ -139,27 +152,40 @@ func (j *File) Records() ([]Record, error) {
 // Close closes the file.
 func (j *File) Close() error { return j.f.Close() }
 
-func (r Record) bytes() (b [recordSize]byte) {
-	binary.BigEndian.PutUint16(b[0:], r.Ctr)
-	binary.BigEndian.PutUint32(b[2:], r.Amount)
-	b[6] = byte(r.Type)
-	copy(b[7:], r.Terminal[:])
-	binary.BigEndian.PutUint32(b[13:], r.TermSeq)
-	copy(b[17:], r.At[:])
-	binary.BigEndian.PutUint32(b[24:], crc32.ChecksumIEEE(b[:24]))
-	return b
+func (r Record) bytes() []byte {
+	b := binary.BigEndian.AppendUint16(nil, r.Ctr)
+	b = append(binary.BigEndian.AppendUint32(b, r.Amount), byte(r.Type))
+	b = binary.BigEndian.AppendUint32(append(b, r.Terminal[:]...), r.TermSeq)
+	b = binary.BigEndian.AppendUint16(append(b, r.At[:]...), uint16(len(r.Sealed)))
+	b = append(b, r.Sealed...)
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
-func parseRecord(b [recordSize]byte) (Record, bool) {
-	r := Record{
-		Ctr:      binary.BigEndian.Uint16(b[0:]),
+// parseRecord reads the first record of b and says how long it is. It returns
+// [io.ErrUnexpectedEOF] for one that was cut short.
+func parseRecord(b []byte) (r Record, n int, err error) {
+	if len(b) < fieldsSize {
+		return r, 0, io.ErrUnexpectedEOF
+	}
+	sealed := int(binary.BigEndian.Uint16(b[fieldsSize-2:]))
+	if n = fieldsSize + sealed + 4; sealed > maxSealed {
+		return r, 0, errors.New("bundle: a record of an impossible length")
+	}
+	if len(b) < n {
+		return r, 0, io.ErrUnexpectedEOF
+	}
+	if binary.BigEndian.Uint32(b[n-4:]) != crc32.ChecksumIEEE(b[:n-4]) {
+		return r, 0, errors.New("bundle: a record's check sum")
+	}
+	return Record{
+		Ctr:      binary.BigEndian.Uint16(b),
 		Amount:   binary.BigEndian.Uint32(b[2:]),
 		Type:     cryptogram.Type(b[6]),
 		Terminal: [6]byte(b[7:]),
 		TermSeq:  binary.BigEndian.Uint32(b[13:]),
 		At:       cryptogram.DateTime(b[17:]),
-	}
-	return r, binary.BigEndian.Uint32(b[24:]) == crc32.ChecksumIEEE(b[:24])
+		Sealed:   string(b[fieldsSize : fieldsSize+sealed]),
+	}, n, nil
 }
 
 // syncDir makes a new file's name durable.

@@ -39,7 +39,7 @@ func (s *Service) verify(ctx context.Context, c access.Caller, w token.WalletID,
 	if err != nil {
 		return Record{}, err
 	}
-	gone, ok, err := s.cfg.Tries.Take(ctx, counted, MaxTries-offline)
+	ok, err := s.cfg.Tries.Take(ctx, counted, MaxTries-offline)
 	if err != nil {
 		return Record{}, err
 	}
@@ -49,20 +49,20 @@ func (s *Service) verify(ctx context.Context, c access.Caller, w token.WalletID,
 		return Record{}, s.giveBack(ctx, counted, ok, err)
 	case reason != "":
 	case !ok:
-		reason, gone = "no-tries", max(gone, MaxTries-offline)
+		reason = "no-tries"
 	case !good:
 		reason = "wrong-pin"
 	}
 	if reason != "" {
-		return Record{}, s.refuse(ctx, c, counted, w, gone+offline, reason)
+		return Record{}, s.refuse(ctx, c, counted, w, reason)
 	}
 	return r, s.cfg.Tries.Clear(ctx, w, s.cfg.Now())
 }
 
 // refuse brings a wrong try to where it has consequences, and refuses.
-func (s *Service) refuse(ctx context.Context, c access.Caller, counted, w token.WalletID, gone int, reason string) error {
+func (s *Service) refuse(ctx context.Context, c access.Caller, counted, w token.WalletID, reason string) error {
 	if counted != "" {
-		if err := s.cfg.Accounts.PINTried(ctx, counted, gone); err != nil {
+		if err := s.cfg.Accounts.PINTried(ctx, counted); err != nil {
 			return err
 		}
 	}

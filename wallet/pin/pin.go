@@ -65,9 +65,9 @@ type Store interface {
 // Tries keeps count. It is safe for concurrent use, and what it returns is
 // durable.
 type Tries interface {
-	// Take takes one try if fewer than limit are gone, and returns how many
-	// are gone then; ok is false when there was none left, or no such wallet.
-	Take(ctx context.Context, w token.WalletID, limit int) (gone int, ok bool, err error)
+	// Take takes one try if fewer than limit are gone; ok is false when there was
+	// none left, or no such wallet.
+	Take(ctx context.Context, w token.WalletID, limit int) (ok bool, err error)
 	// GiveBack undoes a Take whose PIN could not be judged.
 	GiveBack(ctx context.Context, w token.WalletID) error
 	// Clear forgets all tries: the right PIN was given.
@@ -81,9 +81,10 @@ type Accounts interface {
 	Open(ctx context.Context, c access.Caller, w token.WalletID) error
 	// WrongWindows counts wrong PINs given at terminals since a moment.
 	WrongWindows(ctx context.Context, w token.WalletID, since time.Time) (int, error)
-	// PINTried says how many tries are gone, in all: three restrict the wallet,
-	// five suspend it and its tokens. It may be repeated.
-	PINTried(ctx context.Context, w token.WalletID, gone int) error
+	// PINTried says that a wrong PIN was given online: three of them, with those
+	// given at terminals, restrict the wallet, five suspend it and its tokens. It
+	// may be repeated.
+	PINTried(ctx context.Context, w token.WalletID) error
 	// Tokens lists the tokens that are bound to the wallet.
 	Tokens(ctx context.Context, w token.WalletID) ([]token.Ref, error)
 }

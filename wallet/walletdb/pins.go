@@ -131,18 +131,8 @@ func (p *PINs) AllowReset(ctx context.Context, w token.WalletID) error {
 }
 
 // Take implements [pin.Tries].
-func (p *PINs) Take(ctx context.Context, w token.WalletID, limit int) (gone int, ok bool, err error) {
-	err = p.store.Tx(ctx, func(tx *gorm.DB) error {
-		done := tx.Model(&pinRow{}).Where("wallet = ? AND tries < ?", string(w), limit).Update("tries", gorm.Expr("tries + 1"))
-		if done.Error != nil {
-			return done.Error
-		}
-		ok = done.RowsAffected == 1
-		r, _, err := findPIN(tx, w)
-		gone = r.Tries
-		return err
-	})
-	return gone, ok && err == nil, err
+func (p *PINs) Take(ctx context.Context, w token.WalletID, limit int) (bool, error) {
+	return p.set(ctx, "tries", gorm.Expr("tries + 1"), "wallet = ? AND tries < ?", string(w), limit)
 }
 
 // GiveBack implements [pin.Tries].

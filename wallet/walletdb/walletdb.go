@@ -34,6 +34,10 @@ type row struct {
 	NotAfter  int64
 	CreatedAt int64 `gorm:"autoCreateTime:false"`
 	AckedAt   int64
+	Device    string
+	PinEpoch  int64
+	HwKey     string
+	Scripts   int64
 }
 
 // TableName is the table.
@@ -41,12 +45,14 @@ func (row) TableName() string { return "bundles" }
 
 func (r row) bundle() wallet.Bundle {
 	return wallet.Bundle{ID: r.ID, Ref: token.Ref(r.TokenRef), JWE: r.JWE, Slots: r.Slots,
-		CtrFirst: uint16(r.CtrFirst), NotAfter: time.UnixMilli(r.NotAfter).UTC()}
+		CtrFirst: uint16(r.CtrFirst), NotAfter: time.UnixMilli(r.NotAfter).UTC(),
+		Device: token.DeviceID(r.Device), PINEpoch: uint32(r.PinEpoch), Hardware: r.HwKey}
 }
 
 func toRow(caller string, b wallet.Bundle, at time.Time) row {
 	return row{ID: b.ID, TokenRef: string(b.Ref), Client: caller, JWE: b.JWE, Slots: b.Slots,
-		CtrFirst: int(b.CtrFirst), NotAfter: b.NotAfter.UnixMilli(), CreatedAt: at.UnixMilli()}
+		CtrFirst: int(b.CtrFirst), NotAfter: b.NotAfter.UnixMilli(), CreatedAt: at.UnixMilli(),
+		Device: string(b.Device), PinEpoch: int64(b.PINEpoch), HwKey: b.Hardware}
 }
 
 // Find implements [wallet.Store].
