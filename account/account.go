@@ -11,9 +11,12 @@ package account
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"io"
 	"time"
 
+	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
@@ -60,6 +63,8 @@ const (
 	CounterRange   Reason = "COUNTER_RANGE"   // a slot that was never handed out
 	OutsideWindow  Reason = "OUTSIDE_WINDOW"  // before or after the token's day
 	Late           Reason = "LATE"            // came too long after the tap
+	LateManual     Reason = "LATE_MANUAL"     // kept, but the operator has to claim it
+	Burned         Reason = "BURNED"          // the terminal gave no service: nobody pays
 	TokenSuspended Reason = "TOKEN_SUSPENDED" // before the tap was made
 	TokenDeleted   Reason = "TOKEN_DELETED"   // before the tap was made
 	NotAllowed     Reason = "NOT_ALLOWED"     // by the token's controls; which of them is in the audit record
@@ -87,6 +92,14 @@ type Tokens interface {
 	// Move compares and swaps the state; an error of kind [fault.TokenState]
 	// says that the token was not in from any more.
 	Move(ctx context.Context, ref token.Ref, from token.State, v token.Verb, at time.Time) (token.Token, error)
+	// Token returns a token; an error of kind [fault.TokenUnknown] says that there
+	// is none.
+	Token(ctx context.Context, ref token.Ref) (token.Token, error)
+	// TakeCounters returns the first of n consecutive counters. They are spent for
+	// good when it returns, whatever happens next.
+	TakeCounters(ctx context.Context, ref token.Ref, n int) (first uint16, err error)
+	// Change is Move for who says on whose behalf.
+	Change(ctx context.Context, c token.Change, caller string, a access.Attempt) (token.Token, error)
 }
 
 // Journal keeps evidence. Safe for concurrent use.
@@ -121,6 +134,14 @@ type Config struct {
 	// A control on what is not known refuses.
 	Places map[string]Place
 
+	// Book keeps wallets. Without it there are none, and every token is judged by
+	// its records alone.
+	Book   Book
+	PINs   PINTries  // nil: nobody enters PINs online
+	Lists  Freshness // nil: every terminal's deny list is new enough
+	Estate Estate    // nil: nobody knows how far terminals have uploaded
+	Rand   io.Reader // draws ids; nil: crypto/rand
+
 	Skew time.Duration    // tolerance for terminals' clocks; 0: 120 s
 	Late time.Duration    // how long after a tap its evidence is taken; 0: 30 days
 	Now  func() time.Time // nil: time.Now
@@ -147,6 +168,9 @@ func New(c Config) (*Service, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
 	}
 	return &Service{c}, nil
 }

@@ -2,6 +2,7 @@ package account
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 )
 
@@ -14,8 +15,14 @@ type Entry struct {
 // Result is the answer to the record of e.
 func (e Entry) Result() Result {
 	r := Result{TapID: e.ID(), Outcome: e.Outcome}
-	if !e.TACGood && e.Outcome == Posted {
+	switch {
+	case e.Outcome != Posted:
+	case e.Late == Manual:
+		r.Reason = LateManual
+	case !e.TACGood:
 		r.Reason = WrongPIN
+	case !e.Sources.served() && e.Sources&ByFailure != 0:
+		r.Reason = Burned
 	}
 	return r
 }
@@ -34,10 +41,18 @@ func (e Entry) Duplicate() Result {
 // Slot is all evidence there is of one counter of one token.
 type Slot struct{ Entries []Entry }
 
-// Add takes a record in, and reports false when it was known. Standings of
-// records that were there before may change; [Slot.Find] tells.
+// Add takes a record in, and reports false when it was known; what this arrival
+// adds to it is then merged. Standings of records that were there before may
+// change; [Slot.Find] tells.
 func (s *Slot) Add(e Evidence) bool {
-	if _, known := s.Find(e.ID()); known {
+	id := e.ID()
+	for i := range s.Entries {
+		if s.Entries[i].ID() != id {
+			continue
+		}
+		if s.Entries[i].merge(e) {
+			s.settle()
+		}
 		return false
 	}
 	s.Entries = append(s.Entries, Entry{Evidence: e})
@@ -66,41 +81,75 @@ func (s *Slot) Posted() (e Entry, ok bool) {
 // settle gives every record its standing. It depends on the set of records
 // alone.
 //
-// The best record is posted: one whose TAC is good before any other, because a
-// TAC is what only the handset can make; then the earliest tap; then the
-// smallest digest. Of the others, one whose TAC is good shows that the slot's
-// keys paid twice. One whose TAC is bad is a copy of a better record with the
-// same proof, if there is such a record; with a proof of its own it, too,
-// shows that the keys paid twice.
+// Records with one proof are copies of one purchase: the one whose TAC is good
+// is real, because a TAC is what only the handset can make, and the others are
+// replays. Of the purchases that are left, one is posted: one for which service
+// was given before one that only the phone tells of, one that came in time to be
+// paid, a good TAC before a bad one, one that phone and terminal both tell of;
+// then the earliest, then the smallest digest. Every other one, and every second
+// good TAC of one proof, shows that the slot's keys paid twice.
 func (s *Slot) settle() {
-	slices.SortFunc(s.Entries, better)
+	slices.SortFunc(s.Entries, within)
 	seen := make(map[proof]bool)
+	real := make([]int, 0, len(s.Entries)) // the best of each proof
 	for i := range s.Entries {
 		e := &s.Entries[i]
 		p := e.Tap.proof()
 		switch {
-		case i == 0:
-			e.Outcome = Posted
-		case !e.TACGood && seen[p]:
-			e.Outcome = Replay
-		default:
+		case !seen[p]:
+			real = append(real, i)
 			e.Outcome = Forked
+		case e.TACGood:
+			e.Outcome = Forked
+		default:
+			e.Outcome = Replay
 		}
 		seen[p] = true
 	}
+	if len(real) > 0 {
+		best := slices.MinFunc(real, func(a, b int) int { return between(s.Entries[a], s.Entries[b]) })
+		s.Entries[best].Outcome = Posted
+	}
+	slices.SortFunc(s.Entries, standing)
 }
 
-// better orders records, best first.
-func better(a, b Entry) int {
-	if a.TACGood != b.TACGood {
-		if a.TACGood {
-			return -1
-		}
-		return 1
-	}
-	if c := a.Moment.Compare(b.Moment); c != 0 {
+// Order puts records that were read back, with their standings, into order.
+func (s *Slot) Order() { slices.SortFunc(s.Entries, standing) }
+
+// standing orders settled records: the posted one, then forks by what speaks for
+// them, then replays.
+func standing(a, b Entry) int {
+	order := map[Outcome]int{Posted: 0, Forked: 1, Replay: 2}
+	return cmp.Or(order[a.Outcome]-order[b.Outcome], between(a, b))
+}
+
+// within orders records of one proof, between those of several, best first.
+func within(a, b Entry) int {
+	return cmp.Or(first(a.TACGood, b.TACGood), first(a.served(), b.served()), older(a, b))
+}
+
+func between(a, b Entry) int {
+	return cmp.Or(first(a.served(), b.served()), first(a.Late < Manual, b.Late < Manual), within(a, b))
+}
+
+func (e Entry) served() bool { return e.Sources.served() }
+
+// older orders records by what the phone vouches for, then by time and digest.
+func older(a, b Entry) int {
+	if c := cmp.Or(first(a.Sources&ByPhone != 0, b.Sources&ByPhone != 0), a.Moment.Compare(b.Moment)); c != 0 {
 		return c
 	}
 	da, db := a.Tap.Digest(), b.Tap.Digest()
 	return bytes.Compare(da[:], db[:])
+}
+
+// first puts true before false.
+func first(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
 }

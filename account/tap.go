@@ -29,6 +29,7 @@ type Tap struct {
 	MAC2        [4]byte
 	TAC         [4]byte
 	ListVersion uint64 // deny list that the terminal held
+	Failed      bool   // the terminal refused it after the handset had answered: no service was given
 }
 
 // Purchase returns the fields that MACs and TAC are computed over.
@@ -57,7 +58,101 @@ type Evidence struct {
 	TACGood  bool
 	Reporter string    // terminal or group it came from
 	Received time.Time // when this record first came
+	Sources  Sources   // who vouches for it; 0: a terminal, as before there were wallets
+	Fresh    bool      // a terminal that vouches for it held a deny list that was new enough
+	Late     Lateness  // how late it was when it first came
 	Bounds   *Bounds   // nil: no control of the token bounds its uses. Not kept
+}
+
+// Sources are those who vouch for a record.
+type Sources uint8
+
+// Sources.
+const (
+	ByTerminal Sources = 1 << iota // service was given for it
+	ByFailure                      // a terminal saw it and gave no service
+	ByPhone
+	BySystem // a back office asks to be paid for it
+)
+
+// served reports whether somebody vouches that service was given.
+func (s Sources) served() bool { return s == 0 || s&(ByTerminal|BySystem) != 0 }
+
+// known makes "a terminal, as before there were wallets" explicit.
+func (s Sources) known() Sources {
+	if s == 0 {
+		return ByTerminal
+	}
+	return s
+}
+
+// Lateness is how long after its token's end a record first came.
+type Lateness uint8
+
+// Classes of lateness.
+const (
+	OnTime  Lateness = iota // until the end and a day: its reserve was there
+	PastDue                 // until seven days: paid from what the account has
+	Manual                  // until thirty days: the operator has to claim it
+	TooLate                 // later: no evidence any more
+)
+
+// How long after the end of a token each class lasts.
+const (
+	releaseAfter = 24 * time.Hour
+	grace        = 7 * 24 * time.Hour
+	claimable    = 30 * 24 * time.Hour
+)
+
+// lateness is the class of a record that comes at now.
+func lateness(notAfter, now time.Time) Lateness {
+	switch d := now.Sub(notAfter); {
+	case d <= releaseAfter:
+		return OnTime
+	case d <= grace:
+		return PastDue
+	case d <= claimable:
+		return Manual
+	}
+	return TooLate
+}
+
+// merge takes in what another arrival of the same record adds. The result does
+// not depend on which of them came first.
+func (e *Evidence) merge(o Evidence) (changed bool) {
+	before := *e
+	if a, b := rank(*e), rank(o); b > a || a == b && o.Reporter < e.Reporter {
+		e.Reporter = o.Reporter
+	}
+	if o.Sources.known()|e.Sources.known() != e.Sources.known() {
+		e.Sources = e.Sources.known() | o.Sources
+	}
+	e.Tap.Failed = e.Tap.Failed && o.Tap.Failed
+	e.Fresh = e.Fresh || o.Fresh
+	e.Late = min(e.Late, o.Late)
+	return *e != before
+}
+
+// source is who vouches for a record that a terminal sent.
+func (t Tap) source() Sources {
+	if t.Failed {
+		return ByFailure
+	}
+	return ByTerminal
+}
+
+// rank orders those whose word on a record counts: the reporter that gave
+// service is the one to be paid.
+func rank(e Evidence) int {
+	switch s := e.Sources.known(); {
+	case s&ByTerminal != 0:
+		return 3
+	case s&BySystem != 0:
+		return 2
+	case s&ByFailure != 0:
+		return 1
+	}
+	return 0
 }
 
 // ID names the record. It follows from token and digest, so that sending a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
@@ -27,11 +28,14 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 	if len(taps) == 0 || len(taps) > MaxBatch {
 		return nil, ErrBatch
 	}
-	b := batch{Service: s, reporter: terminal, where: s.place(terminal), results: make([]Result, len(taps))}
+	b := batch{Service: s, reporter: terminal, where: s.place(terminal), source: Tap.source, results: make([]Result, len(taps))}
 	for i, t := range taps {
 		if err := b.take(ctx, i, t); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.classify(ctx); err != nil {
+		return nil, err
 	}
 	if err := b.report(ctx, c); err != nil {
 		return nil, err
@@ -39,6 +43,7 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 	if err := b.post(ctx); err != nil {
 		return nil, err
 	}
+	s.conclude(ctx)
 	if err := b.report(ctx, c); err != nil { // what only the totals could refuse
 		return nil, err
 	}
@@ -50,13 +55,17 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 // knows of the purchase. It is for services that have passed a gate of their
 // own.
 func (s *Service) Judge(ctx context.Context, t Tap, where token.Use) (Result, token.Token, error) {
-	b := batch{Service: s, reporter: "detokenize", where: where, results: make([]Result, 1)}
+	b := batch{Service: s, reporter: "detokenize", where: where, source: func(Tap) Sources { return BySystem }, results: make([]Result, 1)}
 	if err := b.take(ctx, 0, t); err != nil {
+		return Result{}, token.Token{}, err
+	}
+	if err := b.classify(ctx); err != nil {
 		return Result{}, token.Token{}, err
 	}
 	if err := b.post(ctx); err != nil {
 		return Result{}, token.Token{}, err
 	}
+	s.conclude(ctx)
 	return b.results[0], b.token, nil
 }
 
@@ -79,9 +88,11 @@ type batch struct {
 	*Service
 	reporter string
 	where    token.Use
+	source   func(Tap) Sources
 	results  []Result
 	evidence []Evidence
-	index    []int // of evidence, in results
+	ends     []time.Time // of the tokens of evidence
+	index    []int       // of evidence, in results
 	refusals []Refusal
 	young    map[token.Ref]token.State // tokens that a good tap makes active
 	token    token.Token               // of the last record
@@ -100,6 +111,11 @@ func (b *batch) take(ctx context.Context, i int, t Tap) error {
 	if err != nil {
 		return err
 	}
+	if !known {
+		if v.reason, err = b.excused(ctx, t, v); err != nil {
+			return err
+		}
+	}
 	if v.reason != "" && !known {
 		b.results[i] = Result{Outcome: Rejected, Reason: v.reason, Control: v.control}
 		if v.token.Ref != "" {
@@ -107,7 +123,9 @@ func (b *batch) take(ctx context.Context, i int, t Tap) error {
 		}
 		return nil
 	}
-	b.evidence = append(b.evidence, Evidence{v.token.Ref, t, v.moment, v.tacGood, b.reporter, now, v.bounds})
+	b.evidence = append(b.evidence, Evidence{Ref: v.token.Ref, Tap: t, Moment: v.moment, TACGood: v.tacGood, Reporter: b.reporter,
+		Received: now, Sources: b.source(t), Fresh: true, Bounds: v.bounds})
+	b.ends = append(b.ends, v.token.NotAfter)
 	b.index = append(b.index, i)
 	if s := v.token.State; v.tacGood && (s == token.Requested || s == token.Delivered) {
 		if b.young == nil {
@@ -116,6 +134,95 @@ func (b *batch) take(ctx context.Context, i int, t Tap) error {
 		b.young[v.token.Ref] = s
 	}
 	return nil
+}
+
+// excused reports what still speaks against a record when its token has a
+// wallet. Such a token's money is there longer than that of others, and a
+// suspension counts from when terminals could know of it.
+func (b *batch) excused(ctx context.Context, t Tap, v verdict) (Reason, error) {
+	after := v.reason == TokenSuspended || v.reason == TokenDeleted
+	if b.cfg.Book == nil || !after && v.reason != Late {
+		return v.reason, nil
+	}
+	bound, err := b.cfg.Book.Bound(ctx, v.token.Ref)
+	if err != nil || bound[v.token.Ref] == "" {
+		return v.reason, err
+	}
+	if !after {
+		return "", nil
+	}
+	fresh, err := b.fresh(ctx, t, v.moment)
+	if err != nil || fresh {
+		return "", err
+	}
+	return v.reason, nil
+}
+
+// fresh reports whether the terminal's deny list was new enough at a tap.
+func (s *Service) fresh(ctx context.Context, t Tap, at time.Time) (bool, error) {
+	if s.cfg.Lists == nil {
+		return true, nil
+	}
+	fresh, err := s.cfg.Lists.Fresh(ctx, t.ListVersion, at)
+	if err != nil {
+		return false, fmt.Errorf("looking at a deny list: %w", err)
+	}
+	return fresh, nil
+}
+
+// classify says of evidence under tokens with a wallet how late it came and how
+// old its terminal's deny list was. What comes too late is refused, unless it is
+// known.
+func (b *batch) classify(ctx context.Context) error {
+	if b.cfg.Book == nil || len(b.evidence) == 0 {
+		return nil
+	}
+	bound, err := b.cfg.Book.Bound(ctx, refsOf(b.evidence)...)
+	if err != nil {
+		return err
+	}
+	kept := 0
+	for k, e := range b.evidence {
+		if bound[e.Ref] != "" {
+			e.Late = lateness(b.ends[k], e.Received)
+			if e.Fresh, err = b.fresh(ctx, e.Tap, e.Moment); err != nil {
+				return err
+			}
+			refused, err := b.tooLate(ctx, e)
+			if err != nil {
+				return err
+			}
+			if refused {
+				b.results[b.index[k]] = Result{Outcome: Rejected, Reason: Late}
+				b.refusals = append(b.refusals, Refusal{e.Ref, e.Tap, Late, b.reporter, e.Received})
+				continue
+			}
+		}
+		b.evidence[kept], b.index[kept] = e, b.index[k]
+		kept++
+	}
+	b.evidence, b.index = b.evidence[:kept], b.index[:kept]
+	return nil
+}
+
+func (b *batch) tooLate(ctx context.Context, e Evidence) (bool, error) {
+	if e.Late != TooLate {
+		return false, nil
+	}
+	_, err := b.cfg.Journal.Entry(ctx, e.Ref, e.ID())
+	if errors.Is(err, ErrNoTap) {
+		return true, nil
+	}
+	return false, err
+}
+
+// refsOf lists the tokens of evidence, each once.
+func refsOf(all []Evidence) (refs []token.Ref) {
+	for _, e := range all {
+		refs = append(refs, e.Ref)
+	}
+	slices.Sort(refs)
+	return slices.Compact(refs)
 }
 
 // known reports whether a proven record that comes too late now was taken when
@@ -161,6 +268,11 @@ func (b *batch) post(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("keeping taps: %w", err)
 	}
+	return b.answer(ctx, results)
+}
+
+// answer gives the results of evidence.
+func (b *batch) answer(ctx context.Context, results []Result) error {
 	for k, r := range results {
 		b.results[b.index[k]] = r
 		if !r.Good() {

@@ -40,6 +40,9 @@ type tap struct {
 	MAC2        []byte `gorm:"column:mac2"`
 	TAC         []byte `gorm:"column:tac"`
 	ListVersion int64
+	Sources     uint8
+	Fresh       bool
+	Late        uint8
 }
 
 // TableName is the table.
@@ -54,6 +57,7 @@ func toRow(e account.Entry, now time.Time) tap {
 		Amount: int64(t.Amount), TxnType: uint8(t.Type), TermSeq: int64(t.TermSeq), At: t.At[:],
 		KeyVersion: t.KeyVer, AlgorithmID: t.AlgID, Balance: int64(t.Balance),
 		MAC1: t.MAC1[:], MAC2: t.MAC2[:], TAC: t.TAC[:], ListVersion: int64(t.ListVersion),
+		Sources: uint8(e.Sources), Fresh: e.Fresh, Late: uint8(e.Late),
 	}
 }
 
@@ -66,6 +70,7 @@ func (r tap) entry() (account.Entry, error) {
 	t := account.Tap{
 		UD: ud, Seq: r.Ctr, Amount: token.Amount(r.Amount), Type: cryptogram.Type(r.TxnType), TermSeq: uint32(r.TermSeq),
 		KeyVer: r.KeyVersion, AlgID: r.AlgorithmID, Balance: uint32(r.Balance), ListVersion: uint64(r.ListVersion),
+		Failed: account.Sources(r.Sources)&(account.ByFailure|account.ByTerminal|account.BySystem) == account.ByFailure,
 	}
 	fields := []struct{ to, from []byte }{
 		{t.Terminal[:], r.Terminal}, {t.Issuer[:], r.Issuer}, {t.Rand[:], r.CardRandom}, {t.At[:], r.At},
@@ -79,6 +84,7 @@ func (r tap) entry() (account.Entry, error) {
 	return account.Entry{Outcome: account.Outcome(r.Outcome), Evidence: account.Evidence{
 		Ref: token.Ref(r.TokenRef), Tap: t, Moment: time.UnixMilli(r.Moment).UTC(), TACGood: r.TACGood,
 		Reporter: r.Reporter, Received: time.UnixMilli(r.ReceivedAt).UTC(),
+		Sources: account.Sources(r.Sources), Fresh: r.Fresh, Late: account.Lateness(r.Late),
 	}}, nil
 }
 

@@ -11,14 +11,23 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 )
 
-// DB is an [account.Journal] on a database. Safe for concurrent use.
+// Events tells of what happens to wallets, in the transaction in which it happens.
+type Events interface {
+	Emit(tx *gorm.DB, e event.Event) error
+}
+
+// DB is an [account.Journal] on a database, and keeps its wallets. Safe for
+// concurrent use.
 type DB struct {
-	store *store.DB
-	now   func() time.Time
+	store  *store.DB
+	now    func() time.Time
+	events Events
+	rules  account.Rules
 }
 
 // New returns the journal in db, which has been migrated. A nil now is
@@ -27,7 +36,24 @@ func New(db *store.DB, now func() time.Time) *DB {
 	if now == nil {
 		now = time.Now
 	}
-	return &DB{db, now}
+	return &DB{store: db, now: now, rules: account.Rules{Skew: 2 * time.Minute, Zone: time.UTC}}
+}
+
+// With returns d with those who are told of wallets, and with rules to find fraud
+// by.
+func (d *DB) With(e Events, r account.Rules) *DB {
+	c := *d
+	c.events, c.rules = e, r
+	return &c
+}
+
+// emit tells of an event, if anybody is to be told.
+func (d *DB) emit(tx *gorm.DB, e event.Event) error {
+	if d.events == nil {
+		return nil
+	}
+	e.At = d.now()
+	return d.events.Emit(tx, e)
 }
 
 // tries is how often a recording is begun: another process that posts to the
@@ -54,122 +80,6 @@ func (d *DB) Record(ctx context.Context, evidence []account.Evidence, refusals [
 		return nil, fmt.Errorf("recording taps: %w", err)
 	}
 	return results, nil
-}
-
-// slotKey names a slot.
-type slotKey struct {
-	ref token.Ref
-	ctr uint16
-}
-
-// slot is a slot before and after this upload.
-type slot struct {
-	account.Slot
-	before map[string]account.Outcome // by tap id, as stored
-}
-
-// record loads the slots that the evidence is about, adds it, and stores what
-// changed: first the records that lost their standing, so that no slot has two
-// posted ones at any moment, then the rest.
-func (d *DB) record(tx *gorm.DB, evidence []account.Evidence, refusals []account.Refusal) ([]account.Result, error) {
-	slots := make(map[slotKey]*slot)
-	fresh := make([]bool, len(evidence))
-	refused := make(map[int]string)
-	book := newBook(tx)
-	for i, e := range evidence {
-		k := slotKey{e.Ref, e.Tap.Seq}
-		if slots[k] == nil {
-			s, err := load(tx, k)
-			if err != nil {
-				return nil, err
-			}
-			slots[k] = s
-		}
-		reason, err := book.judge(e, slots[k])
-		if err != nil {
-			return nil, err
-		}
-		if reason != "" {
-			refused[i] = reason
-			refusals = append(refusals[:len(refusals):len(refusals)],
-				account.Refusal{Ref: e.Ref, Tap: e.Tap, Reason: account.Reason(reason), Reporter: e.Reporter, Received: e.Received})
-			continue
-		}
-		before := amount(slots[k])
-		fresh[i] = slots[k].Add(e)
-		book.move(e.Ref, before, amount(slots[k]))
-	}
-	if err := d.save(tx, slots); err != nil {
-		return nil, err
-	}
-	if err := book.save(d.now()); err != nil {
-		return nil, err
-	}
-	if err := refuse(tx, refusals); err != nil {
-		return nil, err
-	}
-	results := make([]account.Result, len(evidence))
-	for i, e := range evidence {
-		if refused[i] != "" {
-			results[i] = account.Result{Outcome: account.Rejected, Reason: account.NotAllowed, Control: refused[i]}
-			continue
-		}
-		entry, _ := slots[slotKey{e.Ref, e.Tap.Seq}].Find(e.ID())
-		results[i] = entry.Result()
-		if !fresh[i] {
-			results[i] = entry.Duplicate()
-		}
-	}
-	return results, nil
-}
-
-func load(tx *gorm.DB, k slotKey) (*slot, error) {
-	var rows []tap
-	if err := tx.Where("token_ref = ? AND ctr = ?", string(k.ref), k.ctr).Find(&rows).Error; err != nil {
-		return nil, fmt.Errorf("reading a slot: %w", err)
-	}
-	s := &slot{before: make(map[string]account.Outcome)}
-	for _, r := range rows {
-		e, err := r.entry()
-		if err != nil {
-			return nil, err
-		}
-		s.Entries = append(s.Entries, e)
-		s.before[r.ID] = e.Outcome
-	}
-	return s, nil
-}
-
-// save stores new records and changed standings.
-func (d *DB) save(tx *gorm.DB, slots map[slotKey]*slot) error {
-	var insert []tap
-	var demoted, promoted []account.Entry
-	for _, s := range slots {
-		for _, e := range s.Entries {
-			switch was, stored := s.before[e.ID()]; {
-			case !stored:
-				insert = append(insert, toRow(e, d.now()))
-			case was == e.Outcome:
-			case was == account.Posted:
-				demoted = append(demoted, e)
-			default:
-				promoted = append(promoted, e)
-			}
-		}
-	}
-	for _, e := range append(demoted, promoted...) {
-		set := map[string]any{"outcome": string(e.Outcome), "changed_at": d.now().UnixMilli()}
-		if err := tx.Model(&tap{}).Where("id = ?", e.ID()).Updates(set).Error; err != nil {
-			return fmt.Errorf("changing a standing: %w", err)
-		}
-	}
-	if len(insert) == 0 {
-		return nil
-	}
-	if err := tx.CreateInBatches(insert, 100).Error; err != nil {
-		return fmt.Errorf("inserting taps: %w", err)
-	}
-	return nil
 }
 
 // refuse stores refusals; one that is stored already stays as it is.

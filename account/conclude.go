@@ -1,0 +1,131 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account/detect"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+)
+
+// concluded bounds how many signals one call acts on.
+const concluded = 100
+
+// conclude acts on what detection found. It is no error of the upload that
+// brought it when that fails: [Service.Redo] acts on what is left.
+func (s *Service) conclude(ctx context.Context) {
+	if s.cfg.Book != nil {
+		_, _ = s.Redo(context.WithoutCancel(ctx))
+	}
+}
+
+// Redo does what follows from signals and was not done yet, because a process
+// ended or something it needed was down. It returns how many it dealt with.
+// Tokens are suspended first: of what a crash leaves undone in between, the
+// wallet's state comes last.
+func (s *Service) Redo(ctx context.Context) (n int, err error) {
+	pending, err := s.cfg.Book.Pending(ctx, concluded)
+	if err != nil {
+		return 0, fmt.Errorf("reading signals: %w", err)
+	}
+	var errs []error
+	for _, f := range pending {
+		if err := s.follow(ctx, f); err != nil {
+			errs = append(errs, fmt.Errorf("acting on a signal: %w", err))
+			continue
+		}
+		n++
+	}
+	return n, errors.Join(errs...)
+}
+
+// follow does what follows from one signal.
+func (s *Service) follow(ctx context.Context, f Finding) error {
+	now := s.cfg.Now()
+	switch {
+	case f.Kind == detect.WrongPIN:
+		return s.followPIN(ctx, f)
+	case f.Severity() >= 3:
+		if err := s.suspendTokens(ctx, f.Wallet, "", token.ByRisk); err != nil {
+			return err
+		}
+		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.suspend(HoldRisk, now) }, true)
+	case f.Severity() == 2:
+		if err := s.suspendTokens(ctx, f.Wallet, f.Ref, token.ByRisk); err != nil {
+			return err
+		}
+		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.restrict(HoldRisk, now) }, true)
+	}
+	return s.cfg.Book.Conclude(ctx, f, func(*Wallet) {}, f.Kind == detect.TerminalCopy)
+}
+
+// followPIN counts wrong PINs: those of taps together with those entered online.
+func (s *Service) followPIN(ctx context.Context, f Finding) error {
+	verdict, err := s.pinVerdict(ctx, f.Wallet)
+	if err != nil {
+		return err
+	}
+	now := s.cfg.Now()
+	switch verdict {
+	case WalletSuspended:
+		if err := s.suspendTokens(ctx, f.Wallet, "", token.ByPINLock); err != nil {
+			return err
+		}
+		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.suspend(HoldPIN, now) }, false)
+	case WalletRestricted:
+		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.restrict(HoldPIN, now) }, false)
+	}
+	return s.cfg.Book.Conclude(ctx, f, func(*Wallet) {}, false)
+}
+
+func (s *Service) pinVerdict(ctx context.Context, w token.WalletID) (WalletState, error) {
+	var online int
+	var taps []WrongTap
+	success, online, err := s.triedOnline(ctx, w)
+	if err == nil {
+		taps, err = s.cfg.Book.WrongTaps(ctx, w, success)
+	}
+	if err != nil {
+		return "", fmt.Errorf("counting wrong PINs: %w", err)
+	}
+	return pinVerdict(taps, online), nil
+}
+
+// suspendTokens holds back a token of a wallet, or, for "", all that may still
+// be used somewhere. The deny list follows from that by itself.
+func (s *Service) suspendTokens(ctx context.Context, w token.WalletID, only token.Ref, by token.Suspender) error {
+	all, err := s.cfg.Book.Tokens(ctx, w)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		if only != "" && b.Ref != only || s.cfg.Now().After(b.NotAfter.Add(s.cfg.Skew)) {
+			continue
+		}
+		if err := s.suspendToken(ctx, b.Ref, by); err != nil {
+			return fmt.Errorf("suspending a token: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) suspendToken(ctx context.Context, ref token.Ref, by token.Suspender) (err error) {
+	const tries = 3
+	for range tries {
+		t, err := s.cfg.Tokens.Token(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if t.Holds(by) || !t.May(token.Suspend) {
+			return nil
+		}
+		c := token.Change{Ref: ref, From: t.State, Revision: t.Revision, Verb: token.Suspend, At: s.cfg.Now(), By: by}
+		if _, err = s.cfg.Tokens.Change(ctx, c, "account", access.Attempt{}); fault.KindOf(err) != fault.TokenState {
+			return err
+		}
+	}
+	return err
+}

@@ -1,0 +1,42 @@
+package account
+
+import (
+	"slices"
+	"time"
+)
+
+// WrongTap is one tap with a wrong PIN.
+type WrongTap struct{ At time.Time }
+
+// How wrong PINs count: what was typed once opens a window, however many taps
+// are made in it.
+const (
+	pinWindow   = 300 * time.Second
+	pinRestrict = 3
+	pinSuspend  = 5
+	pinTaps     = 9 // taps that end it, in however few windows
+)
+
+// windows counts the entries behind wrong taps, in the order of the taps.
+func windows(taps []WrongTap) (n int) {
+	at := slices.SortedFunc(slices.Values(taps), func(a, b WrongTap) int { return a.At.Compare(b.At) })
+	var opened time.Time
+	for i, t := range at {
+		if i == 0 || t.At.Sub(opened) > pinWindow {
+			n, opened = n+1, t.At
+		}
+	}
+	return n
+}
+
+// pinVerdict is what wrong PINs lead to: those of windows and those entered
+// online share one count.
+func pinVerdict(taps []WrongTap, online int) WalletState {
+	switch n := windows(taps) + online; {
+	case n >= pinSuspend || len(taps) >= pinTaps:
+		return WalletSuspended
+	case n >= pinRestrict:
+		return WalletRestricted
+	}
+	return WalletActive
+}

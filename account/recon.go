@@ -1,0 +1,58 @@
+package account
+
+import (
+	"context"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Recon is what a day comes to, for comparison with what others say of it.
+// Nothing in it is mended by itself.
+type Recon struct {
+	From, To  time.Time
+	Terminals []TerminalDay
+	Operators []OperatorDay
+	Accounts  map[string]int64 // of the ledger, over all time
+	// Mismatches name what does not agree inside this service: a wallet whose
+	// balances are not what its transfers come to, an operator who was not paid
+	// what the records come to.
+	Mismatches []Mismatch
+	OpenCases  int
+}
+
+// TerminalDay is what one terminal recorded.
+type TerminalDay struct {
+	Terminal    [6]byte
+	Count       int
+	Sum         token.Amount
+	First, Last uint32 // serials
+	Missing     int    // serials between them that nobody uploaded
+	Digest      [32]byte
+}
+
+// OperatorDay is what one operator is owed for the taps of the day.
+type OperatorDay struct {
+	Operator string
+	Records  int64 // what records come to: posted ones, and second uses that are paid
+	Posted   int64 // what the ledger holds of it
+	Unpaid   int64 // came too late, and the account was empty
+}
+
+// Mismatch is one thing that does not agree.
+type Mismatch struct {
+	What  string // wallet, operator, ledger
+	Name  string
+	Want  int64
+	Found int64
+}
+
+// Recon reconciles one service day, from midnight to midnight.
+func (s *Service) Recon(ctx context.Context, c access.Caller, day token.Day) (Recon, error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.ReconRead, day.String()); err != nil {
+		return Recon{}, err
+	}
+	from := time.Date(day.Year, day.Month, day.Day, 0, 0, 0, 0, s.cfg.Zone)
+	return s.cfg.Book.Recon(ctx, from, from.AddDate(0, 0, 1))
+}

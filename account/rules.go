@@ -1,0 +1,66 @@
+package account
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tapvault/tapvault/account/detect"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Rules are what detection has to know beside the slots.
+type Rules struct {
+	Skew  time.Duration  // tolerance for clocks
+	Zone  *time.Location // of days
+	Where detect.Known   // nil: nobody knows where terminals stand
+}
+
+// Signals looks at all slots of one token.
+func (r Rules) Signals(ref token.Ref, lots []*Lot) (found []detect.Signal) {
+	bundles := make(map[string]bool)
+	for _, l := range lots {
+		bundles[l.Bundle] = true
+	}
+	var taps []detect.Tap
+	for _, l := range lots {
+		if e, ok := l.Contradicted(r.Skew); ok {
+			found = append(found, detect.New(detect.Denied, ref, l.Ctr(), e.Tap.Terminal))
+		}
+		found = append(found, r.slot(l)...)
+		for _, e := range l.Entries {
+			if e.Outcome == Replay {
+				continue
+			}
+			t := detect.Tap{ID: e.ID(), Ctr: l.Ctr(), Class: byte(l.UD.Class), Moment: e.Moment, Terminal: e.Tap.Terminal,
+				TACGood: e.TACGood, Served: e.served(), Fresh: e.Fresh, Left: e.Tap.Balance}
+			if len(bundles) == 1 { // what is left says nothing once another bundle came
+				t.Bundle = l.Bundle
+			}
+			taps = append(taps, t)
+		}
+	}
+	return append(found, detect.Token(ref, taps, r.Where, r.Zone)...)
+}
+
+// slot looks at the records of one slot.
+func (r Rules) slot(l *Lot) (found []detect.Signal) {
+	for _, e := range l.Entries {
+		switch {
+		case e.Outcome == Replay:
+			found = append(found, detect.New(detect.TerminalCopy, l.Ref, l.Ctr(), e.Tap.Terminal, e.ID()))
+		case !e.TACGood:
+			found = append(found, detect.New(detect.WrongPIN, l.Ref, l.Ctr(), e.Tap.Terminal, e.ID()))
+		}
+	}
+	if i := slices.IndexFunc(l.Entries, func(e Entry) bool { return e.Outcome == Forked }); i >= 0 {
+		found = append(found, detect.New(detect.Fork, l.Ref, l.Ctr(), l.Entries[i].Tap.Terminal))
+	}
+	return found
+}
+
+// Refused is what the refusal of a record says about its token, if anything.
+func (r Rules) Refused(f Refusal) (s detect.Signal, ok bool) {
+	kinds := map[Reason]detect.Kind{Tamper: detect.Tamper, CounterRange: detect.NeverIssued}
+	k, ok := kinds[f.Reason]
+	return detect.New(k, f.Ref, f.Tap.Seq, f.Tap.Terminal), ok
+}

@@ -1,0 +1,127 @@
+package account
+
+import (
+	"context"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account/detect"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Binding says that a token belongs to a wallet and lives on a device.
+type Binding struct {
+	Wallet   token.WalletID
+	Ref      token.Ref
+	Device   token.DeviceID
+	NotAfter time.Time
+}
+
+// Wallets keeps wallets. Each change is durable on return, and all or nothing.
+type Wallets interface {
+	// Open makes a wallet once per attempt; a later try gets the first's.
+	Open(ctx context.Context, caller string, a access.Attempt, w Wallet) (Wallet, error)
+	// Wallet returns a wallet, or [ErrNoWallet].
+	Wallet(ctx context.Context, id token.WalletID) (Wallet, error)
+	// Change compares and swaps what fn makes of a wallet; fn may be run again.
+	Change(ctx context.Context, id token.WalletID, fn func(*Wallet)) (Wallet, error)
+	// Bind may be repeated; [ErrBound] says that the token belongs elsewhere.
+	Bind(ctx context.Context, b Binding) error
+	// Bound returns the wallets of those of the tokens that have one.
+	Bound(ctx context.Context, refs ...token.Ref) (map[token.Ref]token.WalletID, error)
+	// Tokens lists the tokens of a wallet, newest first.
+	Tokens(ctx context.Context, id token.WalletID) ([]Binding, error)
+	// Funds is what stands behind the wallet's slots.
+	Funds(ctx context.Context, id token.WalletID) (Funds, error)
+}
+
+// Finding is a signal that was kept.
+type Finding struct {
+	detect.Signal
+	Wallet token.WalletID
+	At     time.Time
+}
+
+// Case is what an operator has to look into. One against a terminal names no
+// wallet.
+type Case struct {
+	ID       string
+	Kind     string
+	Severity int
+	Wallet   token.WalletID
+	Ref      token.Ref
+	Ctr      uint16
+	Terminal [6]byte
+	Opened   time.Time
+}
+
+// CaseQuery narrows a list of cases, newest first.
+type CaseQuery struct {
+	Wallet    token.WalletID  // "": of all
+	Requestor token.Requestor // "": of all
+	Before    string          // the id of a case that was listed last
+	Limit     int
+}
+
+// Findings keeps what detection found until what follows from it is done.
+type Findings interface {
+	// Pending lists signals of which that is not known, oldest first.
+	Pending(ctx context.Context, limit int) ([]Finding, error)
+	// Conclude notes that what follows from a signal outside is done, has effect
+	// change its wallet, and opens its case if it is to have one; once.
+	Conclude(ctx context.Context, f Finding, effect func(*Wallet), open bool) error
+	// WrongTaps lists the taps with a wrong PIN that a wallet made since then.
+	WrongTaps(ctx context.Context, w token.WalletID, since time.Time) ([]WrongTap, error)
+	Cases(ctx context.Context, q CaseQuery) ([]Case, error)
+}
+
+// Syncs keeps syncs of phones, each answered once.
+type Syncs interface {
+	// BeginSync keeps that a sync came, and returns when it first did. When it was
+	// answered before, that answer is returned as well. [ErrSyncReused] says that
+	// its id stands for something else.
+	BeginSync(ctx context.Context, r SyncRequest, at time.Time) (first time.Time, answer *Settlement, err error)
+	// Told is Record with a phone's word on all slots of its token.
+	Told(ctx context.Context, ref token.Ref, reports []Report, at time.Time, evidence []Evidence, refusals []Refusal) ([]Result, error)
+	// FinishSync answers a sync, with the slots and the reserve of a grant if it
+	// leads to one; once.
+	FinishSync(ctx context.Context, e SyncEnd) (Settlement, error)
+}
+
+// Postings is what happens to accounts beside taps and syncs.
+type Postings interface {
+	// Happen makes what happened take effect, once for each id.
+	Happen(ctx context.Context, w token.WalletID, h Happening) (Funds, error)
+	// Close ends a wallet that holds nothing back, and pays out what is free.
+	Close(ctx context.Context, w token.WalletID) (Wallet, error)
+	// Release frees the reserve of slots of tokens that ended before then, and
+	// Refund gives back what only phones said was paid. They return how many slots
+	// changed; 0 says that none is left.
+	Release(ctx context.Context, endedBefore time.Time) (int, error)
+	Refund(ctx context.Context, endedBefore time.Time) (int, error)
+}
+
+// Reports answers questions about accounts.
+type Reports interface {
+	// Taps lists the records of a wallet's slots, newest first.
+	Taps(ctx context.Context, w token.WalletID, limit int) ([]TapView, error)
+	// Signals lists what detection found of a wallet, newest first.
+	Signals(ctx context.Context, w token.WalletID, limit int) ([]Finding, error)
+	Recon(ctx context.Context, from, to time.Time) (Recon, error)
+}
+
+// Book is all of it.
+type Book interface {
+	Wallets
+	Findings
+	Syncs
+	Postings
+	Reports
+}
+
+// Estate knows the terminals that take phones.
+type Estate interface {
+	// Uploaded returns the moment up to which every one of them has uploaded all
+	// its taps, without a gap, or the zero time.
+	Uploaded(ctx context.Context) (time.Time, error)
+}

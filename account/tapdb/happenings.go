@@ -1,0 +1,165 @@
+package tapdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/detect"
+	"github.com/tapvault/tapvault/account/ledger"
+	"github.com/tapvault/tapvault/account/ledgerdb"
+	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/token"
+)
+
+// happeningRow is a row of something that happened to an account.
+type happeningRow struct {
+	Wallet  string `gorm:"primaryKey"`
+	EventID string `gorm:"primaryKey"`
+	Kind    string
+	Amount  int64
+	At      int64
+}
+
+// TableName is the table.
+func (happeningRow) TableName() string { return "account_events" }
+
+// Happen implements [account.Postings].
+func (d *DB) Happen(ctx context.Context, id token.WalletID, h account.Happening) (f account.Funds, err error) {
+	err = d.tx(ctx, func(tx *gorm.DB) error {
+		if f, err = d.funds(tx, id); err != nil {
+			return err
+		}
+		known, err := happened(tx, id, h)
+		if err != nil || known {
+			return err
+		}
+		f, err = d.happen(tx, f, h)
+		return err
+	})
+	if err != nil {
+		return account.Funds{}, fmt.Errorf("posting an account event: %w", err)
+	}
+	return f, nil
+}
+
+// happened reports whether h took effect before.
+func happened(tx *gorm.DB, id token.WalletID, h account.Happening) (bool, error) {
+	var rows []happeningRow
+	if err := tx.Where("wallet = ? AND event_id = ?", string(id), h.ID).Limit(1).Find(&rows).Error; err != nil {
+		return false, fmt.Errorf("reading an account event: %w", err)
+	}
+	if len(rows) == 0 {
+		return false, nil
+	}
+	if rows[0].Kind != string(h.Kind) || rows[0].Amount != int64(h.Amount) {
+		return false, account.ErrHappeningReused
+	}
+	return true, nil
+}
+
+// happen makes h take effect, and asks the phone to sync if it then holds more
+// than the account would give it.
+func (d *DB) happen(tx *gorm.DB, before account.Funds, h account.Happening) (after account.Funds, err error) {
+	moves, effect, err := before.Effect(h)
+	if err != nil {
+		return after, err
+	}
+	id := before.Wallet.ID
+	row := happeningRow{string(id), h.ID, string(h.Kind), int64(h.Amount), before.Now.UnixMilli()}
+	if err := tx.Create(&row).Error; err != nil {
+		return after, err
+	}
+	if err := ledgerdb.Post(tx, before.Now, moves...); err != nil {
+		return after, err
+	}
+	w, err := d.change(tx, id, effect)
+	if err != nil {
+		return after, err
+	}
+	if after, err = d.funds(tx, id); err != nil || !account.Fell(before, after) {
+		return after, err
+	}
+	return after, d.emit(tx, event.Event{Type: event.SyncRequested, Wallet: id, Requestor: w.Requestor})
+}
+
+// Close implements [account.Postings].
+func (d *DB) Close(ctx context.Context, id token.WalletID) (w account.Wallet, err error) {
+	err = d.tx(ctx, func(tx *gorm.DB) error {
+		f, err := d.funds(tx, id)
+		if err != nil {
+			return err
+		}
+		if w = f.Wallet; w.State == account.WalletClosed {
+			return nil
+		}
+		if err := f.Closes(); err != nil {
+			return err
+		}
+		if n := f.Balances.Available; n > 0 {
+			out := ledger.Transfer{Purpose: "payout", Key: string(id), Wallet: id, From: ledger.Available, To: ledger.ExternalCash, Amount: token.Amount(n)}
+			if err := ledgerdb.Post(tx, f.Now, out); err != nil {
+				return err
+			}
+		}
+		w, err = d.change(tx, id, func(w *account.Wallet) { w.State, w.ChangedAt = account.WalletClosed, f.Now })
+		return err
+	})
+	if err != nil {
+		return account.Wallet{}, fmt.Errorf("closing a wallet: %w", err)
+	}
+	return w, nil
+}
+
+// swept bounds how many tokens one transaction of a sweep is about.
+const swept = 50
+
+// Release implements [account.Postings].
+func (d *DB) Release(ctx context.Context, endedBefore time.Time) (int, error) {
+	return d.sweep(ctx, "released = ? AND not_after <= ?", []any{false, endedBefore.UnixMilli()},
+		func(l *account.Lot) *found { l.Released = true; return nil })
+}
+
+// Refund implements [account.Postings].
+func (d *DB) Refund(ctx context.Context, endedBefore time.Time) (int, error) {
+	return d.sweep(ctx, "released = ? AND refunded = ? AND not_after <= ?", []any{true, false, endedBefore.UnixMilli()},
+		func(l *account.Lot) *found {
+			l.Refunded = true
+			e, used := l.Slot.Posted()
+			if !used || e.Status() != "PHONE_ONLY" {
+				return nil
+			}
+			return &found{detect.New(detect.PhoneOnly, l.Ref, l.Ctr(), e.Tap.Terminal), l.Wallet}
+		})
+}
+
+// sweep changes slots that a condition finds, some tokens at a time.
+func (d *DB) sweep(ctx context.Context, where string, args []any, fn func(*account.Lot) *found) (n int, err error) {
+	var refs []string
+	q := d.store.Read(ctx).Model(&lotRow{}).Distinct("token_ref").Where(where, args...).Limit(swept)
+	if err := q.Pluck("token_ref", &refs).Error; err != nil || len(refs) == 0 {
+		return 0, errors.Join(err)
+	}
+	err = d.tx(ctx, func(tx *gorm.DB) error {
+		set, err := lots(tx, "token_ref IN ? AND "+where, append([]any{refs}, args...)...)
+		if err != nil {
+			return err
+		}
+		var signals []found
+		for _, l := range set.all {
+			if s := fn(l); s != nil {
+				signals = append(signals, *s)
+			}
+		}
+		n = len(set.all)
+		if err := d.settle(tx, set); err != nil {
+			return err
+		}
+		return saveSignals(tx, signals, d.now())
+	})
+	return n, err
+}

@@ -1,0 +1,271 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+)
+
+// errAgreement reports agreements that no wallet can have.
+var errAgreement = fault.New(fault.Malformed, "an allowance is for holders who are known by name, and up to 5000 fen")
+
+// Opening says what a new wallet shall be.
+type Opening struct {
+	Requestor token.Requestor // "": the caller's own
+	RealName  bool
+	Allowance token.Amount // O
+	Quota     token.Amount // Q; 0: 20000 fen
+	Attempt   access.Attempt
+}
+
+// Open opens a wallet, and its account with nothing in it. Asking again with the
+// same attempt gives the same wallet.
+func (s *Service) Open(ctx context.Context, c access.Caller, o Opening) (Wallet, error) {
+	id, err := token.DrawWalletID(s.cfg.Rand)
+	if err != nil {
+		return Wallet{}, err
+	}
+	if err := s.cfg.Gate.Check(ctx, c, access.WalletManage, string(id)); err != nil {
+		return Wallet{}, err
+	}
+	if o.Requestor == "" {
+		o.Requestor = token.Requestor(c.Requestor)
+	}
+	if c.Requestor != "" && string(o.Requestor) != c.Requestor {
+		return Wallet{}, s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(id), "other-requestor", access.ErrDenied)
+	}
+	if _, err := token.ParseRequestor(string(o.Requestor)); err != nil {
+		return Wallet{}, err
+	}
+	if o.Allowance > 0 && !o.RealName || o.Allowance > maxAllowance {
+		return Wallet{}, errAgreement
+	}
+	if o.Quota == 0 {
+		o.Quota = defaultQuota
+	}
+	now := s.cfg.Now()
+	return s.cfg.Book.Open(ctx, c.ID, o.Attempt, Wallet{ID: id, Requestor: o.Requestor, Client: c.ID, State: WalletActive,
+		RealName: o.RealName, Allowance: o.Allowance, Quota: o.Quota, OpenedAt: now, ChangedAt: now})
+}
+
+// Get returns a wallet.
+func (s *Service) Get(ctx context.Context, c access.Caller, id token.WalletID) (Wallet, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.WalletRead, string(id)); err != nil {
+		return Wallet{}, err
+	}
+	return s.own(ctx, c, access.WalletRead, id)
+}
+
+// own returns a wallet that c may see. One of another requestor does not exist
+// for c.
+func (s *Service) own(ctx context.Context, c access.Caller, a access.Action, id token.WalletID) (Wallet, error) {
+	w, err := s.cfg.Book.Wallet(ctx, id)
+	if err != nil {
+		return Wallet{}, err
+	}
+	if c.Requestor != "" && c.Requestor != string(w.Requestor) || c.Role == access.Issuer && c.Requestor == "" {
+		return Wallet{}, s.cfg.Gate.Refuse(ctx, c, a, string(id), "foreign", ErrNoWallet)
+	}
+	return w, nil
+}
+
+// Bind gives a token to a wallet, for good. It has to be new: slots that were
+// handed out before would have no money behind them. Binding again is harmless.
+func (s *Service) Bind(ctx context.Context, c access.Caller, id token.WalletID, ref token.Ref, device token.DeviceID) error {
+	if err := s.cfg.Gate.Check(ctx, c, access.WalletManage, string(id)); err != nil {
+		return err
+	}
+	w, err := s.own(ctx, c, access.WalletManage, id)
+	if err != nil {
+		return err
+	}
+	if !device.Valid() {
+		return fmt.Errorf("%w: no device id", token.ErrMalformed)
+	}
+	t, err := s.cfg.Tokens.Token(ctx, ref)
+	if err != nil {
+		return err
+	}
+	bound, err := s.cfg.Book.Bound(ctx, ref)
+	if err != nil {
+		return err
+	}
+	switch {
+	case t.Requestor != w.Requestor:
+		return s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(id), "foreign-token", errForeign)
+	case w.State == WalletClosed || w.State == WalletSuspended:
+		return s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(id), "state", ErrState)
+	case bound[ref] == "" && t.CtrFirst != t.CtrNext:
+		return s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(id), "used-token", ErrBound)
+	}
+	return s.cfg.Book.Bind(ctx, Binding{id, ref, device, t.NotAfter})
+}
+
+// errForeign is what a caller hears of another requestor's token.
+var errForeign = fault.New(fault.TokenUnknown, "no such token")
+
+// Restore takes a wallet out of suspension or restriction. It is the operator's
+// to do, after the device was attested anew or the holder identified. Its tokens
+// stay as they are: it needs new ones.
+func (s *Service) Restore(ctx context.Context, c access.Caller, id token.WalletID, reason string) (Wallet, error) {
+	if err := s.cfg.Gate.CheckBecause(ctx, c, access.WalletManage, string(id), reason); err != nil {
+		return Wallet{}, err
+	}
+	if c.Role != access.Operator {
+		return Wallet{}, s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(id), "role", access.ErrDenied)
+	}
+	w, err := s.own(ctx, c, access.WalletManage, id)
+	if err != nil {
+		return Wallet{}, err
+	}
+	if w.State == WalletClosed {
+		return Wallet{}, ErrState
+	}
+	now := s.cfg.Now()
+	return s.cfg.Book.Change(ctx, id, func(w *Wallet) {
+		if w.State == WalletRestricted || w.State == WalletSuspended {
+			w.free(now)
+		}
+	})
+}
+
+// Close ends a wallet. What is free is paid out; while anything is held, owed or
+// on its way it is refused. A wallet that is closed stays closed.
+func (s *Service) Close(ctx context.Context, c access.Caller, id token.WalletID) (Wallet, error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.WalletManage, string(id)); err != nil {
+		return Wallet{}, err
+	}
+	if _, err := s.own(ctx, c, access.WalletManage, id); err != nil {
+		return Wallet{}, err
+	}
+	return s.cfg.Book.Close(ctx, id)
+}
+
+// Balances returns what a wallet has, is held and owes.
+func (s *Service) Balances(ctx context.Context, c access.Caller, id token.WalletID) (Balances, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.WalletRead, string(id)); err != nil {
+		return Balances{}, err
+	}
+	if _, err := s.own(ctx, c, access.WalletRead, id); err != nil {
+		return Balances{}, err
+	}
+	f, err := s.cfg.Book.Funds(ctx, id)
+	if err != nil {
+		return Balances{}, err
+	}
+	b := f.sum("")
+	for _, l := range f.Lots {
+		if l.Live(f.Now) {
+			b.Remaining, b.Count = b.Remaining+l.Cap(), b.Count+1
+		}
+	}
+	return b, nil
+}
+
+// TapView is one record of a slot as its wallet sees it.
+type TapView struct {
+	ID       string
+	Ref      token.Ref
+	Ctr      uint16
+	At       time.Time
+	Amount   token.Amount
+	Terminal [6]byte
+	Outcome  Outcome
+	Status   string // MATCHED, TERM_ONLY, PHONE_ONLY, BURNED; "" for what is not posted
+	Slot     SlotState
+}
+
+// Status says who vouches for a record.
+func (e Entry) Status() string {
+	switch s := e.Sources.known(); {
+	case e.Outcome != Posted:
+		return ""
+	case s.served() && s&ByPhone != 0:
+		return "MATCHED"
+	case s.served():
+		return "TERM_ONLY"
+	case s&ByFailure != 0:
+		return "BURNED"
+	}
+	return "PHONE_ONLY"
+}
+
+// listed bounds the lists of a wallet.
+const listed = 100
+
+// Taps lists the last taps of a wallet, newest first.
+func (s *Service) Taps(ctx context.Context, c access.Caller, id token.WalletID) ([]TapView, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.WalletRead, string(id)); err != nil {
+		return nil, err
+	}
+	if _, err := s.own(ctx, c, access.WalletRead, id); err != nil {
+		return nil, err
+	}
+	return s.cfg.Book.Taps(ctx, id, listed)
+}
+
+// Risk is what speaks against a wallet.
+type Risk struct {
+	Wallet  Wallet
+	Score   int // of the last 30 days: severities squared
+	Wrong   int // PIN entries that were wrong since the last right one online
+	Signals []Finding
+}
+
+// Risk says what speaks against a wallet. Holders are not told.
+func (s *Service) Risk(ctx context.Context, c access.Caller, id token.WalletID) (r Risk, err error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.WalletRead, string(id)); err != nil {
+		return r, err
+	}
+	if r.Wallet, err = s.own(ctx, c, access.WalletRead, id); err != nil {
+		return r, err
+	}
+	if r.Signals, err = s.cfg.Book.Signals(ctx, id, listed); err != nil {
+		return r, err
+	}
+	for _, f := range r.Signals {
+		if s.cfg.Now().Sub(f.At) < claimable {
+			r.Score += f.Severity() * f.Severity()
+		}
+	}
+	success, online, err := s.triedOnline(ctx, id)
+	if err != nil {
+		return r, err
+	}
+	n, err := s.WrongWindows(ctx, id, success)
+	r.Wrong = n + online
+	return r, err
+}
+
+// triedOnline asks who keeps PINs, if anybody does.
+func (s *Service) triedOnline(ctx context.Context, id token.WalletID) (success time.Time, wrong int, err error) {
+	if s.cfg.PINs == nil {
+		return time.Time{}, 0, nil
+	}
+	return s.cfg.PINs.Since(ctx, id)
+}
+
+// WrongWindows counts the PIN entries that taps since then showed to be wrong. It
+// is for services that have passed a gate of their own.
+func (s *Service) WrongWindows(ctx context.Context, id token.WalletID, since time.Time) (int, error) {
+	taps, err := s.cfg.Book.WrongTaps(ctx, id, since)
+	if err != nil {
+		return 0, fmt.Errorf("counting wrong PINs: %w", err)
+	}
+	return windows(taps), nil
+}
+
+// Cases lists cases, newest first, after the one with the id before.
+func (s *Service) Cases(ctx context.Context, c access.Caller, wallet token.WalletID, before string, limit int) ([]Case, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.CaseRead, "cases"); err != nil {
+		return nil, err
+	}
+	if c.Role == access.Issuer && c.Requestor == "" {
+		return nil, s.cfg.Gate.Refuse(ctx, c, access.CaseRead, "cases", "no-requestor", access.ErrDenied)
+	}
+	return s.cfg.Book.Cases(ctx, CaseQuery{Wallet: wallet, Requestor: token.Requestor(c.Requestor), Before: before, Limit: limit})
+}
