@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tapvault/tapvault/account"
-	"github.com/tapvault/tapvault/account/tapdb"
 	"github.com/tapvault/tapvault/api"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/audit"
@@ -207,14 +205,6 @@ func (p *parts) identity(ctx context.Context) (*identity.Service, error) {
 	return identity.New(identity.Config{
 		Registry: clientdb.New(p.db, p.opt.Now), Keys: []identity.Key{{Public: public, Sign: sign}},
 		Issuer: p.cfg.Identity.IssuerURL, Audience: p.cfg.Identity.Audience, AccessTTL: p.cfg.Identity.AccessTTL, Now: p.opt.Now,
-	})
-}
-
-func (p *parts) account() (*account.Service, error) {
-	return account.New(account.Config{
-		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: tapdb.New(p.db, p.opt.Now), Gate: p.gate,
-		Realm: p.cfg.Slots.Realm, KeyVersions: []byte{p.cfg.Slots.KeyVersion}, AlgorithmID: p.cfg.Slots.AlgorithmID,
-		Places: p.cfg.places(), Zone: p.days.Zone, Now: p.opt.Now,
 	})
 }
 

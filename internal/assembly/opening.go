@@ -3,11 +3,13 @@ package assembly
 import (
 	"context"
 	"crypto/ecdh"
+	"encoding/hex"
 	"maps"
 	"regexp"
 	"slices"
 
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/detect"
 	"github.com/tapvault/tapvault/detokenize"
 	"github.com/tapvault/tapvault/detokenize/velocity"
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -41,6 +43,10 @@ type Place struct {
 	MCC string `yaml:"mcc"`
 	// Country is an ISO 3166-1 numeric code, 3 digits.
 	Country string `yaml:"country"`
+	// Latitude and Longitude are where the terminal stands, in degrees; 0 and 0:
+	// nobody knows. Only for terminals by their number.
+	Latitude  float64 `yaml:"latitude"`
+	Longitude float64 `yaml:"longitude"`
 }
 
 var (
@@ -66,11 +72,23 @@ func (c Config) validateOpening(v *checker) {
 	}
 }
 
+// points are where terminals stand, by their number.
+func (c Config) points() detect.Known {
+	all := make(map[[6]byte]detect.Point)
+	for name, p := range c.Places {
+		number, err := hex.DecodeString(name)
+		if err == nil && len(number) == 6 && (p.Latitude != 0 || p.Longitude != 0) {
+			all[[6]byte(number)] = detect.Point{Lat: p.Latitude, Lon: p.Longitude}
+		}
+	}
+	return func(terminal [6]byte) (detect.Point, bool) { p, ok := all[terminal]; return p, ok }
+}
+
 // places is what the configuration says of terminals and their groups.
 func (c Config) places() map[string]account.Place {
 	all := make(map[string]account.Place, len(c.Places))
 	for name, p := range c.Places {
-		all[name] = account.Place(p)
+		all[name] = account.Place{Merchant: p.Merchant, MCC: p.MCC, Country: p.Country}
 	}
 	return all
 }

@@ -1,0 +1,42 @@
+package assembly
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/tapdb"
+)
+
+// account judges taps and keeps wallets.
+func (p *parts) account() (*account.Service, error) {
+	rules := account.Rules{Skew: 120 * time.Second, Zone: p.days.Zone, Where: p.cfg.points()}
+	book := tapdb.New(p.db, p.opt.Now).With(p.events, rules)
+	return account.New(account.Config{
+		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, Gate: p.gate,
+		Realm: p.cfg.Slots.Realm, KeyVersions: []byte{p.cfg.Slots.KeyVersion}, AlgorithmID: p.cfg.Slots.AlgorithmID,
+		Places: p.cfg.places(), Zone: p.days.Zone, Now: p.opt.Now,
+	})
+}
+
+// sweepSlots does in the background what time brings to slots, and what detection
+// has left to do, until stop is called.
+func sweepSlots(ctx context.Context, accounts *account.Service, every time.Duration, log *slog.Logger) (stop func() error) {
+	if every == 0 {
+		every = time.Minute
+	}
+	return run(ctx, func(ctx context.Context) {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			if _, err := accounts.Sweep(ctx); err != nil && ctx.Err() == nil {
+				log.WarnContext(ctx, "slots could not be swept", "error", err.Error())
+			}
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+	})
+}
