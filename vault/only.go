@@ -18,8 +18,9 @@ import (
 var errLiving = errors.New("a token of this kind is there already")
 
 // answerLiving returns the token that stands in the way of d and keeps it as
-// the answer of the attempt. When that token is dead, it makes way and no token
-// is returned.
+// the answer of the attempt, and what the request says of the card: that may
+// come with a new expiry date. When that token is dead, it makes way and no
+// token is returned.
 func (v *Vault) answerLiving(ctx context.Context, d draft) (t token.Token, err error) {
 	key := *d.living()
 	err = v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
@@ -40,6 +41,9 @@ func (v *Vault) answerLiving(ctx context.Context, d draft) (t token.Token, err e
 		}
 		if prior != "" {
 			t, err = v.one(tx, token.Ref(prior))
+			return err
+		}
+		if err := d.card.store(v, tx); err != nil {
 			return err
 		}
 		t, err = v.toToken(rows[0])

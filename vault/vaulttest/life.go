@@ -101,6 +101,7 @@ func oneLiving(t *testing.T, f *Fixture) {
 	if got := must(renewedCard, access.Attempt{}); got.Ref != first.Ref {
 		t.Error("the card's expiry date made another token")
 	}
+	behind(t, f, first.Ref, 1, "3012")
 	if got := must(only(t, f, 1, "d1", "day"), access.Attempt{Key: "k"}); got.Ref != first.Ref {
 		t.Error("another token")
 	}
