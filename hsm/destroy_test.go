@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/miekg/pkcs11"
+
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -41,5 +43,45 @@ func TestDestroy(t *testing.T) {
 	}
 	if err := tok.Destroy(t.Context(), keyref.Ref{}); !errors.Is(err, keyref.ErrMalformed) {
 		t.Fatal(err)
+	}
+}
+
+// TestRequireLate: an old version of a key that another process destroys is
+// missing from then on, and takes nothing else along.
+func TestRequireLate(t *testing.T) {
+	one, two := keyref.Ref{Usage: keyref.PANIndex, Version: 1}, keyref.Ref{Usage: keyref.PANIndex, Version: 2}
+	tok := hsmtest.New(t, hsmtest.Options{Refs: []keyref.Ref{one, two}})
+	for _, lose := range []func() error{func() error { return nil }, tok.Logout} {
+		if err := tok.RequireLate(t.Context(), two); err != nil { // required at the start: it stays that
+			t.Fatal(err)
+		}
+		old := keyref.Ref{Usage: keyref.PANIndex, Version: 3}
+		if err := tok.Generate(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		if err := tok.RequireLate(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tok.HMAC(t.Context(), old, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(tok.Remove(old.Label(), pkcs11.CKO_SECRET_KEY), lose()); err != nil {
+			t.Fatal(err)
+		}
+		if err := tok.Health(t.Context()); err != nil {
+			t.Fatalf("an old version that is gone: %v", err)
+		}
+		if _, err := tok.HMAC(t.Context(), old, []byte("x")); !errors.Is(err, hsm.ErrKeyMissing) {
+			t.Fatalf("computing with it: %v", err)
+		}
+		if _, err := tok.HMAC(t.Context(), two, []byte("x")); err != nil {
+			t.Fatalf("computing with another: %v", err)
+		}
+	}
+	if err := tok.Remove(two.Label(), pkcs11.CKO_SECRET_KEY); err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.Health(t.Context()); !errors.Is(err, hsm.ErrKeyMissing) {
+		t.Fatalf("a key of the start is gone: %v", err)
 	}
 }

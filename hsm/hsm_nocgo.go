@@ -31,6 +31,9 @@ func (*Token) Health(context.Context) error { return errNoCgo }
 // Require returns [ErrUnavailable].
 func (*Token) Require(context.Context, ...keyref.Ref) error { return errNoCgo }
 
+// RequireLate returns [ErrUnavailable].
+func (*Token) RequireLate(context.Context, keyref.Ref) error { return errNoCgo }
+
 // ProcessMAC returns [ErrUnavailable].
 func (*Token) ProcessMAC(context.Context, keyref.Path, [8]byte, ...[]byte) ([][4]byte, error) {
 	return nil, errNoCgo

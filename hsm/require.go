@@ -25,6 +25,17 @@ import (
 //
 // DES3 keys are used from session copies: modules are much faster from those.
 func (t *Token) Require(ctx context.Context, refs ...keyref.Ref) error {
+	return t.require(ctx, false, refs)
+}
+
+// RequireLate is Require for a key that may be destroyed while this process
+// runs, such as an old version that is retired elsewhere: it is then missing,
+// and nothing else fails for it. A key that was required before stays required.
+func (t *Token) RequireLate(ctx context.Context, ref keyref.Ref) error {
+	return t.require(ctx, true, []keyref.Ref{ref})
+}
+
+func (t *Token) require(ctx context.Context, late bool, refs []keyref.Ref) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -49,6 +60,7 @@ func (t *Token) Require(ctx context.Context, refs ...keyref.Ref) error {
 		if err != nil {
 			return opError("requiring "+r.String(), err)
 		}
+		k.late = late && (old.keys[r] == nil || old.keys[r].late)
 		fresh[r] = k
 	}
 	if err := t.distinct(fresh); err != nil {

@@ -49,6 +49,7 @@ type key struct {
 	first, second pkcs11.ObjectHandle
 	public        *ecdsa.PublicKey // of ECP256
 	scratch       bool             // a session object that [Token.ImportScratch] made
+	late          bool             // it may go away: see [Token.RequireLate]
 	print         [8]byte          // of a master: equal only for equal keys, see fingerprint
 }
 
@@ -199,7 +200,10 @@ func (t *Token) recover(gen uint64) error {
 	defer t.mu.Unlock()
 	old := t.state.Load()
 	switch {
-	case old.gen != gen || t.alive(old):
+	case old.gen != gen:
+		return nil
+	case t.alive(old):
+		t.dropGone(old)
 		return nil
 	case t.broken != nil:
 		return t.broken
@@ -234,11 +238,15 @@ func (t *Token) refill(old *state, anchor pkcs11.SessionHandle) error {
 		if k.scratch {
 			continue // died with its session
 		}
-		k, err := t.loadKey(anchor, ref)
+		fresh, err := t.loadKey(anchor, ref)
+		if k.late && errors.Is(err, ErrKeyMissing) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		st.keys[ref] = k
+		fresh.late = k.late
+		st.keys[ref] = fresh
 	}
 	t.state.Store(st)
 	return nil
@@ -250,19 +258,38 @@ func (t *Token) alive(st *state) bool {
 	return t.loggedIn(st.anchor) && t.present(st.anchor, st) == nil
 }
 
-// present fails when an object of a key that is ready has gone.
+// present fails when an object of a key that is ready, and may not go away, has
+// gone.
 func (t *Token) present(s pkcs11.SessionHandle, st *state) error {
 	for ref, k := range st.keys {
-		for _, h := range []pkcs11.ObjectHandle{k.first, k.second} {
-			if h == 0 {
-				continue
-			}
-			if _, err := t.get(s, h, pkcs11.CKA_CLASS); err != nil {
-				return fmt.Errorf("looking for %v: %w", ref, err)
-			}
+		if k.late {
+			continue
+		}
+		if err := t.whole(s, k); err != nil {
+			return fmt.Errorf("looking for %v: %w", ref, err)
 		}
 	}
 	return nil
+}
+
+// whole fails when an object of a key has gone.
+func (t *Token) whole(s pkcs11.SessionHandle, k *key) error {
+	for _, h := range []pkcs11.ObjectHandle{k.first, k.second} {
+		if h == 0 {
+			continue
+		}
+		if _, err := t.get(s, h, pkcs11.CKA_CLASS); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropGone forgets late keys that have gone. t.mu must be held.
+func (t *Token) dropGone(st *state) {
+	t.replace(func(keys map[keyref.Ref]*key) {
+		maps.DeleteFunc(keys, func(_ keyref.Ref, k *key) bool { return k.late && t.whole(st.anchor, k) != nil })
+	})
 }
 
 // replace stores a state with keys changed by edit. t.mu must be held.

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -142,9 +143,21 @@ func (v *Vault) glance(ctx context.Context, pan token.PAN) (sight, error) {
 }
 
 // prints computes a print for each version that rows bear, that of new rows
-// first.
-func (v *Vault) prints(ctx context.Context, pan token.PAN) ([]cardPrint, error) {
-	versions := v.indexes.list()
+// first. A version whose key has gone may be one that no row bears any more:
+// then it was retired meanwhile, and the versions are learnt anew.
+func (v *Vault) prints(ctx context.Context, pan token.PAN) (all []cardPrint, err error) {
+	for learnt := false; ; learnt = true {
+		all, err = v.printsOf(ctx, v.indexes.list(), pan)
+		if learnt || fault.KindOf(err) != fault.HSMKey {
+			return all, err
+		}
+		if err := v.indexes.learn(v.cfg.DB.Read(ctx), v.cfg.Keys.Index); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (v *Vault) printsOf(ctx context.Context, versions []uint8, pan token.PAN) ([]cardPrint, error) {
 	all := make([]cardPrint, len(versions))
 	for i, n := range versions {
 		var err error

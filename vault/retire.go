@@ -37,18 +37,20 @@ func (v *Vault) Retire(ctx context.Context, ref keyref.Ref) error {
 	if slices.Contains(v.cfg.Keys.Refs(), ref) {
 		return fmt.Errorf("retiring %v: %w", ref, ErrKeyInUse)
 	}
-	if n, err := v.InUse(ctx, ref); err != nil || n > 0 {
+	n, err := v.InUse(ctx, ref)
+	if err != nil || n > 0 {
 		return inUse(ref, n, err)
 	}
-	err := v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
-		return tx.Clauses(clause.OnConflict{DoNothing: true}).
-			Create(&retiredRow{string(ref.Usage), ref.Version, v.cfg.Now().UnixMilli()}).Error
+	// Counted again where the version is listed: a transaction that did not see
+	// it listed and writes a row under it cannot commit beside this one.
+	err = v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
+		row := retiredRow{string(ref.Usage), ref.Version, v.cfg.Now().UnixMilli()}
+		err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
+		if err == nil {
+			n, err = rowsUnder(tx, ref)
+		}
+		return err
 	})
-	if err != nil {
-		return fmt.Errorf("retiring %v: %w", ref, err)
-	}
-	// Counted again: a row may have been written before the version was listed.
-	n, err := v.InUse(ctx, ref)
 	return inUse(ref, n, err)
 }
 

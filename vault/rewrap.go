@@ -63,6 +63,10 @@ func (r *Rewrapper) Run(ctx context.Context, tell func(done int64)) error {
 // InUse counts the rows that need a version of a key to be read or found. A
 // key that the vault does not use is needed by none.
 func (v *Vault) InUse(ctx context.Context, ref keyref.Ref) (int64, error) {
+	return rowsUnder(v.cfg.DB.Read(ctx), ref)
+}
+
+func rowsUnder(db *gorm.DB, ref keyref.Ref) (int64, error) {
 	columns := map[keyref.Usage][][2]string{
 		keyref.PANSeal:  {{"cards", "seal_version"}, {"former_cards", "seal_version"}},
 		keyref.PANIndex: {{"cards", "index_version"}, {"former_cards", "index_version"}},
@@ -71,7 +75,7 @@ func (v *Vault) InUse(ctx context.Context, ref keyref.Ref) (int64, error) {
 	var all int64
 	for _, c := range columns[ref.Usage] {
 		var n int64
-		if err := v.cfg.DB.Read(ctx).Table(c[0]).Where(c[1]+" = ?", ref.Version).Count(&n).Error; err != nil {
+		if err := db.Table(c[0]).Where(c[1]+" = ?", ref.Version).Count(&n).Error; err != nil {
 			return 0, fmt.Errorf("counting the rows under %v: %w", ref, err)
 		}
 		all += n

@@ -10,12 +10,12 @@ import (
 
 // lateKeys is the HSM for the vault. A process that runs while another one
 // rewraps meets rows under a version of a key that it did not ask for at its
-// start; it asks then.
+// start; it asks then. Such a version may be retired under it.
 type lateKeys struct{ *hsm.Token }
 
 // late reports whether a call that failed is worth another try.
 func (k lateKeys) late(ctx context.Context, ref keyref.Ref, err error) bool {
-	return errors.Is(err, hsm.ErrKeyMissing) && k.Require(ctx, ref) == nil
+	return errors.Is(err, hsm.ErrKeyMissing) && k.RequireLate(ctx, ref) == nil
 }
 
 // Seal is the HSM's.

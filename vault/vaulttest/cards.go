@@ -37,6 +37,7 @@ var cardTests = map[string]func(*testing.T, *Fixture){
 	"rewrapping, killed":            rewrapKilled,
 	"two versions of the index key": twoIndexes,
 	"retired keys":                  retiredKeys,
+	"a key that was destroyed":      destroyedKey,
 }
 
 func replace(t testing.TB, f *Fixture, old, pan int, a access.Attempt) token.Card {
@@ -355,4 +356,36 @@ func retiredKeys(t *testing.T, f *Fixture) {
 	_, err := f.Writer().Issue(t.Context(), f.Order(t, 2), "bank", access.Attempt{})
 	kind(t, err, fault.HSMKey)
 	issue(t, g, 2)
+}
+
+// without is an HSM from which a key was taken.
+type without struct {
+	vault.Sealer
+	gone *keyref.Ref
+}
+
+func (w without) HMAC(ctx context.Context, ref keyref.Ref, msg []byte) (mac [32]byte, err error) {
+	if ref == *w.gone {
+		return mac, fault.New(fault.HSMKey, "the HSM holds no such key")
+	}
+	return w.Sealer.HMAC(ctx, ref, msg)
+}
+
+// destroyedKey: a process that knew an old version goes on when that is retired
+// and destroyed under it.
+func destroyedKey(t *testing.T, f *Fixture) {
+	first := issue(t, f, 1)
+	gone := keyref.Ref{}
+	g := f.Again(t, rotated, func(c *vault.Config) { c.HSM = without{c.HSM, &gone} })
+	issue(t, g, 1)
+	rewrap(t, f.Again(t, rotated))
+	gone = keyref.Ref{Usage: keyref.PANIndex, Version: 1}
+	if tok := issue(t, g, 1); tok.PAR != first.PAR {
+		t.Fatal("another card")
+	}
+	issue(t, g, 2)
+	// One that is configured for the old version cannot do without it.
+	h := f.Again(t, func(c *vault.Config) { c.HSM = without{c.HSM, &gone} })
+	_, err := h.Reader().Card(t.Context(), Card(t, 1))
+	kind(t, err, fault.HSMKey)
 }
