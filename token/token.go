@@ -124,6 +124,15 @@ func ParseExpiry(s string) (Expiry, error) {
 // which is never before the token's last moment.
 func ExpiryCovering(t time.Time) Expiry { return Expiry(t.Format("0601")) }
 
+// Next is the month after e.
+func (e Expiry) Next() Expiry {
+	t, err := time.Parse("0601", string(e))
+	if err != nil {
+		return e
+	}
+	return ExpiryCovering(t.AddDate(0, 1, 0))
+}
+
 // Before reports whether the month of e ended before t, in t's zone.
 func (e Expiry) Before(t time.Time) bool { return string(e) < t.Format("0601") }
 

@@ -88,9 +88,7 @@ func window(cal token.Calendar, now time.Time, day *token.Day) (d token.Day, fro
 func expiry(closes time.Time, card token.Expiry) token.Expiry {
 	e := token.ExpiryCovering(closes)
 	if e == card {
-		// From the first of the month: adding a month to the 31st skips one.
-		first := time.Date(closes.Year(), closes.Month(), 1, 0, 0, 0, 0, closes.Location())
-		e = token.ExpiryCovering(first.AddDate(0, 1, 0))
+		e = e.Next()
 	}
 	return e
 }

@@ -30,8 +30,9 @@ const cardTries = 16
 // card is what is to be written of a card before a token of it.
 type card struct {
 	row    cardRow
-	write  bool // false: the stored row is as it should be
-	update bool // write over the stored row; otherwise a new one
+	expiry token.Expiry // of an update
+	write  bool         // false: the stored row is as it should be
+	update bool         // write over the stored row; otherwise a new one
 	oldTag []byte
 }
 
@@ -51,7 +52,7 @@ func (v *Vault) prepare(ctx context.Context, pan token.PAN, expiry token.Expiry)
 	}
 	c := card{row: *s.card, oldTag: s.card.ExpiryTag}
 	if tag := s.print.tag(expiry); !bytes.Equal(c.row.ExpiryTag, tag) {
-		c.write, c.update, c.row.ExpiryTag = true, true, tag
+		c.write, c.update, c.row.ExpiryTag, c.expiry = true, true, tag, expiry
 		err = v.seal(ctx, &c.row, pan, expiry)
 	}
 	return c, err
@@ -97,6 +98,9 @@ func (c card) store(v *Vault, tx *gorm.DB) error {
 	}
 	if done.RowsAffected != 1 {
 		return errCardRace
+	}
+	if c.update {
+		return v.part(tx, c.row.ID, c.expiry)
 	}
 	return nil
 }

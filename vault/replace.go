@@ -96,6 +96,7 @@ func (w *Writer) ReplaceCard(ctx context.Context, old, pan token.PAN, expiry tok
 // replacement is what is to be written when a card is replaced.
 type replacement struct {
 	row    cardRow
+	expiry token.Expiry
 	oldTag []byte     // of the row it replaces
 	former *formerRow // nil: the number stays
 	back   *formerRow // a former number of the card that becomes its number again
@@ -128,7 +129,7 @@ func (v *Vault) replaceWith(ctx context.Context, was, next sight, pan token.PAN,
 	if next.card != nil && bytes.Equal(next.card.ExpiryTag, next.print.tag(expiry)) {
 		return replacement{row: *next.card, done: true}, nil
 	}
-	r := replacement{row: *was.card, oldTag: was.card.ExpiryTag, back: next.former}
+	r := replacement{row: *was.card, expiry: expiry, oldTag: was.card.ExpiryTag, back: next.former}
 	r.row.PANIndex, r.row.IndexVersion = next.first.index(), next.first.version
 	r.row.ExpiryTag, r.row.Last4 = next.first.tag(expiry), pan.Last4()
 	if next.card == nil {
@@ -196,6 +197,9 @@ func (v *Vault) swap(tx *gorm.DB, r replacement) error {
 	}
 	if done.RowsAffected != 1 {
 		return errCardRace
+	}
+	if err := v.part(tx, r.row.ID, r.expiry); err != nil {
+		return err
 	}
 	return v.tellReplaced(tx, r.row)
 }

@@ -32,6 +32,7 @@ var cardTests = map[string]func(*testing.T, *Fixture){
 	"replaced once per attempt":     replacedOnce,
 	"replaced in a race":            replaceRace,
 	"events of a replaced card":     replacedTold,
+	"dates that become the card's":  datesApart,
 	"rewrapped":                     rewrapped,
 	"rewrapped while serving":       rewrapWhileServing,
 	"rewrapping, killed":            rewrapKilled,
@@ -199,6 +200,45 @@ func replacedTold(t *testing.T, f *Fixture) {
 	}
 	if len(out.all) != 2 || !told[a.Ref] || !told[b.Ref] {
 		t.Fatalf("told %+v", out.all)
+	}
+}
+
+// datesApart: a card on file lives long enough for its card to be renewed to the
+// month that the token shows.
+func datesApart(t *testing.T, f *Fixture) {
+	out := &kept{}
+	f = f.Again(t, func(c *vault.Config) { c.Events = out })
+	expiring := func(n int, expiry token.Expiry) token.Token {
+		o := f.Order(t, n)
+		o.Expiry, o.NotAfter = expiry, f.Clock.Now().Add(4*365*24*time.Hour)
+		tok, err := f.Writer().Issue(t.Context(), o, "bank", access.Attempt{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tok
+	}
+	replaced, renewed, apart, gone := expiring(1, "3112"), expiring(2, "3112"), expiring(1, "3111"), expiring(1, "3112")
+	storetest.Exec(t, f.DB, "UPDATE tokens SET state = 'DELETED' WHERE ref = ?", string(gone.Ref))
+	out.all = nil
+	replace(t, f, 1, 3, access.Attempt{})
+	o := f.Order(t, 2)
+	o.CardExpiry = "3112"
+	if _, err := f.Writer().Issue(t.Context(), o, "bank", access.Attempt{}); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[token.Ref]token.Expiry{replaced.Ref: "3201", renewed.Ref: "3201", apart.Ref: "3111", gone.Ref: "3112"} {
+		if tok, err := f.Reader().Token(t.Context(), ref); err != nil || tok.Expiry != want {
+			t.Errorf("%s: %s, not %s, %v", ref, tok.Expiry, want, err)
+		}
+	}
+	told := 0
+	for _, e := range out.all {
+		if e.Type == event.Updated && e.Data["token_expiry_date"] == "3201" && e.Check() == nil {
+			told++
+		}
+	}
+	if told != 2 {
+		t.Errorf("told of %d: %+v", told, out.all)
 	}
 }
 
