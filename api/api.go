@@ -53,9 +53,9 @@ type (
 		RequestBatch(ctx context.Context, c access.Caller, rs []tokenize.Request, a access.Attempt) ([]tokenize.Result, error)
 		MoveAs(ctx context.Context, c access.Caller, by token.Suspender, ref token.Ref, v token.Verb, reason string, a access.Attempt) (token.Token, error)
 		Renew(ctx context.Context, c access.Caller, ref token.Ref, a access.Attempt) (token.Token, error)
-		Update(ctx context.Context, c access.Caller, ref token.Ref, set token.Attributes) (token.Token, error)
-		Decide(ctx context.Context, c access.Caller, ref token.Ref, d token.Decision) (token.Token, error)
-		Notify(ctx context.Context, c access.Caller, ref token.Ref, n token.Notice) (token.Token, error)
+		Update(ctx context.Context, c access.Caller, ref token.Ref, set token.Attributes, a access.Attempt) (token.Token, error)
+		Decide(ctx context.Context, c access.Caller, ref token.Ref, d token.Decision, a access.Attempt) (token.Token, error)
+		Notify(ctx context.Context, c access.Caller, ref token.Ref, n token.Notice, a access.Attempt) (token.Token, error)
 	}
 	// Directory finds tokens, page by page.
 	Directory interface {

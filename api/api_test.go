@@ -159,18 +159,18 @@ func (b *backend) Renew(context.Context, access.Caller, token.Ref, access.Attemp
 	return b.token()
 }
 
-func (b *backend) Update(_ context.Context, _ access.Caller, _ token.Ref, set token.Attributes) (token.Token, error) {
-	b.set = set
+func (b *backend) Update(_ context.Context, _ access.Caller, _ token.Ref, set token.Attributes, a access.Attempt) (token.Token, error) {
+	b.set, b.attempt = set, a
 	return b.token()
 }
 
-func (b *backend) Decide(_ context.Context, _ access.Caller, _ token.Ref, d token.Decision) (token.Token, error) {
-	b.decision = d
+func (b *backend) Decide(_ context.Context, _ access.Caller, _ token.Ref, d token.Decision, a access.Attempt) (token.Token, error) {
+	b.decision, b.attempt = d, a
 	return b.token()
 }
 
-func (b *backend) Notify(_ context.Context, _ access.Caller, _ token.Ref, n token.Notice) (token.Token, error) {
-	b.notice = n
+func (b *backend) Notify(_ context.Context, _ access.Caller, _ token.Ref, n token.Notice, a access.Attempt) (token.Token, error) {
+	b.notice, b.attempt = n, a
 	return b.token()
 }
 

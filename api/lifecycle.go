@@ -140,7 +140,7 @@ func (s *server) update(ctx context.Context, q *request) (any, error) {
 		set.Controls = &c
 	}
 	set.NotAfter = in.NotAfter
-	return answerToken(s.Lifecycle.Update(ctx, q.caller, ref, set))
+	return answerToken(s.Lifecycle.Update(ctx, q.caller, ref, set, q.attempt))
 }
 
 func (s *server) decide(ctx context.Context, q *request) (any, error) {
@@ -149,7 +149,7 @@ func (s *server) decide(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answerToken(s.Lifecycle.Decide(ctx, q.caller, ref, token.Decision(in.Decision)))
+	return answerToken(s.Lifecycle.Decide(ctx, q.caller, ref, token.Decision(in.Decision), q.attempt))
 }
 
 func (s *server) notify(ctx context.Context, q *request) (any, error) {
@@ -159,7 +159,7 @@ func (s *server) notify(ctx context.Context, q *request) (any, error) {
 		return nil, err
 	}
 	n := token.Notice{Result: token.Result(in.Result), Reason: in.Reason, At: s.Now()}
-	return answerToken(s.Lifecycle.Notify(ctx, q.caller, ref, n))
+	return answerToken(s.Lifecycle.Notify(ctx, q.caller, ref, n, q.attempt))
 }
 
 // refAndBody reads what most operations on one token take.

@@ -282,18 +282,20 @@ func TestSuspenders(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	s := agreed(t, vaulttest.New(t), tokenize.Policy{Decide: true})
-	decide := func(ref token.Ref, d token.Decision) (token.Token, error) { return s.Decide(t.Context(), bank, ref, d) }
+	decide := func(ref token.Ref, d token.Decision) (token.Token, error) {
+		return s.Decide(t.Context(), bank, ref, d, access.Attempt{})
+	}
 	tok := s.issue(t, 1)
 	if tok.Decision != token.DecisionPending || tok.Live(s.Clock.Now(), time.Minute) {
 		t.Fatalf("%+v", tok)
 	}
-	_, err := s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: token.Success})
+	_, err := s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: token.Success}, access.Attempt{})
 	kind(t, "provisioned without a decision", err, fault.TokenState)
 	_, err = s.Renew(t.Context(), bank, tok.Ref, access.Attempt{})
 	kind(t, "renewed without a decision", err, fault.TokenState)
 	_, err = decide(tok.Ref, token.DecisionPending)
 	kind(t, "deciding nothing", err, fault.Malformed)
-	_, err = s.Decide(t.Context(), access.Caller{ID: "w", Role: access.Wallet, Scopes: access.Actions}, tok.Ref, token.DecisionApproved)
+	_, err = s.Decide(t.Context(), access.Caller{ID: "w", Role: access.Wallet, Scopes: access.Actions}, tok.Ref, token.DecisionApproved, access.Attempt{})
 	kind(t, "a wallet", err, fault.Denied)
 
 	if got, err := decide(tok.Ref, token.DecisionStepUp); err != nil || got.State != token.Requested || got.Decision != token.DecisionStepUp {
@@ -324,29 +326,31 @@ func TestDecide(t *testing.T) {
 func TestNotify(t *testing.T) {
 	s := open(t)
 	tok := s.issue(t, 1)
-	got, err := s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: token.Failure, Reason: "no room"})
+	got, err := s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: token.Failure, Reason: "no room"}, access.Attempt{})
 	if err != nil || got.State != token.Requested || got.Provisioned == nil || got.Provisioned.Reason != "no room" {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	got, err = s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: token.Success})
+	got, err = s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: token.Success}, access.Attempt{})
 	if err != nil || got.State != token.Active || *got.Provisioned != (token.Notice{Result: token.Success, At: s.Clock.Now()}) {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	_, err = s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: "maybe"})
+	_, err = s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: "maybe"}, access.Attempt{})
 	kind(t, "a bad result", err, fault.Malformed)
-	_, err = s.Notify(t.Context(), rival, tok.Ref, token.Notice{Result: token.Success})
+	_, err = s.Notify(t.Context(), rival, tok.Ref, token.Notice{Result: token.Success}, access.Attempt{})
 	kind(t, "another requestor", err, fault.TokenUnknown)
-	_, err = s.Notify(t.Context(), terminal, tok.Ref, token.Notice{Result: token.Success})
+	_, err = s.Notify(t.Context(), terminal, tok.Ref, token.Notice{Result: token.Success}, access.Attempt{})
 	kind(t, "a terminal", err, fault.Denied)
 	s.Clock.Set(tok.NotAfter)
-	_, err = s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: token.Success})
+	_, err = s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: token.Success}, access.Attempt{})
 	kind(t, "after its end", err, fault.TokenExpired)
 }
 
 func TestUpdate(t *testing.T) {
 	s := open(t)
 	tok := s.issue(t, 1)
-	set := func(a token.Attributes) (token.Token, error) { return s.Update(t.Context(), bank, tok.Ref, a) }
+	set := func(a token.Attributes) (token.Token, error) {
+		return s.Update(t.Context(), bank, tok.Ref, a, access.Attempt{})
+	}
 	a, c := token.Assurance{Method: "14", Data: "called back"}, token.Controls{MaxCount: 2}
 	to := s.Clock.Now().Add(7 * day).Add(time.Millisecond) // cut to the second
 	got, err := set(token.Attributes{Assurance: &a, Controls: &c, NotAfter: &to})
@@ -380,7 +384,7 @@ func TestUpdate(t *testing.T) {
 	}
 	for month, want := range map[int]token.Expiry{4: "2605", 5: "2605", 6: "2606"} {
 		to := time.Date(2026, time.Month(month), 15, 0, 0, 0, 0, time.UTC)
-		if got, err := s.Update(t.Context(), bank, file.Ref, token.Attributes{NotAfter: &to}); err != nil || got.Expiry != want || got.Expiry.Before(to) {
+		if got, err := s.Update(t.Context(), bank, file.Ref, token.Attributes{NotAfter: &to}, access.Attempt{}); err != nil || got.Expiry != want || got.Expiry.Before(to) {
 			t.Errorf("until %v: %s, %v; want %s", to, got.Expiry, err, want)
 		}
 	}
@@ -559,5 +563,51 @@ func TestConfigRefused(t *testing.T) {
 	c.Policies = map[token.Requestor]tokenize.Policy{bankID: {Duplicates: tokenize.SameToken, Decide: true}, "99999999999": {}}
 	if _, err := tokenize.New(c); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestChangesOncePerAttempt: a change that is sent again, because its answer
+// was lost, does not undo what came between.
+func TestChangesOncePerAttempt(t *testing.T) {
+	s := agreed(t, vaulttest.New(t), tokenize.Policy{Decide: true})
+	tok := s.issue(t, 1)
+	must := func(got token.Token, err error) token.Token {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	key := func(k string) access.Attempt { return access.Attempt{Key: k, Digest: [32]byte{k[0]}} }
+	decide := func(d token.Decision, k string) (token.Token, error) {
+		return s.Decide(t.Context(), bank, tok.Ref, d, key(k))
+	}
+	limit := func(n int, k string) (token.Token, error) {
+		return s.Update(t.Context(), bank, tok.Ref, token.Attributes{Controls: &token.Controls{MaxCount: n}}, key(k))
+	}
+	note := func(r token.Result, k string) (token.Token, error) {
+		return s.Notify(t.Context(), bank, tok.Ref, token.Notice{Result: r}, key(k))
+	}
+	must(decide(token.DecisionStepUp, "a"))
+	must(decide(token.DecisionApproved, "b"))
+	if got := must(decide(token.DecisionStepUp, "a")); got.Decision != token.DecisionApproved {
+		t.Errorf("an old decision came back: %s", got.Decision)
+	}
+	must(limit(1, "c"))
+	must(limit(2, "d"))
+	if got := must(limit(1, "c")); got.Controls.MaxCount != 2 {
+		t.Errorf("old controls came back: %+v", got.Controls)
+	}
+	must(note(token.Failure, "e"))
+	must(note(token.Success, "f"))
+	if got := must(note(token.Failure, "e")); got.Provisioned.Result != token.Success {
+		t.Errorf("an old notice came back: %+v", got.Provisioned)
+	}
+	if _, err := s.Update(t.Context(), bank, tok.Ref, token.Attributes{Controls: &token.Controls{}}, access.Attempt{Key: "c"}); fault.KindOf(err) != fault.KeyReused {
+		t.Errorf("a key used for something else: %v", err)
+	}
+	must(s.MoveAs(t.Context(), bank, token.ByRequestor, tok.Ref, token.Delete, "", access.Attempt{}))
+	if got := must(note(token.Success, "f")); got.State != token.Deleted {
+		t.Errorf("asked again after the end: %s", got.State)
 	}
 }

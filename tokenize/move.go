@@ -57,9 +57,6 @@ func (s *Service) MoveAs(ctx context.Context, c access.Caller, by token.Suspende
 	if v != token.Delete && !speaksFor(c, by) {
 		return token.Token{}, s.refuse(ctx, c, access.TokenManage, ref, "not-"+string(by), access.ErrDenied)
 	}
-	if t, done, err := s.cfg.Vault.Moved(ctx, v, c.ID, a); err != nil || done {
-		return s.present(t), err
-	}
 	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: v, By: by}, a)
 }
 
@@ -75,8 +72,11 @@ func speaksFor(c access.Caller, by token.Suspender) bool {
 }
 
 // change compares and swaps until it has done ch to the token as it is, or the
-// token refuses.
+// token refuses. What the attempt did before it does not do again.
 func (s *Service) change(ctx context.Context, c access.Caller, action access.Action, ch token.Change, a access.Attempt) (token.Token, error) {
+	if t, done, err := s.cfg.Vault.Moved(ctx, ch.Verb, c.ID, a); err != nil || done {
+		return s.present(t), err
+	}
 	for range maxTries {
 		t, err := s.own(ctx, c, action, ch.Ref)
 		if err != nil {

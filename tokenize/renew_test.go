@@ -181,16 +181,16 @@ func TestEveryChangeFails(t *testing.T) {
 	controls := token.Controls{MaxCount: 1}
 	for name, do := range map[string]func(ref token.Ref) (token.Token, error){
 		"decide": func(ref token.Ref) (token.Token, error) {
-			return s.Decide(t.Context(), bank, ref, token.DecisionStepUp)
+			return s.Decide(t.Context(), bank, ref, token.DecisionStepUp, access.Attempt{})
 		},
 		"approve": func(ref token.Ref) (token.Token, error) {
-			return s.Decide(t.Context(), bank, ref, token.DecisionApproved)
+			return s.Decide(t.Context(), bank, ref, token.DecisionApproved, access.Attempt{})
 		},
 		"notify": func(ref token.Ref) (token.Token, error) {
-			return s.Notify(t.Context(), bank, ref, token.Notice{Result: token.Success})
+			return s.Notify(t.Context(), bank, ref, token.Notice{Result: token.Success}, access.Attempt{})
 		},
 		"update": func(ref token.Ref) (token.Token, error) {
-			return s.Update(t.Context(), bank, ref, token.Attributes{Controls: &controls})
+			return s.Update(t.Context(), bank, ref, token.Attributes{Controls: &controls}, access.Attempt{})
 		},
 		"suspend": func(ref token.Ref) (token.Token, error) {
 			return s.Move(t.Context(), bank, ref, token.Suspend, "", access.Attempt{Key: "k"})

@@ -13,16 +13,16 @@ import (
 // controls, the end of its window. A new end lies ahead and makes no life longer
 // than a request could ask for, counted from now for a card on file; the Token
 // Expiry Date moves with it. Setting what is set already succeeds. The change is
-// durable on return.
-func (s *Service) Update(ctx context.Context, c access.Caller, ref token.Ref, set token.Attributes) (token.Token, error) {
+// durable on return, and an attempt makes it once.
+func (s *Service) Update(ctx context.Context, c access.Caller, ref token.Ref, set token.Attributes, a access.Attempt) (token.Token, error) {
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenManage, object(ref), string(token.Update)); err != nil {
 		return token.Token{}, err
 	}
 	if set.Assurance == nil && set.Controls == nil && set.NotAfter == nil {
 		return token.Token{}, fmt.Errorf("%w: nothing to change", token.ErrMalformed)
 	}
-	if a := set.Assurance; a != nil {
-		if err := a.Check(); err != nil {
+	if set.Assurance != nil {
+		if err := set.Assurance.Check(); err != nil {
 			return token.Token{}, err
 		}
 	}
@@ -31,7 +31,7 @@ func (s *Service) Update(ctx context.Context, c access.Caller, ref token.Ref, se
 			return token.Token{}, err
 		}
 	}
-	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: token.Update, Set: set}, access.Attempt{})
+	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: token.Update, Set: set}, a)
 }
 
 // prepare fills in what follows from the token as it is: the expiry date that
@@ -58,8 +58,8 @@ func (s *Service) prepare(ctx context.Context, t token.Token, ch *token.Change) 
 
 // Decide writes down what the card's issuer says of a token that is REQUESTED:
 // APPROVED lets it be handed out, STEP_UP asks the cardholder first, DECLINED
-// deletes it. The decision is durable on return.
-func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d token.Decision) (token.Token, error) {
+// deletes it. The decision is durable on return, and an attempt makes it once.
+func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d token.Decision, a access.Attempt) (token.Token, error) {
 	v, ok := d.Verb()
 	if !ok {
 		return token.Token{}, fmt.Errorf("%w: an issuer decides APPROVED, STEP_UP or DECLINED", token.ErrMalformed)
@@ -67,13 +67,13 @@ func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d 
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenDecide, object(ref), string(v)); err != nil {
 		return token.Token{}, err
 	}
-	return s.change(ctx, c, access.TokenDecide, token.Change{Ref: ref, Verb: v}, access.Attempt{})
+	return s.change(ctx, c, access.TokenDecide, token.Change{Ref: ref, Verb: v}, a)
 }
 
 // Notify takes the requestor's word on how provisioning went. Success makes a
 // token ACTIVE that was not; failure leaves it as it is, for another try. The
-// notice is durable on return.
-func (s *Service) Notify(ctx context.Context, c access.Caller, ref token.Ref, n token.Notice) (token.Token, error) {
+// notice is durable on return, and an attempt gives it once.
+func (s *Service) Notify(ctx context.Context, c access.Caller, ref token.Ref, n token.Notice, a access.Attempt) (token.Token, error) {
 	if err := n.Check(); err != nil {
 		return token.Token{}, err
 	}
@@ -84,5 +84,5 @@ func (s *Service) Notify(ctx context.Context, c access.Caller, ref token.Ref, n 
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenNotify, object(ref), string(v)); err != nil {
 		return token.Token{}, err
 	}
-	return s.change(ctx, c, access.TokenNotify, token.Change{Ref: ref, Verb: v, Notice: n}, access.Attempt{})
+	return s.change(ctx, c, access.TokenNotify, token.Change{Ref: ref, Verb: v, Notice: n}, a)
 }
