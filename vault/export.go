@@ -60,21 +60,47 @@ type record struct {
 // row is a row by columns. Bytes are distinguished from text.
 type row map[string]any
 
-// ordered are the tables that others refer to, before those that refer to them.
-var ordered = []string{"token_ranges", "range_leases", "cards", "former_cards", "numbers", "tokens"}
-
 // stays are tables that belong to one database and are not exported.
 var stays = []string{"goose_db_version", "retired_keys", "sqlite_sequence"}
 
-// tables lists what is exported, in an order in which it can be imported.
-func tables(db *gorm.DB) ([]string, error) {
+// tables lists what is exported, in an order in which it can be imported: no
+// table comes before one that it refers to.
+func tables(db *gorm.DB) (out []string, err error) {
 	all, err := db.Migrator().GetTables()
 	if err != nil {
 		return nil, fmt.Errorf("listing tables: %w", err)
 	}
 	slices.Sort(all)
-	others := slices.DeleteFunc(all, func(t string) bool { return slices.Contains(ordered, t) || slices.Contains(stays, t) })
-	return append(slices.Clone(ordered), others...), nil
+	var place func(table string) error
+	place = func(table string) error {
+		if slices.Contains(stays, table) || slices.Contains(out, table) {
+			return nil
+		}
+		others, err := refersTo(db, table)
+		for i := 0; err == nil && i < len(others); i++ {
+			if others[i] != table {
+				err = place(others[i])
+			}
+		}
+		out = append(out, table)
+		return err
+	}
+	for _, table := range all {
+		if err := place(table); err != nil {
+			return nil, fmt.Errorf("listing tables: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// refersTo lists the tables that rows of a table refer to.
+func refersTo(db *gorm.DB, table string) (others []string, err error) {
+	query := `SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)`
+	if db.Name() == "postgres" {
+		query = "SELECT DISTINCT t.relname FROM pg_constraint c JOIN pg_class t ON t.oid = c.confrelid JOIN pg_class s ON s.oid = c.conrelid " +
+			"WHERE c.contype = 'f' AND s.relname = ? AND s.relnamespace = current_schema()::regnamespace"
+	}
+	return others, db.Raw(query, table).Scan(&others).Error
 }
 
 // Count counts the rows that an export would hold now.

@@ -267,3 +267,35 @@ func TestSealedRangeKeyIsBound(t *testing.T) {
 		t.Fatal("a key sealed for one range opened another")
 	}
 }
+
+// TestOrderOfTables: an import can store every table after those that its rows
+// refer to, also tables of others.
+func TestOrderOfTables(t *testing.T) {
+	storetest.OnEach(t, func(t *testing.T, newDB func(testing.TB) *store.DB) {
+		db := newDB(t)
+		for _, s := range []string{"CREATE TABLE aa (id TEXT PRIMARY KEY)", "CREATE TABLE zz (id TEXT PRIMARY KEY, up TEXT REFERENCES zz (id))",
+			"CREATE TABLE ab (id TEXT PRIMARY KEY, z TEXT REFERENCES zz (id), a TEXT REFERENCES aa (id))"} {
+			storetest.Exec(t, db, s)
+		}
+		all, err := tables(db.Read(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, table := range all {
+			others, err := refersTo(db.Read(t.Context()), table)
+			if err != nil || seen[table] {
+				t.Fatalf("%s: twice, or %v", table, err)
+			}
+			for _, o := range others {
+				if o != table && !seen[o] {
+					t.Errorf("%s comes before %s", table, o)
+				}
+			}
+			seen[table] = true
+		}
+		if !seen["ab"] || !seen["zz"] || !seen["wallet_balances"] || seen["retired_keys"] {
+			t.Errorf("%v", all)
+		}
+	})
+}
