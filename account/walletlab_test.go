@@ -55,6 +55,20 @@ type walletLab struct {
 	syncs  int
 	points map[[6]byte]detect.Point
 	broken *brokenTokens
+	estate estate
+}
+
+// estate is all terminals: online, each upload is there at once.
+type estate struct {
+	online bool
+	now    func() time.Time
+}
+
+func (e *estate) Uploaded(ctx) (time.Time, error) {
+	if !e.online {
+		return time.Time{}, nil
+	}
+	return e.now(), nil
 }
 
 // brokenTokens is a vault that cannot suspend while down is set.
@@ -99,10 +113,10 @@ func walletLabOn(t *testing.T, db *store.DB, keys *hsm.Token) *walletLab {
 	}
 	where := func(terminal [6]byte) (detect.Point, bool) { p, ok := l.points[terminal]; return p, ok }
 	l.book = tapdb.New(l.db, l.vault.Clock.Now).With(l.events, account.Rules{Skew: 2 * time.Minute, Zone: shanghai, Where: where})
-	l.flaky = &flaky{Journal: l.book}
+	l.flaky, l.estate.now = &flaky{Journal: l.book}, l.vault.Clock.Now
 	l.broken = &brokenTokens{Tokens: l.vault.Writer()}
 	l.Service, err = account.New(account.Config{
-		Tokens: l.broken, Keys: l.hsm, Journal: l.flaky, Gate: audit.Gate{Recorder: l.log}, Book: l.book, PINs: &l.pins, Lists: &l.lists,
+		Tokens: l.broken, Keys: l.hsm, Journal: l.flaky, Gate: audit.Gate{Recorder: l.log}, Book: l.book, PINs: &l.pins, Lists: &l.lists, Estate: &l.estate,
 		Realm: hsmtest.Realm, KeyVersions: []byte{keyVersion}, Zone: shanghai, Now: l.vault.Clock.Now,
 	})
 	if err != nil {
