@@ -217,9 +217,13 @@ func (s *server) router() http.Handler {
 	g.Use(s.around)
 	for _, op := range s.operations() {
 		g.Handle(op.method, op.path, s.serve(op))
+		if op.method == http.MethodGet && op.stream == nil { // whoever asks whether it is there, gets no body
+			g.HEAD(op.path, s.serve(op))
+		}
 	}
 	if s.Metrics != nil {
 		g.GET("/metrics", gin.WrapH(s.Metrics))
+		g.HEAD("/metrics", gin.WrapH(s.Metrics))
 	}
 	g.NoRoute(func(c *gin.Context) { s.fail(c, errNoRoute) })
 	g.NoMethod(func(c *gin.Context) { s.fail(c, errMethod) })

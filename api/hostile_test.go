@@ -189,6 +189,23 @@ func TestRoutesThatAreNot(t *testing.T) {
 	}
 }
 
+// TestHead: whoever asks only whether something is there is answered as by GET,
+// without the body.
+func TestHead(t *testing.T) {
+	srv := httptest.NewServer(newEdge(t).handler)
+	defer srv.Close()
+	for path, want := range map[string]int{"/healthz": 200, "/openapi.json": 200, "/v1/tokens": 401, "/v1/events/stream": 405, "/v1/par": 405, "/nothing": 404} {
+		resp, err := srv.Client().Head(srv.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil || len(body) > 0 || resp.StatusCode != want {
+			t.Errorf("%s: %d and %d bytes, %v", path, resp.StatusCode, len(body), err)
+		}
+	}
+}
+
 // TestEveryFault: whatever a service fails with becomes its problem, on every
 // operation that calls one; and its wrapping text stays inside.
 func TestEveryFault(t *testing.T) {
