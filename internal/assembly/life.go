@@ -46,7 +46,12 @@ type Requestor struct {
 }
 
 func (c Config) validateTokens(v *checker) {
+	seen := map[token.Requestor]bool{}
 	for i, r := range c.Tokens.Requestors {
+		if seen[r.ID] {
+			v.add("tokens.requestors[%d].id: is there twice", i)
+		}
+		seen[r.ID] = true
 		if _, err := token.ParseRequestor(string(r.ID)); err != nil {
 			v.add("tokens.requestors[%d].id: 11 digits, in quotes", i)
 		}

@@ -32,3 +32,18 @@ func TestValidateOpening(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestorsOnce: of two entries for one requestor, the second would have
+// taken the place of the first unseen.
+func TestRequestorsOnce(t *testing.T) {
+	one, other := Requestor{ID: "50110000001", Decide: true}, Requestor{ID: "50110000002"}
+	for _, c := range []struct {
+		all   []Requestor
+		twice bool
+	}{{[]Requestor{one, other}, false}, {[]Requestor{one, other, {ID: one.ID}}, true}} {
+		err := Config{Tokens: Tokens{Requestors: c.all}}.Validate()
+		if got := strings.Contains(err.Error(), "tokens.requestors[2].id: is there twice"); got != c.twice {
+			t.Errorf("%d entries: %v", len(c.all), err)
+		}
+	}
+}
