@@ -46,8 +46,8 @@ func Write(dir string) (conf string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("finding the SoftHSM directory: %w", err)
 	}
-	if strings.ContainsAny(abs, "\n\r") {
-		return "", errors.New("a SoftHSM directory cannot have a line break in its name")
+	if strings.ContainsAny(abs, "\n\r#=") { // SoftHSM reads no further than these
+		return "", fmt.Errorf("SoftHSM cannot use %q: no folder of its path may have #, = or a line break in its name", abs)
 	}
 	tokens := filepath.Join(abs, "tokens")
 	if err := os.MkdirAll(tokens, 0o700); err != nil {

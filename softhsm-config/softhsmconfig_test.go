@@ -35,9 +35,14 @@ func TestWriteIsRepeatable(t *testing.T) {
 	}
 }
 
-func TestWriteRefusesLineBreaks(t *testing.T) {
-	if _, err := Write(t.TempDir() + "/a\nslots.mechanisms = none"); err == nil {
-		t.Error("a directory name could add lines to the configuration")
+func TestWriteRefusesWhatSoftHSMCannotRead(t *testing.T) {
+	for _, name := range []string{"a\nslots.mechanisms = none", "a#b", "a=b"} {
+		if _, err := Write(filepath.Join(t.TempDir(), name)); err == nil {
+			t.Errorf("%q could end the line of the configuration that it stands in", name)
+		}
+	}
+	if _, err := Write(filepath.Join(t.TempDir(), "a b")); err != nil {
+		t.Errorf("a space: %v", err)
 	}
 }
 
