@@ -73,9 +73,7 @@ func (s *Service) narrow(ctx context.Context, c access.Caller, f token.Filter) (
 	return f, nil
 }
 
-// checkFilter refuses values that no token has. A token is looked for by
-// something: a reference, a payment account reference, a requestor or last
-// four digits, with or without a state.
+// checkFilter refuses values that no token has.
 func checkFilter(f token.Filter) error {
 	if f.Ref != "" && !f.Ref.Valid() {
 		return fmt.Errorf("%w: not a token reference", token.ErrMalformed)
