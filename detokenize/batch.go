@@ -63,6 +63,9 @@ func (s *Service) take(ctx context.Context, c access.Caller, a access.Action, ob
 		return err
 	}
 	wait, err := s.cfg.Limiter.Take(ctx, c.ID, n)
+	if err == nil && wait < 0 {
+		return s.cfg.Gate.Refuse(ctx, c, a, object, "velocity", ErrBurst)
+	}
 	if err == nil && wait > 0 {
 		return s.cfg.Gate.Refuse(ctx, c, a, object, "velocity", ErrFast)
 	}

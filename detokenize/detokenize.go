@@ -31,6 +31,7 @@ var (
 	ErrQuery   = fault.New(fault.Malformed, "name one token, and one tap that it made")
 	ErrDirect  = fault.New(fault.Malformed, "name one token and no tap")
 	ErrBatch   = fault.New(fault.TooLarge, "a batch holds 1 to 500 queries")
+	ErrBurst   = fault.New(fault.TooLarge, "this caller is never given as many card numbers at once: send smaller batches")
 	ErrFast    = fault.New(fault.TooFast, "this caller has been given as many card numbers as it may for now")
 )
 
@@ -78,7 +79,7 @@ type Recipients interface {
 // Limiter bounds how many card numbers a caller is given.
 type Limiter interface {
 	// Take takes n from what a caller may still have. When that is too little it
-	// takes nothing and returns how long to wait.
+	// takes nothing and returns how long to wait; a negative time is never.
 	Take(ctx context.Context, caller string, n int) (wait time.Duration, err error)
 }
 

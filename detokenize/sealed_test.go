@@ -218,11 +218,15 @@ func TestSignerConfig(t *testing.T) {
 
 // quota gives each caller so many card numbers.
 type quota struct {
-	left int
-	err  error
+	left  int
+	err   error
+	never bool
 }
 
 func (q *quota) Take(_ context.Context, caller string, n int) (time.Duration, error) {
+	if q.never && q.err == nil {
+		return -1, nil
+	}
 	if q.err != nil || q.left < n {
 		return time.Second, q.err
 	}
@@ -266,6 +270,10 @@ func TestVelocity(t *testing.T) {
 		if err := ask(); err != detokenize.ErrFast || fault.KindOf(err) != fault.TooFast || l.notes.last().Reason != "velocity" {
 			t.Errorf("%s: %v, recorded %+v", name, err, l.notes.last())
 		}
+	}
+	limit.never = true
+	if _, err := l.Batch(t.Context(), bank, []detokenize.Query{q}, detokenize.Settlement); err != detokenize.ErrBurst || l.notes.last().Reason != "velocity" {
+		t.Errorf("more than it may ever have at once: %v", err)
 	}
 	limit.err = errors.New("no database")
 	if _, err := l.Direct(t.Context(), bank, q, detokenize.Settlement); !errors.Is(err, limit.err) {

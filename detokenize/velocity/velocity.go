@@ -86,11 +86,15 @@ func (l *Limiter) rate(caller string) Rate {
 }
 
 // Take takes n from what a caller may still have. When that is too little it
-// takes nothing and returns how long to wait.
+// takes nothing and returns how long to wait, which is negative when waiting
+// does not help: n is more than the bucket ever holds.
 func (l *Limiter) Take(ctx context.Context, caller string, n int) (wait time.Duration, err error) {
 	r := l.rate(caller)
 	if r.PerMinute == 0 || n <= 0 {
 		return 0, nil
+	}
+	if n > r.Burst {
+		return -1, nil
 	}
 	p := l.purse(caller)
 	p.mu.Lock()
