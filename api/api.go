@@ -140,6 +140,7 @@ type Config struct {
 	Taps        Taps
 	Purchases   Purchases
 	LoadHost    LoadHost
+	Loads       Loads
 	Inventory   Inventory
 
 	Gate       audit.Gate      // guards the terminal parameters, which no service owns
@@ -183,7 +184,7 @@ func New(cfg Config) (http.Handler, error) {
 func (c *Config) complete() error {
 	for _, missing := range []bool{c.Identity == nil, c.Tokens == nil, c.Detokenizer == nil, c.Wallet == nil,
 		c.Taps == nil, c.Purchases == nil, c.LoadHost == nil, c.Inventory == nil, c.Gate.Recorder == nil,
-		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil,
+		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
 		c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil} {
 		if missing {
 			return errors.New("api: a service is missing from the configuration")

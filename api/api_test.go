@@ -335,7 +335,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 		Ranges: func(context.Context) ([]wire.Capacity, error) {
 			return []wire.Capacity{{Name: "day", Prefix: "623529", Length: 16, Luhn: true, Issuing: true, Size: 1e9, Fresh: 1e9, DaysLeft: 400}}, e.back.act()
 		},
-		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back,
+		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back},
 		Inventory: e.back, Gate: audit.Gate{Recorder: e.back},
 		Parameters: wire.Parameters{AID: "A000000632010105", KeyVersion: 1, CapFen: 1000, ToleranceSec: 120,
 			Ranges: []wire.Range{{Prefix: "623529", Length: 16, Luhn: true}}, CredentialKeys: []wire.PublicKey{{KeyType: "EC", Curve: "P-256",
@@ -423,6 +423,12 @@ func samples() []sample {
 		{post, "/v1/cryptograms/unload", "", `{` + unload + `,"mac1":"7BF6A2E6"}`, 200},
 		{post, "/v1/cryptograms/unload/verify", "", `{` + unload + `,"mac3":"901096D5"}`, 200},
 		{post, "/v1/cryptograms/overdraft", "", `{` + card + `,"rand":"C4121FC6","online_seq":60082,"balance":105864,"old_limit":120,"new_limit":23807,"term_id":"0857DFFEFC74","date":"20350610","time":"123316","mac1":"DBC07D9F"}`, 200},
+		{post, "/v1/accounts/" + account1 + "/loads", "/v1/accounts/{id}/loads", `{` + ordered + `,"amount":700,"txn_type":1}`, 201},
+		{post, "/v1/accounts/" + account1 + "/unloads", "/v1/accounts/{id}/unloads", `{` + ordered + `,"amount":700}`, 201},
+		{post, "/v1/accounts/" + account1 + "/overdrafts", "/v1/accounts/{id}/overdrafts", `{` + ordered + `,"old_limit":0,"new_limit":500}`, 201},
+		{get, "/v1/loads/" + load1, "/v1/loads/{load}", "", 200},
+		{post, "/v1/loads/" + load1 + "/confirm", "/v1/loads/{load}/confirm", `{` + card + `,"tac":"FA00066D"}`, 200},
+		{post, "/v1/loads/" + load1 + "/reverse", "/v1/loads/{load}/reverse", `{` + card + `,"rand":"C903814D","online_seq":1,"balance":0,"amount":1,"mac1":"03976C22"}`, 200},
 		{get, "/v1/keys", "", "", 200},
 	}
 }
@@ -453,10 +459,6 @@ func (s sample) request() *http.Request {
 	switch {
 	case strings.HasPrefix(s.path, "/v1/terminals/"):
 		r.Header.Set("Authorization", "Bearer terminal")
-	case strings.HasPrefix(s.path, "/v1/events/stream"): // it ends when nobody reads any more
-		ctx, cancel := context.WithCancel(r.Context())
-		time.AfterFunc(30*time.Millisecond, cancel)
-		r = r.WithContext(ctx)
 	case s.path == "/v1/ranges":
 		r.Header.Set("Authorization", "Bearer operator")
 	}
@@ -471,12 +473,23 @@ func (s sample) request() *http.Request {
 	return r
 }
 
+// hasty reads until the first pause: a stream would go on.
+type hasty struct {
+	*httptest.ResponseRecorder
+	leave func()
+}
+
+// Flush implements http.Flusher.
+func (h hasty) Flush() { h.ResponseRecorder.Flush(); h.leave() }
+
 // do sends a request of sample s, holds the answer to the description, and
 // looks for what no answer but one may hold.
 func (e *edge) do(s sample, r *http.Request) *httptest.ResponseRecorder {
 	e.t.Helper()
 	w := httptest.NewRecorder()
-	e.handler.ServeHTTP(w, r)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	e.handler.ServeHTTP(hasty{w, cancel}, r.WithContext(ctx))
 	e.conforms(s, w)
 	for _, name := range []string{"X-Content-Type-Options", "Content-Security-Policy", "Cache-Control", "X-Request-Id"} {
 		if w.Header().Get(name) == "" {

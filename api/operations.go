@@ -91,6 +91,13 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/cryptograms/unload/verify", limit: wire.MaxBody, do: s.unloadVerify},
 		{method: post, path: "/v1/cryptograms/overdraft", limit: wire.MaxBody, do: s.overdraft},
 
+		{method: post, path: "/v1/accounts/:id/loads", limit: wire.MaxBody, attempt: taken, do: s.loadCard},
+		{method: post, path: "/v1/accounts/:id/unloads", limit: wire.MaxBody, attempt: taken, do: s.unloadCard},
+		{method: post, path: "/v1/accounts/:id/overdrafts", limit: wire.MaxBody, attempt: taken, do: s.limitCard},
+		{method: get, path: "/v1/loads/:load", do: s.cardLoad},
+		{method: post, path: "/v1/loads/:load/confirm", limit: wire.MaxBody, attempt: taken, do: s.confirmLoad},
+		{method: post, path: "/v1/loads/:load/reverse", limit: wire.MaxBody, attempt: taken, do: s.reverseLoad},
+
 		{method: get, path: "/v1/keys", do: s.keys},
 	}
 }

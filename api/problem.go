@@ -68,6 +68,8 @@ var problems = map[fault.Kind]problem{
 	fault.TransactionBad:  {422, "These fields make no transaction", "Check the fields against each other.", ""},
 	fault.WalletUnknown:   {404, "No such wallet", "Check its id; only your own wallets are visible.", ""},
 	fault.WalletState:     {409, "The wallet's state refuses this", "Read the wallet and decide again.", ""},
+	fault.LoadUnknown:     {404, "No such load", "Check the id; only your own requestor's loads are visible.", ""},
+	fault.LoadState:       {409, "The load's state refuses this", "Read the load; ask the card again and decide.", ""},
 	fault.FundsShort:      {409, "The account does not hold enough", "Top the account up.", ""},
 	fault.FundsReserved:   {409, "The money is held for offline payments", "Sync the phone, or wait until its slots expire.", ""},
 	fault.HSMUnavailable:  {503, "The HSM does not answer", "Come back later.", "5"},

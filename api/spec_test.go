@@ -106,7 +106,9 @@ func TestDescribedBodies(t *testing.T) {
 		"Notice": func() wire.Body { return &wire.Notice{} }, "ReplaceCard": func() wire.Body { return &wire.ReplaceCard{} },
 		"PAREnquiry": func() wire.Body { return &wire.PAREnquiry{} }, "DetokenizeBatch": func() wire.Body { return &wire.DetokenizeBatch{} },
 		"DirectRequest": func() wire.Body { return &wire.DirectRequest{} }, "DirectBatch": func() wire.Body { return &wire.DirectBatch{} },
-		"Overdraft": func() wire.Body { return &wire.Overdraft{} },
+		"Overdraft": func() wire.Body { return &wire.Overdraft{} }, "CardLoadOrder": func() wire.Body { return &wire.CardLoadOrder{} },
+		"CardUnloadOrder": func() wire.Body { return &wire.CardUnloadOrder{} }, "CardLimitOrder": func() wire.Body { return &wire.CardLimitOrder{} },
+		"CardProof": func() wire.Body { return &wire.CardProof{} }, "CardShown": func() wire.Body { return &wire.CardShown{} },
 	}
 	for name, schema := range e.spec.Components.Schemas {
 		for _, example := range schema.Value.Examples {

@@ -60,6 +60,9 @@ func (s *server) eventStream(c *gin.Context, q *request) error {
 	}
 	defer r.Close()
 	first, err := r.Next(ctx, 0)
+	if ctx.Err() != nil {
+		return nil // whoever asked has gone
+	}
 	if err != nil {
 		return err
 	}

@@ -57,11 +57,23 @@ type Service struct {
 	gate   audit.Gate
 	tokens TokenRanges
 	realms map[string]cryptogram.Scheme
+	host   access.Action // what calls of a load host are allowed by
+	check  access.Action // what a TAC check is allowed by
+}
+
+// For returns the same service for callers that are allowed a instead of what
+// load hosts and TAC checks are allowed by: a service of ours that keeps the
+// accounts itself.
+func (s *Service) For(a access.Action) *Service {
+	t := *s
+	t.host, t.check = a, a
+	return &t
 }
 
 // New checks the realms and returns a service for them.
 func New(c Config) (*Service, error) {
-	s := &Service{keys: c.Keys, gate: c.Gate, tokens: c.Tokens, realms: make(map[string]cryptogram.Scheme)}
+	s := &Service{keys: c.Keys, gate: c.Gate, tokens: c.Tokens, realms: make(map[string]cryptogram.Scheme),
+		host: access.LoadHost, check: access.TACVerify}
 	for _, r := range c.Realms {
 		if err := r.Validate(); err != nil {
 			return nil, fmt.Errorf("configuring cards: %w", err)

@@ -12,7 +12,7 @@ import (
 // host that asks keeps the account: asking twice makes the same MAC2, which
 // the card takes once.
 func (s *Service) Load(ctx context.Context, c access.Caller, card Card, l cryptogram.Load, mac1 [4]byte) (mac2 [4]byte, err error) {
-	r, key, err := s.host(ctx, c, card, keyref.LoadMaster, l.Validate)
+	r, key, err := s.begin(ctx, c, card, keyref.LoadMaster, l.Validate)
 	if err != nil {
 		return mac2, err
 	}
@@ -20,9 +20,23 @@ func (s *Service) Load(ctx context.Context, c access.Caller, card Card, l crypto
 	return r.order(ctx, want, mac1, mac2, err)
 }
 
+// Shown checks the MAC1 of a card that was initialised for a load and orders
+// nothing: it is the card's word on its balance and online counter.
+func (s *Service) Shown(ctx context.Context, c access.Caller, card Card, l cryptogram.Load, mac1 [4]byte) error {
+	r, key, err := s.begin(ctx, c, card, keyref.LoadMaster, l.Validate)
+	if err != nil {
+		return err
+	}
+	want, _, err := cryptogram.LoadMACs(ctx, s.keys, key, l)
+	if err != nil {
+		return err
+	}
+	return r.matches(ctx, "mac1", want, mac1)
+}
+
 // Unload checks a card's MAC1 and makes the MAC2 that orders the debit.
 func (s *Service) Unload(ctx context.Context, c access.Caller, card Card, u cryptogram.Unload, mac1 [4]byte) (mac2 [4]byte, err error) {
-	r, key, err := s.host(ctx, c, card, keyref.UnloadMaster, u.Validate)
+	r, key, err := s.begin(ctx, c, card, keyref.UnloadMaster, u.Validate)
 	if err != nil {
 		return mac2, err
 	}
@@ -32,7 +46,7 @@ func (s *Service) Unload(ctx context.Context, c access.Caller, card Card, u cryp
 
 // UnloadVerify checks MAC3, the card's word that it was debited.
 func (s *Service) UnloadVerify(ctx context.Context, c access.Caller, card Card, u cryptogram.Unload, mac3 [4]byte) error {
-	r, key, err := s.host(ctx, c, card, keyref.UnloadMaster, u.Validate)
+	r, key, err := s.begin(ctx, c, card, keyref.UnloadMaster, u.Validate)
 	if err != nil {
 		return err
 	}
@@ -45,7 +59,7 @@ func (s *Service) UnloadVerify(ctx context.Context, c access.Caller, card Card, 
 
 // Overdraft checks a card's MAC1 and makes the MAC2 that orders the new limit.
 func (s *Service) Overdraft(ctx context.Context, c access.Caller, card Card, o cryptogram.Overdraft, mac1 [4]byte) (mac2 [4]byte, err error) {
-	r, key, err := s.host(ctx, c, card, keyref.OverdraftMaster, o.Validate)
+	r, key, err := s.begin(ctx, c, card, keyref.OverdraftMaster, o.Validate)
 	if err != nil {
 		return mac2, err
 	}
@@ -53,13 +67,13 @@ func (s *Service) Overdraft(ctx context.Context, c access.Caller, card Card, o c
 	return r.order(ctx, want, mac1, mac2, err)
 }
 
-// host opens a request of a load host. It is recorded before anything is
+// begin opens a request of a load host. It is recorded before anything is
 // computed, because a MAC2 moves money.
-func (s *Service) host(ctx context.Context, c access.Caller, card Card, u keyref.Usage, validate func() error) (request, keyref.Path, error) {
-	if err := s.gate.Check(ctx, c, access.LoadHost, card.object(s)); err != nil {
+func (s *Service) begin(ctx context.Context, c access.Caller, card Card, u keyref.Usage, validate func() error) (request, keyref.Path, error) {
+	if err := s.gate.Check(ctx, c, s.host, card.object(s)); err != nil {
 		return request{}, keyref.Path{}, err
 	}
-	r, err := s.open(ctx, c, access.LoadHost, card)
+	r, err := s.open(ctx, c, s.host, card)
 	if err != nil {
 		return r, keyref.Path{}, err
 	}

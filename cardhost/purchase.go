@@ -69,10 +69,10 @@ func (s *Service) purchase(ctx context.Context, c access.Caller, card Card, p cr
 
 // TACVerify checks the TAC of a purchase, load or overdraft update.
 func (s *Service) TACVerify(ctx context.Context, c access.Caller, card Card, t cryptogram.Receipted, tac [4]byte) error {
-	if err := s.gate.Allow(ctx, c, access.TACVerify, card.object(s)); err != nil {
+	if err := s.gate.Allow(ctx, c, s.check, card.object(s)); err != nil {
 		return err
 	}
-	r, err := s.open(ctx, c, access.TACVerify, card)
+	r, err := s.open(ctx, c, s.check, card)
 	if err != nil {
 		return err
 	}

@@ -40,13 +40,14 @@ const (
 	WalletClosed     Type = "wallet.closed"
 	SyncRequested    Type = "wallet.sync_requested"   // its phone holds more than the account now backs
 	ChargeRequested  Type = "wallet.charge_requested" // what it owes is to be charged to its card; data: amount
+	CardLoad         Type = "wallet.card_load"        // an order to a physical card; data: load, kind, state, amount
 	CaseOpened       Type = "case.opened"             // data: case_id, kind
 )
 
 // Types lists every type.
 var Types = []Type{Issued, Decided, Delivered, Activated, Provisioned, Suspended, Resumed, Updated, Renewed,
 	CardReplaced, Expired, Deleted, WalletOpened, WalletRestricted, WalletSuspended, WalletRestored, WalletClosed,
-	SyncRequested, ChargeRequested, CaseOpened}
+	SyncRequested, ChargeRequested, CardLoad, CaseOpened}
 
 // ErrInvalid reports an event that may not be told: a mistake of the program
 // that made it.

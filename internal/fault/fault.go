@@ -49,6 +49,8 @@ const (
 
 	WalletUnknown Kind = "wallet-unknown" // no such wallet, or another requestor's
 	WalletState   Kind = "wallet-state"   // the wallet's state refuses this
+	LoadUnknown   Kind = "load-unknown" // no such load of a card, or another requestor's
+	LoadState     Kind = "load-state"   // the load's state, or the card's counter, refuses this
 	FundsShort    Kind = "funds-short"    // the account does not hold enough
 	FundsReserved Kind = "funds-reserved" // it would, but what is there is held for offline payments
 
@@ -65,7 +67,7 @@ var Kinds = []Kind{Internal, Malformed, TooLarge, MediaType, NoRoute, Method, Un
 	Overloaded, TooFast, TokenUnknown, TokenState, TokenExpired, TokenFuture, TokenSuspended, CardExpired, CardIsToken,
 	CardUnknown, CardKnown, CardReplaced,
 	NoRange, RangeExhausted, DayOutOfReach, CounterSpent, KeyReused, Intake, NoClientKey, RealmUnknown, SlotToken, TransactionBad, ListTooOld,
-	WalletUnknown, WalletState, FundsShort, FundsReserved,
+	WalletUnknown, WalletState, LoadUnknown, LoadState, FundsShort, FundsReserved,
 	HSMUnavailable, HSMKey, StoreDown, StoreReadOnly, StoreFull, AuditDown}
 
 // sentinel is an error of one kind; two sentinels are never equal.

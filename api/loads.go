@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/cardhost"
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/load"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Loads moves money between accounts and physical cards.
+type Loads interface {
+	Begin(ctx context.Context, c access.Caller, card cardhost.Card, o load.Order, mac1 [4]byte, a access.Attempt) (load.Begun, error)
+	Order(ctx context.Context, c access.Caller, id string) (load.Record, error)
+	Confirm(ctx context.Context, c access.Caller, id string, card cardhost.Card, tac [4]byte) (load.Record, error)
+	Reverse(ctx context.Context, c access.Caller, id string, card cardhost.Card, shown load.Shown, mac1 [4]byte) (load.Record, error)
+}
+
+func (s *server) loadCard(ctx context.Context, q *request) (any, error) {
+	var in wire.CardLoadOrder
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	o := orderIn(q, load.Credit, &in.CardOrder)
+	o.Amount, o.Type = in.Amount, cryptogram.Type(in.TxnType)
+	return s.beginLoad(ctx, q, &in.CardOrder, o)
+}
+
+func (s *server) unloadCard(ctx context.Context, q *request) (any, error) {
+	var in wire.CardUnloadOrder
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	o := orderIn(q, load.Debit, &in.CardOrder)
+	o.Amount = in.Amount
+	return s.beginLoad(ctx, q, &in.CardOrder, o)
+}
+
+func (s *server) limitCard(ctx context.Context, q *request) (any, error) {
+	var in wire.CardLimitOrder
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	o := orderIn(q, load.Overdraft, &in.CardOrder)
+	var err error
+	if o.OldLimit, err = cryptogram.NewLimit(in.OldLimit); err != nil {
+		return nil, err
+	}
+	if o.NewLimit, err = cryptogram.NewLimit(in.NewLimit); err != nil {
+		return nil, err
+	}
+	return s.beginLoad(ctx, q, &in.CardOrder, o)
+}
+
+func orderIn(q *request, k load.Kind, w *wire.CardOrder) load.Order {
+	return load.Order{Kind: k, Account: token.WalletID(q.param("id")), Rand: w.Rand, Seq: w.OnlineSeq, Balance: w.Balance,
+		Terminal: w.TermID, At: moment(w.Date, w.Time)}
+}
+
+func (s *server) beginLoad(ctx context.Context, q *request, w *wire.CardOrder, o load.Order) (any, error) {
+	b, err := s.Loads.Begin(ctx, q.caller, cardIn(&w.Card), o, w.MAC1, q.attempt)
+	if err != nil {
+		return nil, err
+	}
+	out := loadOut(b.Record)
+	mac2 := wire.Hex4(b.MAC2)
+	out.MAC2 = &mac2
+	return withStatus{http.StatusCreated, out}, nil
+}
+
+func (s *server) cardLoad(ctx context.Context, q *request) (any, error) {
+	return loadAnswer(s.Loads.Order(ctx, q.caller, q.param("load")))
+}
+
+func (s *server) confirmLoad(ctx context.Context, q *request) (any, error) {
+	var in wire.CardProof
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	return loadAnswer(s.Loads.Confirm(ctx, q.caller, q.param("load"), cardIn(&in.Card), in.TAC))
+}
+
+func (s *server) reverseLoad(ctx context.Context, q *request) (any, error) {
+	var in wire.CardShown
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	shown := load.Shown{Rand: in.Rand, Seq: in.OnlineSeq, Balance: in.Balance, Amount: in.Amount}
+	return loadAnswer(s.Loads.Reverse(ctx, q.caller, q.param("load"), cardIn(&in.Card), shown, in.MAC1))
+}
+
+func loadAnswer(r load.Record, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return loadOut(r), nil
+}
+
+func loadOut(r load.Record) wire.CardLoad {
+	return wire.CardLoad{ID: r.ID, Account: string(r.Account), Kind: string(r.Kind), State: string(r.State), Amount: r.Amount,
+		NewLimit: r.NewLimit.Fen(), OnlineSeq: r.Seq, Date: wire.Date(r.At[:4]), Time: wire.Time(r.At[4:]), Probe: r.Probe,
+		CreatedAt: r.CreatedAt.UTC(), ChangedAt: r.ChangedAt.UTC()}
+}

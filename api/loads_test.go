@@ -1,0 +1,87 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/cardhost"
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/load"
+)
+
+const (
+	account1 = "wlAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	load1    = "ldAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	ordered  = card + `,"rand":"C903814D","online_seq":9,"balance":100,"term_id":"001122334455","date":"20161216","time":"105800","mac1":"03976C22"`
+)
+
+// loads plays the service of card loads: it remembers what it was asked.
+type loads struct{ *backend }
+
+var askedOrder load.Order
+
+func (l loads) answer() (load.Record, error) {
+	return load.Record{Order: load.Order{Kind: load.Credit, Account: account1, Amount: 700, At: cryptogram.DateTime{0x20, 0x16, 0x12, 0x16, 0x10, 0x58}},
+		ID: load1, State: load.Started, CreatedAt: now, ChangedAt: now}, l.act()
+}
+
+func (l loads) Begin(_ context.Context, _ access.Caller, _ cardhost.Card, o load.Order, _ [4]byte, a access.Attempt) (load.Begun, error) {
+	askedOrder, l.attempt = o, a
+	r, err := l.answer()
+	return load.Begun{Record: r, MAC2: [4]byte{1, 2, 3, 4}}, err
+}
+
+func (l loads) Order(context.Context, access.Caller, string) (load.Record, error) { return l.answer() }
+
+func (l loads) Confirm(context.Context, access.Caller, string, cardhost.Card, [4]byte) (load.Record, error) {
+	return l.answer()
+}
+
+func (l loads) Reverse(_ context.Context, _ access.Caller, _ string, _ cardhost.Card, s load.Shown, _ [4]byte) (load.Record, error) {
+	askedOrder.Seq = s.Seq
+	return l.answer()
+}
+
+// TestLoads: orders arrive as they were written, and MAC2 is answered once.
+func TestLoads(t *testing.T) {
+	e := newEdge(t)
+	s := find(t, "/v1/accounts/{id}/loads")
+	for body, typ := range map[string]cryptogram.Type{s.body: cryptogram.LoadDeposit, strings.Replace(s.body, `,"txn_type":1`, "", 1): cryptogram.LoadPurse} {
+		s.body = body
+		var out wire.CardLoad
+		if err := json.Unmarshal(e.do(s, s.request()).Body.Bytes(), &out); err != nil || out.MAC2 == nil || *out.MAC2 != (wire.Hex4{1, 2, 3, 4}) || out.ID != load1 {
+			t.Errorf("%v: %+v", err, out)
+		}
+		o := askedOrder
+		if o.Kind != load.Credit || o.Account != account1 || o.Type != typ || o.Amount != 700 || o.Seq != 9 || o.Balance != 100 || o.At.Clock() != "105800" {
+			t.Errorf("%+v", o)
+		}
+	}
+	s = find(t, "/v1/accounts/{id}/overdrafts")
+	e.do(s, s.request())
+	if o := askedOrder; o.Kind != load.Overdraft || o.NewLimit.Fen() != 500 || o.Amount != 0 {
+		t.Errorf("%+v", o)
+	}
+	s.body = strings.Replace(s.body, "500", "16777216", 1)
+	if p := e.problem(s, s.request(), 400, "malformed"); p.Field != "new_limit" {
+		t.Errorf("%+v", p)
+	}
+	s = find(t, "/v1/loads/{load}")
+	if body := e.do(s, s.request()).Body.String(); strings.Contains(body, "mac2") {
+		t.Error("MAC2 is told to whoever reads a load")
+	}
+	for err, want := range map[error]struct {
+		status int
+		kind   string
+	}{load.ErrCounter: {409, "load-state"}, load.ErrUnknown: {404, "load-unknown"}, load.ErrMisses: {429, "too-fast"},
+		cryptogram.ErrMismatch: {403, "refused"}, fault.New(fault.FundsShort, "short"): {409, "funds-short"}} {
+		e.back.err = err
+		s := find(t, "/v1/loads/{load}/confirm")
+		e.problem(s, s.request(), want.status, want.kind)
+	}
+}

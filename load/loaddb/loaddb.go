@@ -1,0 +1,206 @@
+// Package loaddb keeps orders to cards in the database, each together with the
+// money that it moves.
+package loaddb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account/ledgerdb"
+	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/load"
+)
+
+// Events keeps what is told to requestors, as part of a transaction.
+type Events interface {
+	Emit(tx *gorm.DB, e event.Event) error
+}
+
+// Config is what a [DB] is made of. Store is required, and migrated.
+type Config struct {
+	Store  *store.DB
+	Events Events // nil: nobody is told
+	// Cases opens a case about an order that somebody has to look at, as part of
+	// the transaction; nil: its state says so.
+	Cases func(tx *gorm.DB, r load.Record) error
+	Now   func() time.Time // nil: time.Now
+}
+
+// DB is a [load.Store] on a database. Safe for concurrent use.
+type DB struct{ cfg Config }
+
+// New returns the store.
+func New(cfg Config) (*DB, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("keeping card loads: a database is required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &DB{cfg}, nil
+}
+
+// tries is how often a transaction is begun: another process that orders the
+// same card at the same moment makes the database refuse one of the two.
+const tries = 3
+
+func (d *DB) tx(ctx context.Context, fn func(tx *gorm.DB) error) (err error) {
+	for range tries {
+		if err = d.cfg.Store.Tx(ctx, fn); !errors.Is(err, gorm.ErrDuplicatedKey) {
+			break
+		}
+	}
+	return err
+}
+
+// operation names orders in the table of attempts.
+const operation = "card-load"
+
+// Begin implements [load.Store].
+func (d *DB) Begin(ctx context.Context, r load.Record, a access.Attempt) (out load.Record, err error) {
+	err = d.tx(ctx, func(tx *gorm.DB) error {
+		out, err = d.begin(tx, r, a)
+		return err
+	})
+	return out, err
+}
+
+func (d *DB) begin(tx *gorm.DB, r load.Record, a access.Attempt) (load.Record, error) {
+	prior, err := store.Prior(tx, r.Client, a, operation)
+	if err != nil {
+		return r, err
+	}
+	if prior != "" {
+		return find(tx, prior)
+	}
+	known, err := list(tx, "card = ? AND purse = ? AND seq = ?", r.Card[:], int(r.Purse()), r.Seq)
+	if err != nil {
+		return r, err
+	}
+	use, changed, err := load.Meet(known, r)
+	if err != nil {
+		return r, err
+	}
+	if _, err := store.Once(tx, r.Client, a, operation, use.ID); err != nil {
+		return r, err
+	}
+	switch {
+	case !changed:
+		return use, nil
+	case use.ID != r.ID:
+		return swap(tx, use)
+	}
+	if err := ledgerdb.Post(tx, d.cfg.Now(), r.Begin()...); err != nil {
+		return r, err
+	}
+	row := toRow(r)
+	if err := tx.Create(&row).Error; err != nil {
+		return r, fmt.Errorf("keeping a load: %w", err)
+	}
+	return r, d.tell(tx, r)
+}
+
+// Record implements [load.Store].
+func (d *DB) Record(ctx context.Context, id string) (load.Record, error) {
+	return find(d.cfg.Store.Read(ctx), id)
+}
+
+// Finish implements [load.Store].
+func (d *DB) Finish(ctx context.Context, id string, revision int64, f load.Finding) (out load.Record, err error) {
+	err = d.tx(ctx, func(tx *gorm.DB) error {
+		out, err = d.finish(tx, id, revision, f)
+		return err
+	})
+	return out, err
+}
+
+func (d *DB) finish(tx *gorm.DB, id string, revision int64, f load.Finding) (load.Record, error) {
+	r, err := find(tx, id)
+	if err != nil {
+		return r, err
+	}
+	next, moves := r.Next(f)
+	if next.State == r.State {
+		return r, nil
+	}
+	if r.Revision != revision {
+		return r, load.ErrChanged
+	}
+	if err := ledgerdb.Post(tx, d.cfg.Now(), moves...); err != nil {
+		return r, err
+	}
+	next.ChangedAt = d.cfg.Now()
+	if next, err = swap(tx, next); err != nil {
+		return r, err
+	}
+	if next.State.Open() && d.cfg.Cases != nil {
+		if err := d.cfg.Cases(tx, next); err != nil {
+			return r, err
+		}
+	}
+	return next, d.tell(tx, next)
+}
+
+// Miss implements [load.Store].
+func (d *DB) Miss(ctx context.Context, id string) error {
+	return d.tx(ctx, func(tx *gorm.DB) error {
+		return tx.Exec("UPDATE card_loads SET misses = misses + 1 WHERE id = ?", id).Error
+	})
+}
+
+// tell puts what became of an order into the outbox.
+func (d *DB) tell(tx *gorm.DB, r load.Record) error {
+	if d.cfg.Events == nil {
+		return nil
+	}
+	return d.cfg.Events.Emit(tx, event.Event{Type: event.CardLoad, Wallet: r.Account, Requestor: r.Requestor, At: d.cfg.Now(),
+		Data: map[string]string{"load": r.ID, "kind": string(r.Kind), "state": string(r.State), "amount": fmt.Sprint(r.Amount)}})
+}
+
+// swap stores r if it is still as it was read, and counts its revision.
+func swap(tx *gorm.DB, r load.Record) (load.Record, error) {
+	was := r.Revision
+	r.Revision++
+	row := toRow(r)
+	done := tx.Model(&cardLoad{}).Where("id = ? AND revision = ?", r.ID, was).
+		Select("state", "rand", "balance", "old_limit", "terminal", "at", "probe", "revision", "changed_at").Updates(&row)
+	if done.Error != nil {
+		return r, fmt.Errorf("changing a load: %w", done.Error)
+	}
+	if done.RowsAffected != 1 {
+		return r, load.ErrChanged
+	}
+	return r, nil
+}
+
+func find(db *gorm.DB, id string) (load.Record, error) {
+	all, err := list(db, "id = ?", id)
+	if err != nil {
+		return load.Record{}, err
+	}
+	if len(all) == 0 {
+		return load.Record{}, load.ErrUnknown
+	}
+	return all[0], nil
+}
+
+func list(db *gorm.DB, where string, args ...any) ([]load.Record, error) {
+	var rows []cardLoad
+	if err := db.Where(where, args...).Order("created_at, id").Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("reading loads: %w", err)
+	}
+	out := make([]load.Record, len(rows))
+	for i, r := range rows {
+		var err error
+		if out[i], err = r.record(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

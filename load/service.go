@@ -1,0 +1,306 @@
+package load
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/cardhost"
+	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+)
+
+// What a service needs of others. All of it is safe for concurrent use.
+type (
+	// Orders makes orders to cards, each only against a good MAC1.
+	Orders interface {
+		Load(ctx context.Context, c access.Caller, card cardhost.Card, l cryptogram.Load, mac1 [4]byte) ([4]byte, error)
+		Unload(ctx context.Context, c access.Caller, card cardhost.Card, u cryptogram.Unload, mac1 [4]byte) ([4]byte, error)
+		Overdraft(ctx context.Context, c access.Caller, card cardhost.Card, o cryptogram.Overdraft, mac1 [4]byte) ([4]byte, error)
+	}
+	// Proofs checks what cards answer and show. What does not hold is
+	// [cryptogram.ErrMismatch].
+	Proofs interface {
+		TACVerify(ctx context.Context, c access.Caller, card cardhost.Card, t cryptogram.Receipted, tac [4]byte) error
+		UnloadVerify(ctx context.Context, c access.Caller, card cardhost.Card, u cryptogram.Unload, mac3 [4]byte) error
+		Shown(ctx context.Context, c access.Caller, card cardhost.Card, l cryptogram.Load, mac1 [4]byte) error
+	}
+	// Accounts knows whose accounts are.
+	Accounts interface {
+		// Owner returns the requestor of an account, and whether money may leave it
+		// for a card; an error of kind [fault.WalletUnknown] says that there is none.
+		Owner(ctx context.Context, id token.WalletID) (r token.Requestor, free bool, err error)
+	}
+	// Names makes the keyed hash that a card is known by.
+	Names interface {
+		HMAC(ctx context.Context, ref keyref.Ref, msg []byte) ([32]byte, error)
+	}
+	// Store keeps orders together with the money that they move. What it returns
+	// is durable.
+	Store interface {
+		// Begin keeps a new order and moves its money, once for each value of a
+		// card's counter: see [Meet]. An error of kind [fault.FundsShort] says that
+		// the account does not hold enough.
+		Begin(ctx context.Context, r Record, a access.Attempt) (Record, error)
+		// Record returns an order, or [ErrUnknown].
+		Record(ctx context.Context, id string) (Record, error)
+		// Finish moves an order as [Record.Next] says, or returns [ErrChanged] when
+		// it is not as it was at that revision any more.
+		Finish(ctx context.Context, id string, revision int64, f Finding) (Record, error)
+		// Miss counts a proof that did not hold.
+		Miss(ctx context.Context, id string) error
+	}
+)
+
+// Config is what a [Service] is made of. Fields without a default are required.
+type Config struct {
+	Orders   Orders
+	Proofs   Proofs
+	Accounts Accounts
+	Names    Names
+	NameKey  keyref.Ref // of usage par: what it names never changes
+	Store    Store
+	Gate     audit.Gate
+	Now      func() time.Time // nil: time.Now
+	Rand     io.Reader        // nil: crypto/rand
+}
+
+// Service loads and unloads cards. Safe for concurrent use.
+type Service struct{ cfg Config }
+
+// New returns a service.
+func New(c Config) (*Service, error) {
+	if c.Orders == nil || c.Proofs == nil || c.Accounts == nil || c.Names == nil || c.Store == nil || c.Gate.Recorder == nil {
+		return nil, errors.New("configuring card loads: orders, proofs, accounts, names, store and gate are required")
+	}
+	if c.NameKey.Usage != keyref.PARKey {
+		return nil, errors.New("configuring card loads: cards are named with a key of usage par")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	return &Service{c}, nil
+}
+
+// Begun is the answer to an order.
+type Begun struct {
+	Record
+	MAC2 [4]byte // what the card obeys
+}
+
+// Begin checks that the card was initialised for an order, moves the money, and
+// gives the order out. The same initialisation is answered the same again; the
+// order's date and time are those of the first answer.
+func (s *Service) Begin(ctx context.Context, c access.Caller, card cardhost.Card, o Order, mac1 [4]byte, a access.Attempt) (Begun, error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.CardLoad, object(string(o.Account))); err != nil {
+		return Begun{}, err
+	}
+	if err := o.Validate(); err != nil {
+		return Begun{}, err
+	}
+	owner, err := s.own(ctx, c, o.Account, o.Kind != Debit)
+	if err != nil {
+		return Begun{}, err
+	}
+	// Before any money moves: whoever asks holds the card.
+	mac2, err := s.order(ctx, c, card, o, mac1)
+	if err != nil {
+		return Begun{}, err
+	}
+	r, err := s.record(ctx, c, card, o, owner)
+	if err != nil {
+		return Begun{}, err
+	}
+	kept, err := s.cfg.Store.Begin(ctx, r, a)
+	if errors.Is(err, ErrCounter) || errors.Is(err, ErrReversed) {
+		return Begun{}, s.refuse(ctx, c, string(o.Account), "counter", err)
+	}
+	if err != nil {
+		return Begun{}, fmt.Errorf("beginning a load: %w", err)
+	}
+	if kept.At != o.At || !kept.same(o) {
+		if mac2, err = s.order(ctx, c, card, kept.Order, mac1); err != nil {
+			return Begun{}, err
+		}
+	}
+	return Begun{kept, mac2}, nil
+}
+
+// record makes the record of a new order.
+func (s *Service) record(ctx context.Context, c access.Caller, card cardhost.Card, o Order, owner token.Requestor) (Record, error) {
+	name, err := s.name(ctx, card)
+	if err != nil {
+		return Record{}, err
+	}
+	id, err := drawID(s.cfg.Rand)
+	if err != nil {
+		return Record{}, err
+	}
+	now := s.cfg.Now()
+	r := Record{Order: o, ID: id, Card: name, Requestor: owner, Client: c.ID, State: Started, CreatedAt: now, ChangedAt: now}
+	if _, err := io.ReadFull(s.cfg.Rand, r.Probe[:]); err != nil {
+		return Record{}, fmt.Errorf("drawing the terminal number of a probe: %w", err)
+	}
+	return r, nil
+}
+
+// name is the keyed hash of a card: of what stands in its file 0015.
+func (s *Service) name(ctx context.Context, card cardhost.Card) ([32]byte, error) {
+	msg := []byte("card-load/1\x00" + card.Realm + "\x00")
+	msg = append(append(msg, card.Issuer[:]...), card.ASN[:]...)
+	name, err := s.cfg.Names.HMAC(ctx, s.cfg.NameKey, msg)
+	if err != nil {
+		return name, fmt.Errorf("naming a card: %w", err)
+	}
+	return name, nil
+}
+
+// own returns the requestor of an account of the caller's. That it is another
+// requestor's looks like there is none.
+func (s *Service) own(ctx context.Context, c access.Caller, id token.WalletID, spends bool) (token.Requestor, error) {
+	owner, free, err := s.cfg.Accounts.Owner(ctx, id)
+	switch {
+	case fault.KindOf(err) == fault.WalletUnknown:
+		return "", s.refuse(ctx, c, string(id), "unknown", err)
+	case err != nil:
+		return "", fmt.Errorf("looking for an account: %w", err)
+	case c.Requestor == "" || string(owner) != c.Requestor:
+		return "", s.refuse(ctx, c, string(id), "other-requestor", errNoAccount)
+	case spends && !free:
+		return "", s.refuse(ctx, c, string(id), "wallet-state", errHeld)
+	}
+	return owner, nil
+}
+
+// Accounts that cannot be used.
+var (
+	errNoAccount = fault.New(fault.WalletUnknown, "no such wallet")
+	errHeld      = fault.New(fault.WalletState, "the wallet's state does not allow that")
+)
+
+func (s *Service) order(ctx context.Context, c access.Caller, card cardhost.Card, o Order, mac1 [4]byte) ([4]byte, error) {
+	switch o.Kind {
+	case Credit:
+		return s.cfg.Orders.Load(ctx, c, card, o.credit(), mac1)
+	case Debit:
+		return s.cfg.Orders.Unload(ctx, c, card, o.debit(), mac1)
+	}
+	return s.cfg.Orders.Overdraft(ctx, c, card, o.overdraft(), mac1)
+}
+
+func (s *Service) refuse(ctx context.Context, c access.Caller, obj, reason string, err error) error {
+	return s.cfg.Gate.Refuse(ctx, c, access.CardLoad, object(obj), reason, err)
+}
+
+// object is what a record may say of text from outside: an id, or nothing.
+func object(s string) string {
+	if token.WalletID(s).Valid() || ValidID(s) {
+		return s
+	}
+	return ""
+}
+
+// Order returns an order of the caller's.
+func (s *Service) Order(ctx context.Context, c access.Caller, id string) (Record, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.CardLoad, object(id)); err != nil {
+		return Record{}, err
+	}
+	return s.find(ctx, c, id)
+}
+
+func (s *Service) find(ctx context.Context, c access.Caller, id string) (Record, error) {
+	if !ValidID(id) {
+		return Record{}, ErrUnknown
+	}
+	r, err := s.cfg.Store.Record(ctx, id)
+	if err != nil {
+		return Record{}, fmt.Errorf("looking for a load: %w", err)
+	}
+	if c.Requestor == "" || string(r.Requestor) != c.Requestor {
+		return Record{}, s.refuse(ctx, c, id, "other-requestor", ErrUnknown)
+	}
+	return r, nil
+}
+
+// Confirm takes the card's acknowledgement: the TAC of a load or of a limit
+// update, the MAC3 of an unload.
+func (s *Service) Confirm(ctx context.Context, c access.Caller, id string, card cardhost.Card, tac [4]byte) (Record, error) {
+	return s.learn(ctx, c, id, card, func(r Record) (Finding, error) {
+		switch r.Kind {
+		case Credit:
+			return Proven, s.cfg.Proofs.TACVerify(ctx, c, card, r.credit(), tac)
+		case Debit:
+			return Proven, s.cfg.Proofs.UnloadVerify(ctx, c, card, r.debit(), tac)
+		}
+		return Proven, s.cfg.Proofs.TACVerify(ctx, c, card, r.overdraft(), tac)
+	})
+}
+
+// Reverse finds out what became of an order whose acknowledgement is lost, from
+// what the card shows when it is initialised for a load under the terminal
+// number of the record's probe.
+func (s *Service) Reverse(ctx context.Context, c access.Caller, id string, card cardhost.Card, shown Shown, mac1 [4]byte) (Record, error) {
+	return s.learn(ctx, c, id, card, func(r Record) (Finding, error) {
+		return r.find(shown), s.cfg.Proofs.Shown(ctx, c, card, r.probe(shown), mac1)
+	})
+}
+
+// maxMisses bounds how often a MAC of four bytes can be guessed about one load.
+const maxMisses = 10
+
+// learn moves an order by what its card says. What it says is about the order as
+// it was read: when that was given out anew meanwhile, it is judged again.
+func (s *Service) learn(ctx context.Context, c access.Caller, id string, card cardhost.Card, prove func(Record) (Finding, error)) (r Record, err error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.CardLoad, object(id)); err != nil {
+		return Record{}, err
+	}
+	const tries = 3
+	for range tries {
+		if r, err = s.find(ctx, c, id); err != nil {
+			return Record{}, err
+		}
+		found, err := s.judge(ctx, c, r, card, prove)
+		if err != nil {
+			return Record{}, err
+		}
+		if r, err = s.cfg.Store.Finish(ctx, id, r.Revision, found); err == nil {
+			return r, nil
+		}
+		if !errors.Is(err, ErrChanged) {
+			return Record{}, fmt.Errorf("finishing a load: %w", err)
+		}
+	}
+	return Record{}, ErrChanged
+}
+
+// judge checks that it is the order's card that speaks, and what it says.
+func (s *Service) judge(ctx context.Context, c access.Caller, r Record, card cardhost.Card, prove func(Record) (Finding, error)) (Finding, error) {
+	name, err := s.name(ctx, card)
+	if err != nil {
+		return "", err
+	}
+	if subtle.ConstantTimeCompare(name[:], r.Card[:]) != 1 {
+		return "", s.refuse(ctx, c, r.ID, "card", ErrCard)
+	}
+	if r.Misses >= maxMisses {
+		return "", s.refuse(ctx, c, r.ID, "misses", ErrMisses)
+	}
+	found, err := prove(r)
+	if errors.Is(err, cryptogram.ErrMismatch) {
+		if err := s.cfg.Store.Miss(ctx, r.ID); err != nil {
+			return "", fmt.Errorf("counting a miss: %w", err)
+		}
+	}
+	return found, err
+}
