@@ -77,7 +77,7 @@ var Table = map[string][]string{
 	"detokenize":          {"access", "account", "audit", "internal/fault", "token"},
 	"detokenize/velocity": {"internal/store"},
 	"load":                {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/fault", "token"},
-	"load/loaddb":         {"access", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
+	"load/loaddb":         {"access", "account", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
 	"cardhost":            {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault"},
 
 	"webhook":        {"api/wire", "event", "token"},

@@ -11,13 +11,18 @@ import (
 
 // account judges taps and keeps wallets.
 func (p *parts) account() (*account.Service, error) {
-	rules := account.Rules{Skew: 120 * time.Second, Zone: p.days.Zone, Where: p.cfg.points()}
-	book := tapdb.New(p.db, p.opt.Now).With(p.events, rules)
+	book := p.book()
 	return account.New(account.Config{
 		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, Gate: p.gate,
 		Realm: p.cfg.Slots.Realm, KeyVersions: []byte{p.cfg.Slots.KeyVersion}, AlgorithmID: p.cfg.Slots.AlgorithmID,
 		Places: p.cfg.places(), Zone: p.days.Zone, Now: p.opt.Now,
 	})
+}
+
+// book is where wallets are kept.
+func (p *parts) book() *tapdb.DB {
+	rules := account.Rules{Skew: 120 * time.Second, Zone: p.days.Zone, Where: p.cfg.points()}
+	return tapdb.New(p.db, p.opt.Now).With(p.events, rules)
 }
 
 // sweepSlots does in the background what time brings to slots, and what detection

@@ -159,6 +159,10 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	loads, err := p.loads(cards)
+	if err != nil {
+		return nil, err
+	}
 	parameters, err := p.parameters(ctx)
 	if err != nil {
 		return nil, err
@@ -181,7 +185,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
 		Wallet: bundles, Taps: taps,
-		Purchases: cards, LoadHost: cards, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
+		Purchases: cards, LoadHost: cards, Loads: loads, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}},

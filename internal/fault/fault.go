@@ -49,8 +49,8 @@ const (
 
 	WalletUnknown Kind = "wallet-unknown" // no such wallet, or another requestor's
 	WalletState   Kind = "wallet-state"   // the wallet's state refuses this
-	LoadUnknown   Kind = "load-unknown" // no such load of a card, or another requestor's
-	LoadState     Kind = "load-state"   // the load's state, or the card's counter, refuses this
+	LoadUnknown   Kind = "load-unknown"   // no such load of a card, or another requestor's
+	LoadState     Kind = "load-state"     // the load's state, or the card's counter, refuses this
 	FundsShort    Kind = "funds-short"    // the account does not hold enough
 	FundsReserved Kind = "funds-reserved" // it would, but what is there is held for offline payments
 

@@ -4,6 +4,8 @@ package loaddb
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/ledgerdb"
 	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/internal/store"
@@ -22,14 +25,17 @@ type Events interface {
 	Emit(tx *gorm.DB, e event.Event) error
 }
 
+// Cases opens cases, once for each id, as part of a transaction.
+type Cases interface {
+	OpenCase(tx *gorm.DB, c account.Case) error
+}
+
 // Config is what a [DB] is made of. Store is required, and migrated.
 type Config struct {
 	Store  *store.DB
-	Events Events // nil: nobody is told
-	// Cases opens a case about an order that somebody has to look at, as part of
-	// the transaction; nil: its state says so.
-	Cases func(tx *gorm.DB, r load.Record) error
-	Now   func() time.Time // nil: time.Now
+	Events Events           // nil: nobody is told
+	Cases  Cases            // nil: an order's state says that somebody has to look at it
+	Now    func() time.Time // nil: time.Now
 }
 
 // DB is a [load.Store] on a database. Safe for concurrent use.
@@ -139,12 +145,23 @@ func (d *DB) finish(tx *gorm.DB, id string, revision int64, f load.Finding) (loa
 	if next, err = swap(tx, next); err != nil {
 		return r, err
 	}
-	if next.State.Open() && d.cfg.Cases != nil {
-		if err := d.cfg.Cases(tx, next); err != nil {
-			return r, err
-		}
+	if err := d.look(tx, next); err != nil {
+		return r, err
 	}
 	return next, d.tell(tx, next)
+}
+
+// look opens the case of an order that somebody has to look at.
+func (d *DB) look(tx *gorm.DB, r load.Record) error {
+	if !r.State.Open() || d.cfg.Cases == nil {
+		return nil
+	}
+	id := sha256.Sum256([]byte("card-load\x00" + r.ID))
+	c := account.Case{ID: hex.EncodeToString(id[:16]), Kind: "CARD_LOAD", Severity: 2, Wallet: r.Account, Ctr: r.Seq, Terminal: r.Terminal}
+	if r.State == load.Disputed {
+		c.Severity = 3
+	}
+	return d.cfg.Cases.OpenCase(tx, c)
 }
 
 // Miss implements [load.Store].

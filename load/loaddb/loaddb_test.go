@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/account/ledgerdb"
 	"github.com/tapvault/tapvault/cryptogram"
@@ -36,13 +37,18 @@ func order(n byte, card byte, seq uint16, fen uint32) load.Record {
 		Requestor: "50110000001", Client: "bank", State: load.Started, Probe: [6]byte{n, 5: 255}, CreatedAt: now(), ChangedAt: now()}
 }
 
+// counted counts cases.
+type counted struct{ n *int }
+
+func (c counted) OpenCase(*gorm.DB, account.Case) error { *c.n++; return nil }
+
 func open(t *testing.T, db *store.DB, cases *int) *loaddb.DB {
 	t.Helper()
 	events, err := outbox.New(outbox.Config{DB: db})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := loaddb.New(loaddb.Config{Store: db, Events: events, Now: now, Cases: func(*gorm.DB, load.Record) error { *cases++; return nil }})
+	d, err := loaddb.New(loaddb.Config{Store: db, Events: events, Now: now, Cases: counted{cases}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,46 @@
+package assembly
+
+import (
+	"context"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/cardhost"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/load"
+	"github.com/tapvault/tapvault/load/loaddb"
+	"github.com/tapvault/tapvault/token"
+)
+
+// loads moves money between accounts and the cards of cards' realms.
+func (p *parts) loads(cards *cardhost.Service) (*load.Service, error) {
+	book := p.book()
+	kept, err := loaddb.New(loaddb.Config{Store: p.db, Events: p.events, Cases: book, Now: p.opt.Now})
+	if err != nil {
+		return nil, err
+	}
+	version := p.cfg.Vault.KeyVersions.PAR
+	if version == 0 {
+		version = 1
+	}
+	host := cards.For(access.CardLoad)
+	return load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{book}, Names: lateKeys{p.hsm},
+		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version}, Store: kept, Gate: p.gate, Now: p.opt.Now})
+}
+
+// owners says whose accounts are, for card loads.
+type owners struct {
+	wallets interface {
+		Wallet(ctx context.Context, id token.WalletID) (account.Wallet, error)
+	}
+}
+
+// Owner implements [load.Accounts]: money leaves an account for a card only
+// while nothing holds it back, and nothing comes to one that is closed.
+func (o owners) Owner(ctx context.Context, id token.WalletID) (token.Requestor, bool, error) {
+	w, err := o.wallets.Wallet(ctx, id)
+	if err == nil && w.State == account.WalletClosed {
+		err = account.ErrState
+	}
+	return w.Requestor, w.State == account.WalletActive, err
+}
