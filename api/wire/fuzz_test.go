@@ -47,6 +47,11 @@ func FuzzLoad(f *testing.F)              { fuzzBody(f, "Load") }
 func FuzzUnload(f *testing.F)            { fuzzBody(f, "Unload") }
 func FuzzUnloadVerify(f *testing.F)      { fuzzBody(f, "UnloadVerify") }
 func FuzzOverdraft(f *testing.F)         { fuzzBody(f, "Overdraft") }
+func FuzzCardLoadOrder(f *testing.F)     { fuzzBody(f, "CardLoadOrder") }
+func FuzzCardUnloadOrder(f *testing.F)   { fuzzBody(f, "CardUnloadOrder") }
+func FuzzCardLimitOrder(f *testing.F)    { fuzzBody(f, "CardLimitOrder") }
+func FuzzCardProof(f *testing.F)         { fuzzBody(f, "CardProof") }
+func FuzzCardShown(f *testing.F)         { fuzzBody(f, "CardShown") }
 func FuzzTokenBatch(f *testing.F)        { fuzzBody(f, "TokenBatch") }
 func FuzzAttributes(f *testing.F)        { fuzzBody(f, "Attributes") }
 func FuzzRenewal(f *testing.F)           { fuzzBody(f, "Renewal") }

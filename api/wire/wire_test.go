@@ -76,6 +76,11 @@ func bodies() []body {
 		{"Unload", func() Body { return &Unload{} }, []string{`{` + unloadText + `,"mac1":"7BF6A2E6"}`}},
 		{"UnloadVerify", func() Body { return &UnloadVerify{} }, []string{`{` + unloadText + `,"mac3":"901096D5"}`}},
 		{"Overdraft", func() Body { return &Overdraft{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6",` + overText + `,"mac1":"DBC07D9F"}`}},
+		{"CardLoadOrder", func() Body { return &CardLoadOrder{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6","online_seq":7,"balance":100,"term_id":"0857DFFEFC74","date":"20350610","time":"123316","mac1":"DBC07D9F","amount":700,"txn_type":1}`}},
+		{"CardUnloadOrder", func() Body { return &CardUnloadOrder{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6","online_seq":7,"balance":100,"term_id":"0857DFFEFC74","date":"20350610","time":"123316","mac1":"DBC07D9F","amount":700}`}},
+		{"CardLimitOrder", func() Body { return &CardLimitOrder{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6","online_seq":7,"balance":100,"term_id":"0857DFFEFC74","date":"20350610","time":"123316","mac1":"DBC07D9F","old_limit":0,"new_limit":500}`}},
+		{"CardProof", func() Body { return &CardProof{} }, []string{`{"card":` + cardText + `,"tac":"DBC07D9F"}`}},
+		{"CardShown", func() Body { return &CardShown{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6","online_seq":8,"balance":800,"amount":1,"mac1":"DBC07D9F"}`}},
 	}
 }
 
