@@ -75,6 +75,13 @@ static ck_ulong mac(struct bare *b, ck_ulong key, ck_byte *msg, ck_ulong len, ck
 	return rv;
 }
 
+static void diversifier(ck_byte *factor, ck_ulong n) {
+	for (int k = 0; k < 8; k++) {
+		factor[k] = factor[16 + k] = (ck_byte)(n >> (56 - 8 * k));
+		factor[8 + k] = (ck_byte)~factor[k];
+	}
+}
+
 /* bare_run does n purchase checks of n different cards; mac is MAC1 and MAC2
  * of the last. The messages have the lengths of a purchase: 18 and 4 bytes
  * before padding. */
@@ -84,15 +91,32 @@ ck_ulong bare_run(struct bare *b, ck_ulong n, ck_ulong seed, ck_byte *out) {
 	m1[3] = m2[3] = 200; m1[4] = 6; m1[18] = m2[4] = 0x80;
 	memset(input, 0x11, sizeof input);
 	for (ck_ulong i = 0; i < n && !rv; i++) {
-		for (int k = 0; k < 8; k++) {
-			factor[k] = factor[16 + k] = (ck_byte)((seed + i) >> (56 - 8 * k));
-			factor[8 + k] = (ck_byte)~factor[k];
-		}
+		diversifier(factor, seed + i);
 		if ((rv = derive(b, b->master, factor, card_key, &card))) return rv;
 		if ((rv = derive(b, card, input, process_key, &process))) return rv;
 		if (!(rv = mac(b, process, m1, sizeof m1, out))) rv = mac(b, process, m2, sizeof m2, out + 4);
 		((ck_destroy)b->f->fn[CK_DESTROY_OBJECT])(b->session, process);
 		((ck_destroy)b->f->fn[CK_DESTROY_OBJECT])(b->session, card);
+	}
+	return rv;
+}
+
+/* The use descriptor of every slot is eight times 22h. */
+ck_ulong bare_slots(struct bare *b, ck_ulong n, ck_ulong seed, ck_byte *key) {
+	struct ck_mechanism ecb = { CKM_DES3_ECB, NULL, 0 };
+	ck_byte factor[24], ud[16];
+	ck_ulong rv = 0, token;
+	memset(ud, 0x22, 8);
+	memset(ud + 8, 0xDD, 8);
+	diversifier(factor, 0x1111111111111111);
+	if (!b->issuer && (rv = derive(b, b->master, factor, card_key, &b->issuer))) return rv;
+	for (ck_ulong i = 0; i < 2 * n && !rv; i++) {
+		ck_ulong len = 16;
+		diversifier(factor, seed + i / 2);
+		if ((rv = derive(b, b->issuer, factor, process_key, &token))) return rv;
+		rv = ((ck_encrypt_init)b->f->fn[CK_ENCRYPT_INIT])(b->session, &ecb, token);
+		if (!rv) rv = ((ck_encrypt)b->f->fn[CK_ENCRYPT])(b->session, ud, sizeof ud, key, &len);
+		((ck_destroy)b->f->fn[CK_DESTROY_OBJECT])(b->session, token);
 	}
 	return rv;
 }
