@@ -72,6 +72,7 @@ var Benches = []Bench{
 	{"http", "the check over TLS 1.3, JSON and JWT, by the smaller of the C loop and a bare gin echo", HTTP},
 	{"tokenize", "tokens for new cards on SQLite and PostgreSQL, by bare commits of the same rows", Tokenize},
 	{"detokenize", "card numbers on SQLite and PostgreSQL, by bare reads and one HSM opening", Detokenize},
+	{"tap", "wallets' taps judged and posted in batches of 500, by a bare C loop of the PKCS #11 calls they need", Tap},
 	{"range", "issuing at 99 % full by issuing at 1 %, and lookups among 10 million by those among 100,000", Range},
 }
 

@@ -77,6 +77,7 @@ type desk struct {
 	tokens  *tokenize.Service
 	vault   *vault.Vault
 	hsm     *hsm.Token
+	db      *store.DB
 	gate    audit.Gate
 	caller  access.Caller
 	dsn     string
@@ -107,7 +108,7 @@ func newDesk(ctx context.Context, o Options, s *server) (_ *desk, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d.dsn = dsn
+	d.db, d.dsn = db, dsn
 	d.closers = append(d.closers, db.Close)
 	if err := d.record(); err != nil {
 		return nil, err
