@@ -138,6 +138,9 @@ type Config struct {
 	ResultKeys  KeySet // they check signed results
 	Wallet      Wallet
 	Taps        Taps
+	DenyList    DenyList
+	DenyKeys    KeySet  // they check deny lists and terminal policies
+	Wallets     Wallets // nil: taps are authorized without a look at wallets
 	Purchases   Purchases
 	LoadHost    LoadHost
 	Loads       Loads
@@ -185,6 +188,7 @@ func (c *Config) complete() error {
 	for _, missing := range []bool{c.Identity == nil, c.Tokens == nil, c.Detokenizer == nil, c.Wallet == nil,
 		c.Taps == nil, c.Purchases == nil, c.LoadHost == nil, c.Inventory == nil, c.Gate.Recorder == nil,
 		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
+		c.DenyList == nil, c.DenyKeys == nil,
 		c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil} {
 		if missing {
 			return errors.New("api: a service is missing from the configuration")

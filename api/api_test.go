@@ -331,6 +331,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 	e := &edge{t: t, back: &backend{}, logs: &bytes.Buffer{}}
 	cfg := Config{
 		Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
+		DenyList: denyBackend{e.back}, DenyKeys: e.back.KeySet,
 		WebhookKeys: e.back.KeySet, ResultKeys: e.back.KeySet,
 		Ranges: func(context.Context) ([]wire.Capacity, error) {
 			return []wire.Capacity{{Name: "day", Prefix: "623529", Length: 16, Luhn: true, Issuing: true, Size: 1e9, Fresh: 1e9, DaysLeft: 400}}, e.back.act()
@@ -386,6 +387,7 @@ func samples() []sample {
 		{get, "/.well-known/intake.json", "", "", 200},
 		{get, "/.well-known/webhooks.json", "", "", 200},
 		{get, "/.well-known/results.json", "", "", 200},
+		{get, "/.well-known/denylist.json", "", "", 200},
 		{get, "/openapi.json", "", "", 200},
 		{get, "/docs", "", "", 200},
 		{get, "/healthz", "", "", 200},
@@ -416,6 +418,11 @@ func samples() []sample {
 		{post, "/v1/detokenize", "", `{"token_reference_id":"r1","tap_id":"t1","purpose":"settlement"}`, 200},
 		{post, "/v1/terminals/001122334455/taps", "/v1/terminals/{terminal}/taps", `{"taps":[` + tapBody + `]}`, 200},
 		{get, "/v1/terminals/parameters", "", "", 200},
+		{get, "/v1/terminals/policy", "", "", 200},
+		{post, "/v1/terminals/001122334455/authorize", "/v1/terminals/{terminal}/authorize", `{"tap":` + tapBody + `}`, 200},
+		{get, "/v1/denylist/snapshot", "", "", 200},
+		{get, "/v1/denylist/delta?from=7", "/v1/denylist/delta", "", 200},
+		{post, "/v1/denylist/entries", "", `{"entry":{"kind":"MIN_CTR","token_reference_id":"r1","min_ctr":9,"until":"2026-07-25T00:00:00Z"},"reason":"copied"}`, 200},
 		{post, "/v1/cryptograms/purchase/mac1", "", `{` + purchase + `}`, 200},
 		{post, "/v1/cryptograms/purchase/verify", "", `{` + purchase + `,"mac2":"66B54A6B","tac":"8AF270DC"}`, 200},
 		{post, "/v1/cryptograms/tac/verify", "", `{` + card + `,"tac":"FA00066D","load":{"online_seq":0,"balance":0,"amount":8192,"txn_type":2,"term_id":"001122334455","date":"20161216","time":"105800"}}`, 200},
@@ -459,7 +466,7 @@ func (s sample) request() *http.Request {
 	switch {
 	case strings.HasPrefix(s.path, "/v1/terminals/"):
 		r.Header.Set("Authorization", "Bearer terminal")
-	case s.path == "/v1/ranges":
+	case s.path == "/v1/ranges", strings.HasPrefix(s.path, "/v1/denylist/"):
 		r.Header.Set("Authorization", "Bearer operator")
 	}
 	switch {

@@ -40,6 +40,7 @@ type request struct {
 	attempt access.Attempt
 	body    []byte
 	query   map[string]string
+	tag     string // If-None-Match
 	param   func(name string) string
 }
 
@@ -52,6 +53,7 @@ func (s *server) operations() []operation {
 		{method: get, path: "/.well-known/intake.json", open: true, raw: "application/jwk-set+json", do: s.intakeKeys},
 		{method: get, path: "/.well-known/webhooks.json", open: true, raw: "application/jwk-set+json", do: s.webhookKeys},
 		{method: get, path: "/.well-known/results.json", open: true, raw: "application/jwk-set+json", do: s.resultKeys},
+		{method: get, path: "/.well-known/denylist.json", open: true, raw: "application/jwk-set+json", do: s.denyKeys},
 		{method: get, path: "/openapi.json", open: true, raw: "application/json", do: s.openapi},
 		{method: get, path: "/docs", open: true, raw: "text/html; charset=utf-8", do: s.page},
 		{method: get, path: healthPath, open: true, do: s.healthz},
@@ -82,6 +84,11 @@ func (s *server) operations() []operation {
 
 		{method: post, path: "/v1/terminals/:terminal/taps", limit: wire.MaxBatch, attempt: taken, do: s.uploadTaps},
 		{method: get, path: "/v1/terminals/parameters", do: s.parameters},
+		{method: get, path: "/v1/terminals/policy", raw: policyType, do: s.terminalPolicy},
+		{method: post, path: "/v1/terminals/:terminal/authorize", limit: wire.MaxBody, attempt: taken, do: s.authorize},
+		{method: get, path: "/v1/denylist/snapshot", raw: listType, do: s.denySnapshot},
+		{method: get, path: "/v1/denylist/delta", raw: listType, query: []string{"from"}, do: s.denyDelta},
+		{method: post, path: "/v1/denylist/entries", limit: wire.MaxBody, attempt: taken, do: s.denyOrder},
 
 		{method: post, path: "/v1/cryptograms/purchase/mac1", limit: wire.MaxBody, do: s.purchaseMAC1},
 		{method: post, path: "/v1/cryptograms/purchase/verify", limit: wire.MaxBody, do: s.purchaseVerify},

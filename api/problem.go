@@ -72,6 +72,7 @@ var problems = map[fault.Kind]problem{
 	fault.LoadState:       {409, "The load's state refuses this", "Read the load; ask the card again and decide.", ""},
 	fault.FundsShort:      {409, "The account does not hold enough", "Top the account up.", ""},
 	fault.FundsReserved:   {409, "The money is held for offline payments", "Sync the phone, or wait until its slots expire.", ""},
+	fault.ListTooOld:      {410, "No delta leads on from this version", "Fetch the snapshot.", ""},
 	fault.HSMUnavailable:  {503, "The HSM does not answer", "Come back later.", "5"},
 	fault.HSMKey:          {503, "A key is missing or unfit", "Tell the security officer.", "60"},
 	fault.StoreDown:       {503, "The database does not answer", "Come back later.", "5"},

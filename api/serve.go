@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/denylist"
 )
 
 // around is what happens to every request: an id, fixed headers, a bound on its
@@ -120,7 +121,7 @@ func frames() []string {
 // handler, answer.
 func (s *server) serve(op operation) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		q := request{param: c.Param}
+		q := request{param: c.Param, tag: c.Request.Header.Get("If-None-Match")}
 		err := s.admit(c, op, &q)
 		var body *bytes.Buffer
 		if err == nil && op.limit > 0 {
@@ -193,6 +194,10 @@ func (s *server) answer(c *gin.Context, op operation, v any) {
 		_, _ = c.Writer.Write(b)
 		return
 	}
+	if d, ok := v.(denylist.Document); ok {
+		sendDocument(c, op, d)
+		return
+	}
 	status := http.StatusOK
 	if w, ok := v.(withStatus); ok {
 		status, v = w.status, w.body
@@ -206,6 +211,19 @@ func (s *server) answer(c *gin.Context, op operation, v any) {
 	h["Content-Type"] = jsonType
 	c.Writer.WriteHeader(status)
 	_, _ = c.Writer.Write(buf.Bytes())
+}
+
+// sendDocument sends what the caller does not hold yet.
+func sendDocument(c *gin.Context, op operation, d denylist.Document) {
+	h := c.Writer.Header()
+	h["Etag"] = []string{d.Tag}
+	if d.Bytes == nil {
+		c.Writer.WriteHeader(http.StatusNotModified)
+		c.Writer.WriteHeaderNow()
+		return
+	}
+	h["Content-Type"] = []string{op.raw}
+	_, _ = c.Writer.Write(d.Bytes)
 }
 
 // withStatus is an answer whose status is not 200.

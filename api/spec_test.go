@@ -109,6 +109,7 @@ func TestDescribedBodies(t *testing.T) {
 		"Overdraft": func() wire.Body { return &wire.Overdraft{} }, "CardLoadOrder": func() wire.Body { return &wire.CardLoadOrder{} },
 		"CardUnloadOrder": func() wire.Body { return &wire.CardUnloadOrder{} }, "CardLimitOrder": func() wire.Body { return &wire.CardLimitOrder{} },
 		"CardProof": func() wire.Body { return &wire.CardProof{} }, "CardShown": func() wire.Body { return &wire.CardShown{} },
+		"Authorize": func() wire.Body { return &wire.Authorize{} }, "DenyOrder": func() wire.Body { return &wire.DenyOrder{} },
 	}
 	for name, schema := range e.spec.Components.Schemas {
 		for _, example := range schema.Value.Examples {

@@ -12,10 +12,9 @@ import (
 )
 
 func (s *server) uploadTaps(ctx context.Context, q *request) (any, error) {
-	terminal := q.param("terminal")
-	// A terminal number is 12 hex digits, which may look like a short card's.
-	if !wire.IsName(terminal) && (len(terminal) != 12 || !wire.IsName("t"+terminal)) {
-		return nil, &wire.FieldError{Path: "terminal", Text: "must be 1 to 64 letters, digits, dots, dashes and underlines"}
+	terminal, err := terminalName(q)
+	if err != nil {
+		return nil, err
 	}
 	var in wire.Taps
 	if err := wire.Decode(q.body, &in); err != nil {
@@ -36,6 +35,16 @@ func (s *server) uploadTaps(ctx context.Context, q *request) (any, error) {
 		out.Results[i] = wire.TapResult{TapID: r.TapID, Outcome: string(r.Outcome), Reason: string(r.Reason)}
 	}
 	return out, nil
+}
+
+// terminalName reads the terminal, or group, in the path.
+func terminalName(q *request) (string, error) {
+	terminal := q.param("terminal")
+	// A terminal number is 12 hex digits, which may look like a short card's.
+	if !wire.IsName(terminal) && (len(terminal) != 12 || !wire.IsName("t"+terminal)) {
+		return "", &wire.FieldError{Path: "terminal", Text: "must be 1 to 64 letters, digits, dots, dashes and underlines"}
+	}
+	return terminal, nil
 }
 
 // tapIn reads a tap that stands under prefix. After an error the tap has no
@@ -70,6 +79,10 @@ func (s *server) parameters(ctx context.Context, q *request) (any, error) {
 		return nil, err
 	}
 	p := s.Parameters
-	p.IssuedAt = s.Now().UTC()
+	version, err := s.DenyList.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.ListVersion, p.IssuedAt = version, s.Now().UTC()
 	return p, nil
 }

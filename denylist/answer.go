@@ -60,6 +60,9 @@ func (s *Service) Delta(ctx context.Context, c access.Caller, from uint64, tag s
 		}
 		d := deny.Delta{Head: s.documentHead(s.kept.issued, s.cfg.Valid), From: from, To: s.head.Number, Switches: s.head.Switches}
 		if from != s.head.Number {
+			if err := s.recent(ctx, from); err != nil {
+				return nil, err
+			}
 			head, changes, err := s.cfg.Store.Changes(ctx, from)
 			if err != nil {
 				return nil, err
@@ -75,6 +78,18 @@ func (s *Service) Delta(ctx context.Context, c access.Caller, from uint64, tag s
 		}
 		return doc, err
 	})
+}
+
+// recent refuses versions that were followed by others too long ago.
+func (s *Service) recent(ctx context.Context, from uint64) error {
+	next, newer, known, err := s.cfg.History.After(ctx, from)
+	if err != nil {
+		return err
+	}
+	if !known || newer && s.cfg.Now().Sub(next) > s.cfg.Deltas {
+		return ErrTooOld
+	}
+	return nil
 }
 
 // answer publishes what there is to publish and has make make a document, all

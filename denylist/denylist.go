@@ -81,9 +81,9 @@ type Store interface {
 	// says that somebody else published it. Entries that have ended at v.At may be
 	// forgotten.
 	Publish(ctx context.Context, v Version, changes []Change) error
-	// Forget makes [Store.Changes] refuse to lead on from versions that were
-	// followed before deltas, and drops what was followed before history.
-	Forget(ctx context.Context, deltas, history time.Time) error
+	// Forget drops versions older than history, and what they changed, though
+	// never the last one.
+	Forget(ctx context.Context, history time.Time) error
 }
 
 // Orders keeps what operators ordered. Safe for concurrent use.
@@ -127,6 +127,9 @@ type Config struct {
 // history is how long versions are kept: evidence of taps is taken for 30 days.
 const history = 45 * 24 * time.Hour
 
+// maxDeltas bounds how far back deltas lead.
+const maxDeltas = 40 * 24 * time.Hour
+
 // linger is how long an entry outlives its token's window: slots end with the
 // hour, and clocks disagree.
 const linger = time.Hour
@@ -147,7 +150,6 @@ type Service struct {
 		issued time.Time
 		doc    []byte
 	}
-	forgot time.Time // when old versions were last forgotten
 }
 
 // New checks c and returns a service.
@@ -163,7 +165,7 @@ func New(c Config) (*Service, error) {
 			*d.v = d.d
 		}
 	}
-	if c.Refresh < time.Second || c.Refresh > deny.Stale/2 || c.Valid <= deny.Stale || c.Deltas > history {
+	if c.Refresh < time.Second || c.Refresh > deny.Stale/2 || c.Valid <= deny.Stale || c.Deltas > maxDeltas {
 		return nil, errors.New("configuring the deny list: it is refreshed within 15 minutes and valid for more than 30")
 	}
 	if c.Log == nil {
@@ -180,9 +182,13 @@ func New(c Config) (*Service, error) {
 func (s *Service) Run(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	failing := false
+	failing, forgot := false, time.Time{}
 	for ctx.Err() == nil {
 		err := s.Publish(ctx)
+		if now := s.cfg.Now(); err == nil && now.Sub(forgot) >= time.Hour {
+			forgot = now
+			err = s.cfg.Store.Forget(ctx, now.Add(-history))
+		}
 		if err != nil && ctx.Err() == nil && !failing {
 			s.cfg.Log.ErrorContext(ctx, "the deny list cannot be published", "error", err.Error())
 		}

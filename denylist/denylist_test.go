@@ -401,6 +401,40 @@ func TestNodesRace(t *testing.T) {
 	})
 }
 
+// TestForget: what is older than evidence can be is dropped, and the list stays.
+func TestForget(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		db, start := denydb.New(r.db), r.Clock.Now()
+		for i := range 3 {
+			line := denylist.Line{ID: denylist.ID{Kind: deny.KeyID, Name: fmt.Sprint(i + 1)}, Until: start.AddDate(1, 0, 0)}
+			if err := db.Publish(t.Context(), denylist.Version{Number: uint64(i + 1), At: start.AddDate(0, 0, 20*i)},
+				[]denylist.Change{{Line: line}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, want := range []struct {
+			at    time.Time
+			first uint64 // version from which changes are still known
+		}{{start, 0}, {start.AddDate(0, 0, 1), 1}, {start.AddDate(0, 0, 21), 2}, {start.AddDate(1, 0, 0), 2}} {
+			if err := db.Forget(t.Context(), want.at); err != nil {
+				t.Fatal(err)
+			}
+			for v := range uint64(4) {
+				_, changes, err := db.Changes(t.Context(), v)
+				if v < want.first && !errors.Is(err, denylist.ErrTooOld) || v >= want.first && (err != nil || len(changes) != int(3-v)) {
+					t.Errorf("%v: from version %d: %d changes, %v", want.at, v, len(changes), err)
+				}
+			}
+			if head, lines, err := db.Published(t.Context()); err != nil || head.Number != 3 || len(lines) != 3 {
+				t.Errorf("version %d of %d lines, %v", head.Number, len(lines), err)
+			}
+		}
+		if err := db.Publish(t.Context(), denylist.Version{Number: 3, At: start}, nil); !errors.Is(err, denylist.ErrBehind) {
+			t.Errorf("a version twice: %v", err)
+		}
+	})
+}
+
 // failing is a vault that is down, or a journal whose commit is in doubt.
 type failing struct {
 	denylist.Store

@@ -102,6 +102,18 @@ func (s *Service) Listed(ctx context.Context, ref token.Ref, since time.Time) (v
 	return s.cfg.History.Listed(ctx, ID{deny.Token, string(ref)}, since)
 }
 
+// Version returns the number of the last version. It is for services that have
+// passed a gate of their own.
+func (s *Service) Version(ctx context.Context) (uint64, error) {
+	arrived := s.began.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.publish(ctx, arrived); err != nil {
+		return 0, err
+	}
+	return s.head.Number, nil
+}
+
 // Now returns the last version and its lines, for operators.
 func (s *Service) Now(ctx context.Context, c access.Caller) (Version, []Line, error) {
 	if err := s.cfg.Gate.Allow(ctx, c, access.DenyRead, "denylist"); err != nil {

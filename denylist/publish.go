@@ -65,7 +65,7 @@ func (s *Service) reconcile(ctx context.Context) error {
 		}
 		s.follow(next, changes)
 	}
-	return s.forget(ctx, now)
+	return nil
 }
 
 // catchUp learns what other processes published.
@@ -155,16 +155,4 @@ func difference(have, want map[ID]Line, now time.Time) (changes []Change) {
 		}
 	}
 	return changes
-}
-
-// forget drops old versions, once an hour.
-func (s *Service) forget(ctx context.Context, now time.Time) error {
-	if now.Sub(s.forgot) < time.Hour {
-		return nil
-	}
-	if err := s.cfg.Store.Forget(ctx, now.Add(-s.cfg.Deltas), now.Add(-history)); err != nil {
-		return err
-	}
-	s.forgot = now
-	return nil
 }

@@ -115,11 +115,12 @@ func (d *DB) Changes(ctx context.Context, after uint64) (v denylist.Version, cha
 		if after > v.Number {
 			return denylist.ErrTooOld
 		}
-		var mark []int64
-		if err := tx.Model(&markRow{}).Where("id = 1").Pluck("version", &mark).Error; err != nil {
+		var next []int64
+		err := tx.Model(&versionRow{}).Where("version > ?", int64(after)).Order("version").Limit(1).Pluck("version", &next).Error
+		if err != nil {
 			return fmt.Errorf("reading the deny list: %w", err)
 		}
-		if len(mark) > 0 && int64(after) < mark[0] {
+		if len(next) > 0 && next[0] != int64(after)+1 {
 			return denylist.ErrTooOld
 		}
 		var rows []changeRow
@@ -189,42 +190,19 @@ func keep(tx *gorm.DB, v denylist.Version, changes []denylist.Change) error {
 	return nil
 }
 
-// markRow says from which version on all changes are kept.
-type markRow struct {
-	ID      int `gorm:"primaryKey;autoIncrement:false"`
-	Version int64
-}
-
-// TableName is the table.
-func (markRow) TableName() string { return "deny_marks" }
-
 // Forget implements [denylist.Store].
-func (d *DB) Forget(ctx context.Context, deltas, history time.Time) error {
+func (d *DB) Forget(ctx context.Context, history time.Time) error {
 	return d.store.Tx(ctx, func(tx *gorm.DB) error {
-		head, err := last(tx)
-		if err != nil || head.Number == 0 {
-			return err
-		}
-		var from []int64
-		err = tx.Model(&versionRow{}).Where("at < ? AND version < ?", deltas.UnixMilli(), int64(head.Number)).
+		var from []int64 // the last version of the time that is forgotten, unless it is still the list
+		err := tx.Model(&versionRow{}).Where("at < ? AND version < (SELECT MAX(version) FROM deny_versions)", history.UnixMilli()).
 			Order("version DESC").Limit(1).Pluck("version", &from).Error
+		if err == nil && len(from) > 0 {
+			err = tx.Where("version <= ?", from[0]).Delete(&changeRow{}).Error
+		}
+		if err == nil && len(from) > 0 {
+			err = tx.Where("version <= ?", from[0]).Delete(&versionRow{}).Error
+		}
 		if err != nil {
-			return fmt.Errorf("forgetting old deny lists: %w", err)
-		}
-		if len(from) == 0 {
-			return nil
-		}
-		mark := markRow{1, from[0]}
-		err = tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns([]string{"version"})}).
-			Create(&mark).Error
-		if err != nil {
-			return fmt.Errorf("forgetting old deny lists: %w", err)
-		}
-		if err := tx.Where("version < (SELECT COALESCE(MAX(version), 0) FROM deny_versions WHERE at < ?)", history.UnixMilli()).
-			Delete(&changeRow{}).Error; err != nil {
-			return fmt.Errorf("forgetting old deny lists: %w", err)
-		}
-		if err := tx.Where("at < ? AND version < ?", history.UnixMilli(), int64(head.Number)).Delete(&versionRow{}).Error; err != nil {
 			return fmt.Errorf("forgetting old deny lists: %w", err)
 		}
 		return nil

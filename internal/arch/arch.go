@@ -84,8 +84,8 @@ var Table = map[string][]string{
 	"webhook/hookdb": {"event", "event/outbox", "internal/store", "webhook"},
 
 	// layer 4: the edge
-	"api": {"access", "account", "api/wire", "audit", "cardhost", "cryptogram", "detokenize", "event", "event/stream", "hsm/keyref",
-		"identity", "intake", "internal/fault", "load", "token", "tokenize", "wallet", "wallet/credential"},
+	"api": {"access", "account", "api/wire", "audit", "cardhost", "cryptogram", "denylist", "detokenize", "event", "event/stream", "hsm/keyref",
+		"identity", "intake", "internal/fault", "load", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential"},
 	"api/client": {"api/wire"},
 
 	// layer 5: the roots

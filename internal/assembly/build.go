@@ -2,7 +2,6 @@ package assembly
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -180,11 +179,15 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	s.Drain = streams.Close
+	denials, err := p.denyList(ctx)
+	if err != nil {
+		return nil, err
+	}
 	metrics := obs.NewMetrics(p.gauges...)
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
-		Wallet: bundles, Taps: taps,
+		Wallet: bundles, Taps: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
 		Purchases: cards, LoadHost: cards, Loads: loads, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
@@ -194,7 +197,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run),
+	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run), publishing(ctx, denials, p.cfg.DenyList.Every),
 		run(ctx, streams.Run))
 	return handler, nil
 }
@@ -233,16 +236,13 @@ func (p *parts) parameters(ctx context.Context) (wire.Parameters, error) {
 	if err != nil {
 		return wire.Parameters{}, err
 	}
-	point, err := public.Bytes()
+	key, err := jwk(public)
 	if err != nil {
-		return wire.Parameters{}, fmt.Errorf("reading the public key of credentials: %w", err)
+		return wire.Parameters{}, err
 	}
-	enc := base64.RawURLEncoding.EncodeToString
 	out := wire.Parameters{
 		AID: s.AID, Issuer: p.cfg.slotIssuer(), KeyVersion: s.KeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
-		ToleranceSec: 120,
-		CredentialKeys: []wire.PublicKey{{KeyType: "EC", Curve: "P-256", X: enc(point[1:33]), Y: enc(point[33:]),
-			KeyID: "1", Use: "sig", Alg: "ES256"}},
+		ToleranceSec: int(tolerance.Seconds()), CredentialKeys: []wire.PublicKey{key},
 	}
 	for _, r := range p.vault.Ranges() {
 		out.Ranges = append(out.Ranges, wire.Range{Prefix: r.Prefix, Length: r.Length, Luhn: r.Luhn})

@@ -49,6 +49,8 @@ type Config struct {
 	// Detokenize bounds how many card numbers a caller is given. Without it
 	// there is no limit.
 	Detokenize Detokenize `yaml:"detokenize"`
+	// DenyList says how readers are told whom not to take.
+	DenyList DenyList `yaml:"denylist"`
 	// Places says what is known of where terminals stand, by their number or
 	// the name of their group. A token's control on what is not known refuses.
 	Places map[string]Place `yaml:"places"`

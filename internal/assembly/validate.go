@@ -41,6 +41,7 @@ func (c Config) Validate() error {
 	c.validateSlots(v)
 	c.validateTokens(v)
 	c.validateOpening(v)
+	c.validateDenyList(v)
 	v.required("identity.issuer_url", c.Identity.IssuerURL)
 	v.required("identity.audience", c.Identity.Audience)
 	if t := c.Identity.AccessTTL; t != 0 && (t < time.Minute || t > time.Hour) {

@@ -37,12 +37,6 @@ CREATE TABLE deny_entries (
 );
 CREATE INDEX deny_entries_until ON deny_entries (until);
 
--- From which version on deltas are given, in one row.
-CREATE TABLE deny_marks (
-    id      INTEGER NOT NULL PRIMARY KEY,
-    version BIGINT  NOT NULL
-);
-
 -- What operators ordered, beside what follows from the state of tokens.
 CREATE TABLE deny_orders (
     kind       INTEGER NOT NULL,

@@ -1,0 +1,139 @@
+package assembly
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/denylist"
+	"github.com/tapvault/tapvault/denylist/denydb"
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/terminal/deny"
+)
+
+// DenyList says how readers are told whom not to take, and what else terminals
+// are told.
+type DenyList struct {
+	// Every is how often the list is brought in line with the state of tokens,
+	// up to 1m; every answer is in line with it anyway. 0: 1s.
+	Every time.Duration `yaml:"every"`
+	// Refresh is how long one signature serves, 1s to 15m: so much older than it
+	// is a list may look. 0: 5m.
+	Refresh time.Duration `yaml:"refresh"`
+	// Valid is how long readers may rely on a list, 31m or more. 0: 24h.
+	Valid time.Duration `yaml:"valid"`
+	// Deltas is how long a delta leads on from a version, up to 960h. 0: 48h.
+	Deltas time.Duration `yaml:"deltas"`
+	// Proof lists classes of terminals that demand a device proof of every phone,
+	// G or M. Class V always does.
+	Proof []string `yaml:"proof"`
+}
+
+func (c Config) validateDenyList(v *checker) {
+	d := c.DenyList
+	if d.Every < 0 || d.Every > time.Minute {
+		v.add("denylist.every: up to 1m")
+	}
+	if d.Refresh != 0 && (d.Refresh < time.Second || d.Refresh > 15*time.Minute) {
+		v.add("denylist.refresh: 1s to 15m")
+	}
+	if d.Valid != 0 && d.Valid < 31*time.Minute {
+		v.add("denylist.valid: 31m or more")
+	}
+	if d.Deltas < 0 || d.Deltas > 960*time.Hour {
+		v.add("denylist.deltas: up to 960h")
+	}
+	for _, p := range d.Proof {
+		if p != string(deny.Gate) && p != string(deny.Merchant) && p != string(deny.Vehicle) {
+			v.add("denylist.proof: %q is none of G, M and V", p)
+		}
+	}
+}
+
+// denyKey signs deny lists and terminal policies; its version is its key id.
+var denyKey = keyref.Ref{Usage: keyref.DenySign, Version: 1}
+
+// denyList makes what tells readers whom not to take.
+func (p *parts) denyList(ctx context.Context) (*denylist.Service, error) {
+	policy, err := p.terminalPolicy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	db, c := denydb.New(p.db), p.cfg.DenyList
+	return denylist.New(denylist.Config{
+		Tokens: p.vault.Reader(), Store: db, Orders: db, History: db, Gate: p.gate,
+		Sign:  func(ctx context.Context, digest [32]byte) ([64]byte, error) { return p.hsm.Sign(ctx, denyKey, digest) },
+		KeyID: uint16(denyKey.Version), Policy: policy,
+		Refresh: c.Refresh, Valid: c.Valid, Deltas: c.Deltas, Log: p.opt.Log, Now: p.opt.Now,
+	})
+}
+
+// terminalPolicy is what terminals are told: token ranges lead to slots, card
+// ranges to cards.
+func (p *parts) terminalPolicy(ctx context.Context) (deny.Policy, error) {
+	public, err := p.hsm.PublicKey(ctx, keyref.Ref{Usage: keyref.CredSign, Version: 1})
+	if err != nil {
+		return deny.Policy{}, err
+	}
+	aid, err := hex.DecodeString(p.cfg.Slots.AID)
+	if err != nil {
+		return deny.Policy{}, fmt.Errorf("reading slots.aid: %w", err)
+	}
+	out := deny.Policy{AID: aid, Tolerance: tolerance, Proof: []deny.Class{deny.Vehicle}, Issuers: map[uint16]*ecdsa.PublicKey{1: public}}
+	for _, class := range p.cfg.DenyList.Proof {
+		if c := deny.Class(class[0]); !slices.Contains(out.Proof, c) {
+			out.Proof = append(out.Proof, c)
+		}
+	}
+	for _, r := range p.vault.Ranges() {
+		out.Ranges = append(out.Ranges, deny.Range{Prefix: r.Prefix, Length: r.Length, Levels: 3})
+	}
+	for _, r := range p.cfg.Vault.CardRanges {
+		out.Ranges = append(out.Ranges, deny.Range{Prefix: r.Prefix, Length: r.Length, Levels: 2})
+	}
+	return out, nil
+}
+
+// tolerance is how far the clocks of terminals may disagree.
+const tolerance = 120 * time.Second
+
+// publishing keeps the list in line with the state of tokens until stop is
+// called.
+func publishing(ctx context.Context, s *denylist.Service, every time.Duration) (stop func() error) {
+	if every == 0 {
+		every = time.Second
+	}
+	return run(ctx, func(ctx context.Context) { s.Run(ctx, every) })
+}
+
+// denyKeys prints the public key that readers pin.
+func denyKeys(t *hsm.Token) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		public, err := t.PublicKey(context.Background(), denyKey)
+		if err != nil {
+			return nil, err
+		}
+		k, err := jwk(public)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(map[string][]wire.PublicKey{"keys": {k}})
+	}
+}
+
+// jwk prints a signing key of version 1.
+func jwk(public *ecdsa.PublicKey) (wire.PublicKey, error) {
+	point, err := public.Bytes()
+	if err != nil {
+		return wire.PublicKey{}, fmt.Errorf("printing a public key: %w", err)
+	}
+	enc := base64.RawURLEncoding.EncodeToString
+	return wire.PublicKey{KeyType: "EC", Curve: "P-256", X: enc(point[1:33]), Y: enc(point[33:]), KeyID: "1", Use: "sig", Alg: "ES256"}, nil
+}
