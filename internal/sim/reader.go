@@ -2,14 +2,10 @@ package sim
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,9 +14,9 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/terminal"
 	"github.com/tapvault/tapvault/terminal/apdu"
+	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/terminal/psam"
 	"github.com/tapvault/tapvault/token"
-	"github.com/tapvault/tapvault/wallet/credential"
 )
 
 // ReaderConfig says what a reader is made of.
@@ -30,9 +26,10 @@ type ReaderConfig struct {
 	Realm    string         // whose masters the PSAM holds
 	Terminal [6]byte
 	// Dir keeps the PSAM's serial and the queue of taps; it exists.
-	Dir  string
-	Zone *time.Location   // of dates and times on the cards; required
-	Now  func() time.Time // nil: time.Now
+	Dir   string
+	Zone  *time.Location   // of dates and times on the cards; required
+	Now   func() time.Time // nil: time.Now
+	Class deny.Class       // 0: [deny.Gate]. A [deny.Vehicle] hears the deny list in [Reader.Refresh] only
 	// Old makes a reader without the software release that knows phones.
 	Old bool
 }
@@ -43,6 +40,9 @@ type Reader struct {
 	queue    *terminal.Queue
 	serial   *psam.File
 	client   *client.Client
+	list     *deny.File
+	class    deny.Class
+	now      func() time.Time
 }
 
 // NewReader fetches what the service tells its terminals and starts a reader.
@@ -57,14 +57,14 @@ func NewReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fetching terminal parameters: %w", err)
 	}
-	policy, err := policyOf(p)
+	r := &Reader{client: cfg.Client}
+	policy, err := r.hear(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Old {
 		policy.Tokens = nil
 	}
-	r := &Reader{client: cfg.Client}
 	if err := r.start(ctx, cfg, p.KeyVersion, policy); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -85,7 +85,8 @@ func (r *Reader) start(ctx context.Context, cfg ReaderConfig, version uint8, pol
 	if err != nil {
 		return err
 	}
-	r.terminal, err = terminal.NewReader(ctx, terminal.Config{Module: module, Policy: policy, Queue: r.queue, Zone: cfg.Zone, Now: cfg.Now})
+	r.terminal, err = terminal.NewReader(ctx, terminal.Config{Module: module, Policy: policy, Class: r.class, Deny: r.list,
+		Online: asker{r}, Queue: r.queue, Zone: cfg.Zone, Now: cfg.Now})
 	return err
 }
 
@@ -94,6 +95,7 @@ func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Am
 	if h, ok := card.(*Handset); ok {
 		h.Reset() // it comes into the field
 	}
+	r.listen(ctx)
 	return r.terminal.Tap(ctx, card, amount)
 }
 
@@ -117,31 +119,16 @@ func (r *Reader) Close() error {
 	return errors.Join(errs...)
 }
 
-// policyOf reads the service's parameters. They come over a connection that
-// proves the service; the keys in them are pinned from here on.
-func policyOf(p wire.Parameters) (terminal.Policy, error) {
-	aid, err := hex.DecodeString(p.AID)
-	if err != nil {
-		return terminal.Policy{}, fmt.Errorf("reading terminal parameters: %w", err)
+// asker is the API as a merchant's terminal sees it.
+type asker struct{ r *Reader }
+
+// Authorize implements [terminal.Authorizer].
+func (a asker) Authorize(ctx context.Context, t terminal.Tap) error {
+	got, err := a.r.client.Authorize(ctx, strings.ToUpper(hex.EncodeToString(t.Terminal[:])), WireTap(t))
+	if err == nil && got.Decision != "ACCEPTED" {
+		return fmt.Errorf("%w: %s %s", terminal.Declined, got.Outcome, got.Reason)
 	}
-	policy := terminal.Policy{AID: aid, Issuers: credential.Keys{}, Skew: time.Duration(p.ToleranceSec) * time.Second}
-	for _, r := range p.Ranges {
-		policy.Tokens = append(policy.Tokens, terminal.Range{Prefix: r.Prefix, Length: r.Length})
-	}
-	for _, k := range p.CredentialKeys {
-		id, err := strconv.ParseUint(k.KeyID, 10, 16)
-		if err != nil {
-			return terminal.Policy{}, fmt.Errorf("reading terminal parameters: key id: %w", err)
-		}
-		x, errX := base64.RawURLEncoding.DecodeString(k.X)
-		y, errY := base64.RawURLEncoding.DecodeString(k.Y)
-		pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, x...), y...))
-		if err = errors.Join(errX, errY, err); err != nil {
-			return terminal.Policy{}, fmt.Errorf("reading terminal parameters: credential key: %w", err)
-		}
-		policy.Issuers[uint16(id)] = pub
-	}
-	return policy, nil
+	return err
 }
 
 // uploader is the API as a queue sees it.
