@@ -27,9 +27,10 @@ type DenyList interface {
 	Version(ctx context.Context) (uint64, error)
 }
 
-// Standing is how the wallet behind a tap stands.
+// Standing is how the token of a tap and its wallet stand.
 type Standing struct {
-	State  account.WalletState // "": the token is in no wallet
+	State  account.WalletState // of the wallet; "": the token is in none
+	Barred bool                // token or wallet may not pay, whatever a terminal's list says
 	Script []byte              // what waits for the device
 }
 
@@ -123,6 +124,13 @@ func (s *server) authorize(ctx context.Context, q *request) (any, error) {
 		return nil, err
 	}
 	tap, _ := tapIn(&in.Tap, "tap.") // what no handset can have made is judged too
+	stands, err := s.standing(ctx, tap.Number)
+	if err != nil {
+		return nil, err
+	}
+	// An offline terminal is paid when it could not know of a suspension. Here it
+	// is known, so no service is given, and the record says so.
+	tap.Failed = tap.Failed || stands.Barred
 	results, err := s.Taps.Upload(ctx, q.caller, terminal, []account.Tap{tap})
 	if err != nil {
 		return nil, err
@@ -130,24 +138,26 @@ func (s *server) authorize(ctx context.Context, q *request) (any, error) {
 	if len(results) != 1 {
 		return nil, fmt.Errorf("authorizing a tap: %d results", len(results))
 	}
-	out := authorized(results[0])
-	if s.Wallets == nil || tap.Number.IsZero() {
-		return out, nil
-	}
-	// What the tap led to is on the wallet by now.
-	stands, err := s.Wallets.Standing(ctx, tap.Number, s.Now())
-	if err != nil {
+	out := authorized(results[0], tap.Failed)
+	if stands, err = s.standing(ctx, tap.Number); err != nil { // what the tap led to has happened by now
 		return nil, err
 	}
 	out.Wallet, out.Script = string(stands.State), strings.ToUpper(hex.EncodeToString(stands.Script))
 	return out, nil
 }
 
+func (s *server) standing(ctx context.Context, n token.Number) (Standing, error) {
+	if s.Wallets == nil || n.IsZero() {
+		return Standing{}, nil
+	}
+	return s.Wallets.Standing(ctx, n, s.Now())
+}
+
 // authorized says whether service may be given: when the slot is paid by this
 // very record.
-func authorized(r account.Result) wire.Authorized {
+func authorized(r account.Result, failed bool) wire.Authorized {
 	out := wire.Authorized{Decision: "DECLINED", TapResult: wire.TapResult{TapID: r.TapID, Outcome: string(r.Outcome), Reason: string(r.Reason)}}
-	if r.Good() || r.Outcome == account.Posted {
+	if !failed && (r.Good() || r.Outcome == account.Posted) {
 		out.Decision = "ACCEPTED"
 	}
 	return out

@@ -129,10 +129,10 @@ func TestOrdersArrive(t *testing.T) {
 }
 
 // purse is a wallet behind a tap.
-type purse struct{}
+type purse struct{ barred bool }
 
-func (purse) Standing(context.Context, token.Number, time.Time) (Standing, error) {
-	return Standing{State: account.WalletRestricted, Script: []byte{0xAB}}, nil
+func (p purse) Standing(context.Context, token.Number, time.Time) (Standing, error) {
+	return Standing{State: account.WalletRestricted, Barred: p.barred, Script: []byte{0xAB}}, nil
 }
 
 func TestAuthorized(t *testing.T) {
@@ -148,7 +148,7 @@ func TestAuthorized(t *testing.T) {
 		"a replay":              {account.Result{Outcome: account.Replay}, "DECLINED"},
 		"rejected":              {account.Result{Outcome: account.Rejected, Reason: account.TokenSuspended}, "DECLINED"},
 	} {
-		if got := authorized(tc.r); got.Decision != tc.want || got.Outcome != string(tc.r.Outcome) {
+		if got := authorized(tc.r, false); got.Decision != tc.want || got.Outcome != string(tc.r.Outcome) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -157,6 +157,16 @@ func TestAuthorized(t *testing.T) {
 	w := e.do(s, s.request())
 	if !strings.Contains(w.Body.String(), `"wallet_state":"RESTRICTED","script":"AB"`) || len(e.back.taps) != 1 {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if !strings.Contains(w.Body.String(), `"decision":"ACCEPTED"`) || e.back.taps[0].Failed {
+		t.Errorf("a restricted wallet may pay online: %s", w.Body)
+	}
+	barred := newEdge(t, func(c *Config) { c.Wallets = purse{barred: true} })
+	if w := barred.do(s, s.request()); !strings.Contains(w.Body.String(), `"decision":"DECLINED"`) || !barred.back.taps[0].Failed {
+		t.Errorf("a suspended wallet: %s", w.Body)
+	}
+	if got := authorized(account.Result{Outcome: account.Posted}, true); got.Decision != "DECLINED" {
+		t.Error("a tap that failed is accepted")
 	}
 	r := s.request()
 	r.Header.Set("Authorization", "Bearer good") // an issuer

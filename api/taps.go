@@ -62,7 +62,7 @@ func tapIn(w *wire.Tap, prefix string) (account.Tap, error) {
 		Terminal: w.TermID, Issuer: w.Issuer, Number: number, UD: ud, Rand: w.Rand, Seq: w.OfflineSeq,
 		Amount: token.Amount(w.Amount), Type: cryptogram.Type(w.TxnType), TermSeq: w.TermSeq, At: moment(w.Date, w.Time),
 		KeyVer: w.KeyVersion, AlgID: w.AlgorithmID, Balance: w.Balance,
-		MAC1: w.MAC1, MAC2: w.MAC2, TAC: w.TAC, ListVersion: w.ListVersion,
+		MAC1: w.MAC1, MAC2: w.MAC2, TAC: w.TAC, ListVersion: w.ListVersion, Failed: w.Failed,
 	}, nil
 }
 

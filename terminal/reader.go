@@ -96,10 +96,17 @@ func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Am
 	if err := r.take(ctx, card, v); err != nil {
 		return Tap{}, err
 	}
-	if err := r.cfg.Queue.Add(v.Tap); err != nil {
-		return Tap{}, because(NotKept, err)
+	declined := r.ask(ctx, v.Tap)
+	if declined != nil {
+		v.Fail = Declined
 	}
-	return v.Tap, r.ask(ctx, v.Tap)
+	if err := r.cfg.Queue.Add(v.Tap); err != nil {
+		return Tap{}, because(NotKept, errors.Join(declined, err))
+	}
+	if declined != nil {
+		return Tap{}, declined
+	}
+	return v.Tap, nil
 }
 
 // take is a tap until it is proven.
@@ -123,8 +130,9 @@ func (r *Reader) take(ctx context.Context, card apdu.Transmitter, v *visit) erro
 	return r.purchase(ctx, card, &v.Tap)
 }
 
-// ask asks the service where that is the custom. The tap is in the queue
-// already: whatever becomes of the answer, it is judged once.
+// ask asks the service where that is the custom. A service that said yes has
+// the tap, also if this process dies before it keeps its own record; one that
+// said no has it as a tap without service.
 func (r *Reader) ask(ctx context.Context, t Tap) error {
 	if r.cfg.Class != deny.Merchant || r.cfg.Online == nil || !t.Phone {
 		return nil

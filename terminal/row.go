@@ -63,7 +63,7 @@ func toRow(t Tap) row {
 func (r row) tap() (t Tap, err error) {
 	t = Tap{Seq: r.Seq, Amount: token.Amount(r.Amount), Type: cryptogram.Type(r.Type), TermSeq: r.TermSeq, KeyVer: r.KeyVer,
 		AlgID: r.AlgID, Balance: r.Balance, ListVersion: r.List, Proof: r.Proof, Phone: r.UD != "", Fail: Refusal(r.Fail)}
-	if t.Fail != "" && (!t.Phone || t.Fail != BadMAC2 && t.Fail != Module) {
+	if t.Fail != "" && (!t.Phone || t.Fail != BadMAC2 && t.Fail != Module && t.Fail != Declined) {
 		return Tap{}, errDamaged
 	}
 	for _, f := range []struct {

@@ -32,7 +32,7 @@ type Tap struct {
 	ListVersion uint64  // of the deny list
 	Proof       bool    // a device proof was shown and held
 	// Fail says why a tap was refused after the phone had answered. Empty: the
-	// rider was let through. Only [BadMAC2] and [Module] leave such records: a
+	// rider was let through. Only [BadMAC2], [Module] and [Declined] do that: a
 	// tap that is refused earlier has burned no slot and proves nothing.
 	Fail Refusal
 }

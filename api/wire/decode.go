@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -236,6 +237,19 @@ func choice(d *decoder, v *string, words ...string) *FieldError {
 		}
 	}
 	return wrong("must be one of %q", words)
+}
+
+// truth reads true or false.
+func truth(d *decoder, v *bool) *FieldError {
+	for word, is := range map[string]bool{"true": true, "false": false} {
+		d.space()
+		if bytes.HasPrefix(d.b[d.i:], []byte(word)) {
+			d.i += len(word)
+			*v = is
+			return nil
+		}
+	}
+	return wrong("must be true or false")
 }
 
 // civil reads a day, YYYY-MM-DD.

@@ -19,7 +19,8 @@ type Tap struct {
 	MAC1        Hex4   `json:"mac1"`
 	MAC2        Hex4   `json:"mac2"`
 	TAC         Hex4   `json:"tac"`
-	ListVersion uint64 `json:"list_version"` // deny list the terminal held
+	ListVersion uint64 `json:"list_version"`     // deny list the terminal held
+	Failed      bool   `json:"failed,omitempty"` // the terminal refused it after the phone had answered: no service was given
 }
 
 var tap = table[Tap]{
@@ -41,6 +42,7 @@ var tap = table[Tap]{
 	{"mac2", must, func(d *decoder, v *Tap) *FieldError { return parse(d, &v.MAC2) }},
 	{"tac", must, func(d *decoder, v *Tap) *FieldError { return parse(d, &v.TAC) }},
 	{"list_version", must, func(d *decoder, v *Tap) *FieldError { return unsigned(d, &v.ListVersion) }},
+	{"failed", may, func(d *decoder, v *Tap) *FieldError { return truth(d, &v.Failed) }},
 }
 
 // Taps is the body of POST /v1/terminals/{terminal}/taps: 1 to 500 taps.

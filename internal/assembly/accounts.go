@@ -10,10 +10,10 @@ import (
 )
 
 // account judges taps and keeps wallets.
-func (p *parts) account() (*account.Service, error) {
+func (p *parts) account(lists account.Freshness) (*account.Service, error) {
 	book := p.book()
 	return account.New(account.Config{
-		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, Gate: p.gate,
+		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, Lists: lists, Gate: p.gate,
 		Realm: p.cfg.Slots.Realm, KeyVersions: []byte{p.cfg.Slots.KeyVersion}, AlgorithmID: p.cfg.Slots.AlgorithmID,
 		Places: p.cfg.places(), Zone: p.days.Zone, Now: p.opt.Now,
 	})

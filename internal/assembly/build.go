@@ -142,7 +142,11 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	taps, err := p.account()
+	denials, err := p.denyList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	taps, err := p.account(denials)
 	if err != nil {
 		return nil, err
 	}
@@ -179,15 +183,12 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	s.Drain = streams.Close
-	denials, err := p.denyList(ctx)
-	if err != nil {
-		return nil, err
-	}
 	metrics := obs.NewMetrics(p.gauges...)
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
 		Wallet: bundles, Taps: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
+		Wallets:   standings{p.vault.Reader(), p.book()},
 		Purchases: cards, LoadHost: cards, Loads: loads, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},

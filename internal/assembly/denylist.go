@@ -6,16 +6,22 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/tapdb"
+	"github.com/tapvault/tapvault/api"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/denylist"
 	"github.com/tapvault/tapvault/denylist/denydb"
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/terminal/deny"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/vault"
 )
 
 // DenyList says how readers are told whom not to take, and what else terminals
@@ -103,6 +109,35 @@ func (p *parts) terminalPolicy(ctx context.Context) (deny.Policy, error) {
 
 // tolerance is how far the clocks of terminals may disagree.
 const tolerance = 120 * time.Second
+
+// standings says how tokens and their wallets stand, for terminals that ask.
+type standings struct {
+	tokens *vault.Reader
+	book   *tapdb.DB
+}
+
+// Standing implements [api.Wallets].
+func (s standings) Standing(ctx context.Context, n token.Number, at time.Time) (out api.Standing, err error) {
+	t, err := s.tokens.ByNumber(ctx, n, at)
+	if errors.Is(err, vault.ErrNotFound) {
+		return out, nil // judged as the unknown number that it is
+	}
+	if err != nil {
+		return out, err
+	}
+	out.Barred = t.State == token.Suspended || t.State == token.Deleted || len(t.Suspenders) > 0
+	bound, err := s.book.Bound(ctx, t.Ref)
+	if err != nil || bound[t.Ref] == "" {
+		return out, err
+	}
+	w, err := s.book.Wallet(ctx, bound[t.Ref])
+	if err != nil {
+		return out, err
+	}
+	out.State = w.State
+	out.Barred = out.Barred || w.State == account.WalletSuspended || w.State == account.WalletClosed
+	return out, nil
+}
 
 // publishing keeps the list in line with the state of tokens until stop is
 // called.

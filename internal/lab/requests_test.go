@@ -196,11 +196,11 @@ func TestTokensThatMayNotPay(t *testing.T) {
 	if _, err := issuer.Suspend(t.Context(), suspended.Ref, "test"); err != nil {
 		t.Fatal(err)
 	}
-	c.at = c.at.Add(300e9)
+	c.at = c.at.Add(200e9)
 	if _, err := wallet.Bundle(t.Context(), suspended.Ref, key); !client.IsProblem(err, "token-suspended") {
 		t.Errorf("slots for a suspended token: %v", err)
 	}
-	tap := tapOnce(t, reader, phone) // the reader is offline and cannot know
+	tap := tapOnce(t, reader, phone) // the reader has not asked for its list since
 	if r := upload(t, l, tap); r.Outcome != "REJECTED" || r.Reason != "TOKEN_SUSPENDED" {
 		t.Errorf("a tap made while suspended: %s %s", r.Outcome, r.Reason)
 	}

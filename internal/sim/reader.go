@@ -167,5 +167,6 @@ func WireTap(t terminal.Tap) wire.Tap {
 		TermID: t.Terminal, Issuer: t.Issuer, Number: t.Number().Digits(), UD: t.UD.Bytes(), Rand: t.Rand, OfflineSeq: t.Seq,
 		Amount: uint32(t.Amount), TxnType: byte(t.Type), TermSeq: t.TermSeq, Date: wire.Date(t.At[:4]), Time: wire.Time(t.At[4:]),
 		KeyVersion: t.KeyVer, AlgorithmID: t.AlgID, Balance: t.Balance, MAC1: t.MAC1, MAC2: t.MAC2, TAC: t.TAC, ListVersion: t.ListVersion,
+		Failed: t.Fail != "",
 	}
 }
