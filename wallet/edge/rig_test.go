@@ -525,3 +525,27 @@ func leafOf(w token.WalletID) string {
 	sum := sha256.Sum256([]byte(w))
 	return strings.ToUpper(hex.EncodeToString(sum[:]))
 }
+
+func (r *rig) pin(t testing.TB, c pin.Config) *pin.Service {
+	t.Helper()
+	s, err := pin.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// tacKey is the TAC key of a slot, as the HSM derives it.
+func (r *rig) tacKey(t testing.TB, tok token.Token, u credential.UD) [16]byte {
+	t.Helper()
+	asn := tok.Number.ASN()
+	path, err := keyref.Ref{Realm: hsmtest.Realm, Usage: keyref.SlotTACMaster, Version: 1}.Path(issuer, keyref.Factor(asn[2:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := r.hsm.SlotKeys(t.Context(), path, []keyref.Factor{u.Bytes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys[0]
+}
