@@ -137,6 +137,10 @@ type Config struct {
 	WebhookKeys KeySet // they check the signatures of webhooks
 	ResultKeys  KeySet // they check signed results
 	Wallet      Wallet
+	Devices     Devices
+	PINs        PINs
+	Syncer      Syncer
+	SyncKeys    KeySet // phones seal what they remember of taps to them
 	Taps        Taps
 	DenyList    DenyList
 	DenyKeys    KeySet  // they check deny lists and terminal policies
@@ -189,6 +193,7 @@ func (c *Config) complete() error {
 		c.Taps == nil, c.Purchases == nil, c.LoadHost == nil, c.Inventory == nil, c.Gate.Recorder == nil,
 		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
 		c.DenyList == nil, c.DenyKeys == nil,
+		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.SyncKeys == nil,
 		c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil} {
 		if missing {
 			return errors.New("api: a service is missing from the configuration")

@@ -76,24 +76,9 @@ const maxSealed = 4096
 
 // sealed reads a compact JWE: five parts of base64url.
 func sealed(d *decoder, v *string) *FieldError {
-	b, err := d.text()
-	if err != nil {
-		return err
-	}
-	dots, ok := 0, len(b) <= maxSealed
-	for _, c := range b {
-		switch {
-		case c == '.':
-			dots++
-		case c >= '0' && c <= '9', c|0x20 >= 'a' && c|0x20 <= 'z', c == '-', c == '_':
-		default:
-			ok = false
-		}
-	}
-	if !ok || dots != 4 {
+	if err := compact(d, v, 5, maxSealed); err != nil {
 		return wrong("must be a compact JWE of at most %d characters", maxSealed)
 	}
-	*v = string(b)
 	return nil
 }
 

@@ -62,3 +62,9 @@ func FuzzPAREnquiry(f *testing.F)        { fuzzBody(f, "PAREnquiry") }
 func FuzzDetokenizeBatch(f *testing.F)   { fuzzBody(f, "DetokenizeBatch") }
 func FuzzDirectRequest(f *testing.F)     { fuzzBody(f, "DirectRequest") }
 func FuzzDirectBatch(f *testing.F)       { fuzzBody(f, "DirectBatch") }
+func FuzzAttestation(f *testing.F)       { fuzzBody(f, "Attestation") }
+func FuzzEnrolment(f *testing.F)         { fuzzBody(f, "Enrolment") }
+func FuzzPINSet(f *testing.F)            { fuzzBody(f, "PINSet") }
+func FuzzPINVerify(f *testing.F)         { fuzzBody(f, "PINVerify") }
+func FuzzPINChange(f *testing.F)         { fuzzBody(f, "PINChange") }
+func FuzzSync(f *testing.F)              { fuzzBody(f, "Sync") }

@@ -27,6 +27,9 @@ const (
 	jwkText   = `{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"enc"}`
 )
 
+const attestationText = `{"verdict":"TRUSTED","level":"TEE","at":"2026-07-24T08:00:00Z","patch_level":"2026-06","boot":"VERIFIED","locked":true,` +
+	`"leaf":"0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A","hardware_mac":false,"use_count":"ANY","sign_p95_ms":60}`
+
 // body is a kind of request: an empty one, and texts that it takes.
 type body struct {
 	name  string
@@ -60,6 +63,13 @@ func bodies() []body {
 		{"DirectBatch", func() Body { return &DirectBatch{} }, []string{`{"purpose":"dispute","queries":[{"payment_token":"6235290123456781"}]}`}},
 		{"Move", func() Body { return &Move{} }, []string{`{}`, `{"suspender":"PIN_LOCK"}`, `{"reason":"phone lost"}`, `{"reason":"a \"b\" \u0041"}`}},
 		{"BundleRequest", func() Body { return &BundleRequest{} }, []string{`{"device_key":` + jwkText + `}`}},
+		{"Attestation", func() Body { return &Attestation{} }, []string{attestationText}},
+		{"Enrolment", func() Body { return &Enrolment{} }, []string{
+			`{"wallet_id":"wlAAAAAAAAAAAAAAAAAAAAAAAAAA","wrap_key":` + jwkText + `,"sign_key":` + jwkText + `,"attestation":` + attestationText + `}`}},
+		{"PINSet", func() Body { return &PINSet{} }, []string{`{"pin_jwe":"a.b.c.d.e"}`, `{"pin_jwe":"a.b.c.d.e","holder":["+86 138","1988"]}`}},
+		{"PINVerify", func() Body { return &PINVerify{} }, []string{`{"pin_jwe":"a.b.c.d.e"}`}},
+		{"PINChange", func() Body { return &PINChange{} }, []string{`{"old_pin_jwe":"a.b.c.d.e","pin_jwe":"a.b.c.d.f","holder":["1988"]}`}},
+		{"Sync", func() Body { return &Sync{} }, []string{`{"device_id":"dvAAAAAAAAAAAAAAAAAAAAAAAAAA","sync":"a.b.c"}`}},
 		{"Ack", func() Body { return &Ack{} }, []string{`{"bundle_id":"b1","mac":"` + strings.Repeat("0A", 32) + `"}`}},
 		{"DetokenizeRequest", func() Body { return &DetokenizeRequest{} }, []string{
 			`{"payment_token":"6235290123456781","tap_id":"t1","purpose":"settlement"}`,
@@ -142,7 +152,8 @@ func TestEveryMember(t *testing.T) {
 			for name, value := range members {
 				refuses(t, b, strings.TrimSuffix(strings.TrimSpace(text), "}")+fmt.Sprintf(",%q:%s}", name, value), name, "stands twice")
 				for _, bad := range []string{`null`, `true`, `{}`, `[]`, `-1`, `1.5`, `1e3`, `18446744073709551616`, `"\u0000"`, `"zz zz"`, `01`, `"\ud800"`} {
-					if name == "reason" && bad == `"zz zz"` || (name == "domain_controls" || name == "where") && bad == `{}` {
+					if name == "reason" && bad == `"zz zz"` || (name == "domain_controls" || name == "where") && bad == `{}` ||
+						(name == "locked" || name == "hardware_mac") && bad == `true` {
 						continue
 					}
 					members[name] = json.RawMessage(bad)

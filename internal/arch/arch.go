@@ -86,7 +86,7 @@ var Table = map[string][]string{
 
 	// layer 4: the edge
 	"api": {"access", "account", "api/wire", "audit", "cardhost", "cryptogram", "denylist", "detokenize", "event", "event/stream", "hsm/keyref",
-		"identity", "intake", "internal/fault", "load", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential"},
+		"identity", "intake", "internal/fault", "load", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/enrol"},
 	"api/client": {"api/wire"},
 
 	// layer 5: the roots

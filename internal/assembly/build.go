@@ -174,6 +174,10 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	phones, err := p.phones(ctx, taps, bundles, sealed)
+	if err != nil {
+		return nil, err
+	}
 	hooks, err := p.webhooks(ctx)
 	if err != nil {
 		return nil, err
@@ -187,7 +191,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
-		Wallet: bundles, Taps: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
+		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, SyncKeys: phones.taps.KeySet, Taps: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
 		Wallets:   standings{p.vault.Reader(), p.book()},
 		Purchases: cards, LoadHost: cards, Loads: loads, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
 		Gate: p.gate, Parameters: parameters,
@@ -222,8 +226,9 @@ func (p *parts) wallet() (*wallet.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading slots.aid: %w", err)
 	}
+	db := walletdb.New(p.db)
 	return wallet.New(wallet.Config{
-		Tokens: p.vault.Writer(), Keys: p.hsm, Store: walletdb.New(p.db), Gate: p.gate,
+		Tokens: p.vault.Writer(), Keys: p.hsm, Store: db, Granted: db, Bound: p.bound, Gate: p.gate,
 		Realm: s.Realm, KeyVersion: s.KeyVersion, AlgorithmID: s.AlgorithmID, Slots: s.Count, Cap: token.Amount(s.CapFen),
 		Issuer: p.cfg.slotIssuer(), AppType: s.AppType, AppVersion: s.AppVersion, AID: aid,
 		Zone: p.days.Zone, Now: p.opt.Now,

@@ -42,6 +42,11 @@ type Config struct {
 	Realms []Realm `yaml:"realms"`
 	// Slots says what a phone's bundle looks like. Required.
 	Slots Slots `yaml:"slots"`
+	// Tiers are what devices are allowed, by their tier: SE, A, B. Those that are
+	// not here have their defaults; a device of tier C gets no slots.
+	Tiers map[string]Tier `yaml:"tiers"`
+	// PIN bounds the work that PINs make.
+	PIN PIN `yaml:"pin"`
 	// Identity says who issues access tokens and for whom. Required.
 	Identity Identity `yaml:"identity"`
 	// Tokens says how tokens live, and what is agreed with those who ask for them.

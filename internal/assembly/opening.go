@@ -2,7 +2,6 @@ package assembly
 
 import (
 	"context"
-	"crypto/ecdh"
 	"encoding/hex"
 	"maps"
 	"regexp"
@@ -121,13 +120,5 @@ func (p *parts) detokenizer(ctx context.Context, ident *identity.Service, taps *
 
 // intake opens cards that were sealed to the HSM.
 func (p *parts) intake(ctx context.Context) (*intake.Service, error) {
-	ref := keyref.Ref{Usage: keyref.Intake, Version: 1}
-	public, err := p.hsm.PublicKey(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	return intake.New(intake.Key{Public: public,
-		Agree: func(ctx context.Context, peer *ecdh.PublicKey, use func([]byte) error) error {
-			return p.hsm.ECDH(ctx, ref, peer, use)
-		}})
+	return p.opener(ctx, keyref.Intake)
 }

@@ -40,6 +40,11 @@ func (c Config) Validate() error {
 	c.validateRealms(v)
 	c.validateSlots(v)
 	c.validateTokens(v)
+	if _, err := c.tiers(); err != nil {
+		v.add("tiers: %v", err)
+	}
+	v.between("pin.parallel", c.PIN.Parallel, 0, 64)
+	v.between("pin.waiting", c.PIN.Waiting, 0, 4096)
 	c.validateOpening(v)
 	c.validateDenyList(v)
 	v.required("identity.issuer_url", c.Identity.IssuerURL)

@@ -1,0 +1,28 @@
+package account
+
+import (
+	"context"
+
+	"github.com/tapvault/tapvault/token"
+)
+
+// PINTried does what follows from a wrong PIN that was entered online: it shares
+// its count with those that taps show. It is for services that have passed a gate
+// of their own, and may be repeated.
+func (s *Service) PINTried(ctx context.Context, id token.WalletID) error {
+	verdict, err := s.pinVerdict(ctx, id)
+	if err != nil {
+		return err
+	}
+	now := s.cfg.Now()
+	switch verdict {
+	case WalletSuspended:
+		if err := s.suspendTokens(ctx, id, "", token.ByPINLock); err != nil {
+			return err
+		}
+		_, err = s.cfg.Book.Change(ctx, id, func(w *Wallet) { w.suspend(HoldPIN, now) })
+	case WalletRestricted:
+		_, err = s.cfg.Book.Change(ctx, id, func(w *Wallet) { w.restrict(HoldPIN, now) })
+	}
+	return err
+}
