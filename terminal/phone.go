@@ -75,10 +75,15 @@ func (r *Reader) afford(v *visit) error {
 }
 
 // prove checks a device proof. One that is shown must hold, demanded or not.
+// Secure elements need none: they cannot be copied. Where the list is not heard,
+// the issuer has to have allowed the device as well.
 func (r *Reader) prove(v *visit) error {
-	p := v.shown.Proof
+	p, c := v.shown.Proof, v.shown.Credential
+	if r.cfg.Class == deny.Vehicle && !c.OfflineOK() {
+		return NoProof
+	}
 	if p.IsZero() {
-		if r.cfg.Policy.RequireProof || v.limits.Proof {
+		if (r.cfg.Policy.RequireProof || v.limits.Proof) && c.Tier() != credential.TierElement {
 			return NoProof
 		}
 		return nil

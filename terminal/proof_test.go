@@ -220,32 +220,46 @@ func TestProof07Order(t *testing.T) {
 // cannot prove itself.
 func TestProof07Ladder(t *testing.T) {
 	d, lists := newDevice(t), newLister(t)
+	const none, phone, element, online = 0, 1, 2, 3 // no proof, with one, a secure element, a phone that the issuer keeps off vehicles
 	for name, tc := range map[string]struct {
 		class  deny.Class
 		age    time.Duration
 		amount token.Amount
-		proof  bool
+		shows  int
 		want   terminal.Refusal // "": accepted
 	}{
-		"fresh":                       {deny.Gate, 30 * time.Minute, 1000, false, ""},
-		"stale, a small fare":         {deny.Gate, 31 * time.Minute, 500, false, ""},
-		"stale, more":                 {deny.Gate, 31 * time.Minute, 510, false, terminal.OverCap},
-		"stale, more, with proof":     {deny.Gate, 31 * time.Minute, 510, true, terminal.OverCap},
-		"a vehicle, 23 hours":         {deny.Vehicle, 23 * time.Hour, 1000, true, ""},
-		"a vehicle without proof":     {deny.Vehicle, time.Minute, 100, false, terminal.NoProof},
-		"a day, no proof":             {deny.Gate, 25 * time.Hour, 100, false, terminal.NoProof},
-		"a day, proof":                {deny.Gate, 25 * time.Hour, 500, true, ""},
-		"a day, proof, more":          {deny.Gate, 25 * time.Hour, 510, true, terminal.OverCap},
-		"a day, a vehicle, more":      {deny.Vehicle, 25 * time.Hour, 510, true, terminal.OverCap},
-		"a merchant's list is stale":  {deny.Merchant, 31 * time.Minute, 510, false, terminal.OverCap},
-		"a list that is not yet made": {deny.Gate, -10 * time.Minute, 100, false, terminal.NoProof},
+		"fresh":                       {deny.Gate, 30 * time.Minute, 1000, none, ""},
+		"stale, a small fare":         {deny.Gate, 31 * time.Minute, 500, none, ""},
+		"stale, more":                 {deny.Gate, 31 * time.Minute, 510, none, terminal.OverCap},
+		"stale, more, with proof":     {deny.Gate, 31 * time.Minute, 510, phone, terminal.OverCap},
+		"a vehicle, 23 hours":         {deny.Vehicle, 23 * time.Hour, 1000, phone, ""},
+		"a vehicle without proof":     {deny.Vehicle, time.Minute, 100, none, terminal.NoProof},
+		"a day, no proof":             {deny.Gate, 25 * time.Hour, 100, none, terminal.NoProof},
+		"a day, proof":                {deny.Gate, 25 * time.Hour, 500, phone, ""},
+		"a day, proof, more":          {deny.Gate, 25 * time.Hour, 510, phone, terminal.OverCap},
+		"a day, a vehicle, more":      {deny.Vehicle, 25 * time.Hour, 510, phone, terminal.OverCap},
+		"a merchant's list is stale":  {deny.Merchant, 31 * time.Minute, 510, none, terminal.OverCap},
+		"an element in a vehicle":     {deny.Vehicle, 23 * time.Hour, 1000, element, ""},
+		"an element after a day":      {deny.Gate, 25 * time.Hour, 500, element, ""},
+		"an element, more":            {deny.Gate, 25 * time.Hour, 510, element, terminal.OverCap},
+		"kept off vehicles":           {deny.Vehicle, time.Minute, 100, online, terminal.NoProof},
+		"kept off vehicles, a gate":   {deny.Gate, time.Minute, 100, online, ""},
+		"a list that is not yet made": {deny.Gate, -10 * time.Minute, 100, none, terminal.NoProof},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := softRig(t)
 			r.class, r.deny = tc.class, lists.list(t, noon.Add(-tc.age), 77, deny.Switches{})
 			card := presenting(r.phone, func(p *credential.Presentation) {
-				if tc.proof {
-					resigned(t, r.issuer.Keys.Signer, p, func(c *credential.Credential) { c.DeviceKey = d.point(t) })
+				if tc.shows == none {
+					return
+				}
+				resigned(t, r.issuer.Keys.Signer, p, func(c *credential.Credential) {
+					c.Risk, c.DeviceKey = credential.Risk(credential.TierA, tc.shows != online), d.point(t)
+					if tc.shows == element {
+						c.Risk, c.DeviceKey = credential.Risk(credential.TierElement, true), [33]byte{}
+					}
+				})
+				if tc.shows != element {
 					d.prove(t, p, noon, time.Minute)
 				}
 			})
@@ -253,7 +267,7 @@ func TestProof07Ladder(t *testing.T) {
 			if tc.want != "" && !errors.Is(err, tc.want) || tc.want == "" && err != nil {
 				t.Fatalf("%v, want %q", err, tc.want)
 			}
-			if err == nil && (tap.ListVersion != 77 || tap.Proof != tc.proof) {
+			if err == nil && (tap.ListVersion != 77 || tap.Proof != (tc.shows == phone || tc.shows == online)) {
 				t.Errorf("the record says list %d, proof %v", tap.ListVersion, tap.Proof)
 			}
 		})
