@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"context"
+	"crypto/des"
 	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/sha256"
@@ -296,18 +297,7 @@ type phone struct {
 // blank is a handset that nobody knows yet.
 func (r *rig) blank(t testing.TB, w token.WalletID) *phone {
 	t.Helper()
-	cfg := bundle.HandsetConfig{Wallet: w, Stretch: cheap, Now: r.vault.Clock.Now}
-	var err error
-	if cfg.SyncKey, err = r.hsm.PublicKey(t.Context(), keyref.Ref{Usage: keyref.SyncIntake, Version: 1}); err != nil {
-		t.Fatal(err)
-	}
-	if cfg.PINKey, err = r.hsm.PublicKey(t.Context(), keyref.Ref{Usage: keyref.Intake, Version: 1}); err != nil {
-		t.Fatal(err)
-	}
-	h, err := bundle.NewHandset(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := r.handset(t, w, nil)
 	return &phone{Handset: h, rig: r, wallet: w}
 }
 
@@ -548,4 +538,49 @@ func (r *rig) tacKey(t testing.TB, tok token.Token, u credential.UD) [16]byte {
 		t.Fatal(err)
 	}
 	return keys[0]
+}
+
+// purchaseKey is the purchase key of a slot, as the HSM derives it.
+func (r *rig) purchaseKey(t testing.TB, tok token.Token, u credential.UD) [16]byte {
+	t.Helper()
+	asn := tok.Number.ASN()
+	path, err := keyref.Ref{Realm: hsmtest.Realm, Usage: keyref.SlotPurchaseMaster, Version: 1}.Path(issuer, keyref.Factor(asn[2:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := r.hsm.SlotKeys(t.Context(), path, []keyref.Factor{u.Bytes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys[0]
+}
+
+// diversified is the key that a key makes of a use descriptor.
+func diversified(parent [16]byte, u credential.UD) (key [16]byte) {
+	c, _ := des.NewTripleDESCipher(append(parent[:], parent[:8]...))
+	f := u.Bytes()
+	c.Encrypt(key[:8], f[:])
+	for i := range f {
+		f[i] = ^f[i]
+	}
+	c.Encrypt(key[8:], f[:])
+	return key
+}
+
+// handset makes a handset whose journals are where the test says.
+func (r *rig) handset(t testing.TB, w token.WalletID, journal func(token.Ref) (bundle.Journal, error)) *bundle.Handset {
+	t.Helper()
+	cfg := bundle.HandsetConfig{Wallet: w, Stretch: cheap, Now: r.vault.Clock.Now, Journal: journal}
+	var err error
+	if cfg.SyncKey, err = r.hsm.PublicKey(t.Context(), keyref.Ref{Usage: keyref.SyncIntake, Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.PINKey, err = r.hsm.PublicKey(t.Context(), keyref.Ref{Usage: keyref.Intake, Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	h, err := bundle.NewHandset(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }
