@@ -165,6 +165,39 @@ func TestQueueDamage(t *testing.T) {
 	}
 }
 
+// TestQueueCutAnywhere: a process that dies in the middle of any write leaves
+// every tap that it had accepted, and none that it had not.
+func TestQueueCutAnywhere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "taps")
+	q := openQueue(t, path, noon)
+	failed := tap(t, 3)
+	failed.Fail = terminal.BadMAC2
+	add(t, q, tap(t, 1), tap(t, 2), failed)
+	if _, err := q.Flush(t.Context(), number, &clearing{}); err != nil {
+		t.Fatal(err)
+	}
+	add(t, q, tap(t, 4))
+	_ = q.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := map[int]int{0: 0, 1: 1, 2: 2, 3: 3, 4: 0, 5: 1} // by whole lines: three taps, "done", a tap
+	for cut := range len(whole) + 1 {
+		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.Count(whole[:cut], []byte{'\n'})
+		if q = openQueue(t, path, noon); q.Pending() != waits[lines] || q.Seen(failed.ASN, 3) {
+			t.Fatalf("cut at %d, after %d lines: %d wait", cut, lines, q.Pending())
+		}
+		if want := lines >= 1; q.Seen(tap(t, 1).ASN, 1) != want {
+			t.Fatalf("cut at %d: the first slot is seen: %v", cut, !want)
+		}
+		_ = q.Close()
+	}
+}
+
 // TestQueueFull: a tap that cannot be kept is refused, and the reader stops
 // taking taps rather than writing after half a line.
 func TestQueueFull(t *testing.T) {
