@@ -221,7 +221,8 @@ func New(ctx context.Context, dir string, now time.Time) (*Issuer, error) {
 
 // Config is the service's configuration over other keys.
 func (i *Issuer) Config(keys wallet.Keys) wallet.Config {
-	return wallet.Config{Tokens: i.Tokens, Keys: keys, Store: walletdb.New(i.db), Gate: audit.Gate{Recorder: i.audit},
+	db := walletdb.New(i.db)
+	return wallet.Config{Tokens: i.Tokens, Keys: keys, Store: db, Granted: db, Gate: audit.Gate{Recorder: i.audit},
 		Realm: Realm, KeyVersion: 1, Slots: Slots, Cap: Cap, Issuer: IssuerID, AppType: 2, AppVersion: 1,
 		Now: func() time.Time { return i.now }}
 }

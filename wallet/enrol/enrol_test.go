@@ -1,0 +1,106 @@
+package enrol
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet/credential"
+)
+
+var now = time.Date(2026, 3, 2, 4, 0, 0, 0, time.UTC)
+
+// good is a device of tier A.
+func good() Attestation {
+	return Attestation{Verdict: Trusted, Level: TEE, At: now, Patch: "2025-03", Boot: Verified, Locked: true,
+		Leaf: "00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF", HardwareMAC: true, UseCount: AnyCount}
+}
+
+func TestJudge(t *testing.T) {
+	for name, tc := range map[string]struct {
+		edit func(*Attestation)
+		tier Tier
+		why  []Reason
+	}{
+		"good":             {func(*Attestation) {}, TierA, nil},
+		"strong box":       {func(a *Attestation) { a.Level = StrongBox }, TierA, nil},
+		"use count alone":  {func(a *Attestation) { a.HardwareMAC = false; a.UseCount = SingleCount }, TierA, nil},
+		"element":          {func(a *Attestation) { a.Level = Element; a.HardwareMAC = false; a.UseCount = NoCount }, TierSE, nil},
+		"nobody vouches":   {func(a *Attestation) { a.Verdict = Untrusted }, TierB, []Reason{NotTrusted}},
+		"software":         {func(a *Attestation) { a.Level = Software }, TierB, []Reason{SoftwareKey}},
+		"own boot key":     {func(a *Attestation) { a.Boot = SelfSigned }, TierB, []Reason{BootUnverified}},
+		"unlocked":         {func(a *Attestation) { a.Locked = false }, TierB, []Reason{BootUnlocked}},
+		"13 months":        {func(a *Attestation) { a.Patch = "2025-02" }, TierB, []Reason{PatchOld}},
+		"no hardware keys": {func(a *Attestation) { a.HardwareMAC = false; a.UseCount = NoCount }, TierB, []Reason{NoHardwareKeys}},
+		"an old element":   {func(a *Attestation) { a.Level = Element; a.Patch = "2024-01" }, TierB, []Reason{PatchOld}},
+		"failed":           {func(a *Attestation) { a.Verdict = Failed; a.Locked = false }, TierC, []Reason{CheckFailed}},
+	} {
+		a := good()
+		tc.edit(&a)
+		if err := a.check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if tier, why := judge(a, now); tier != tc.tier || !slices.Equal(why, tc.why) {
+			t.Errorf("%s: tier %s for %v", name, tier, why)
+		}
+	}
+}
+
+func TestAttestationRefused(t *testing.T) {
+	for name, edit := range map[string]func(*Attestation){
+		"verdict": func(a *Attestation) { a.Verdict = "" }, "level": func(a *Attestation) { a.Level = "HSM" },
+		"boot": func(a *Attestation) { a.Boot = "" }, "use count": func(a *Attestation) { a.UseCount = "SOME" },
+		"leaf": func(a *Attestation) { a.Leaf = "00" }, "leaf in lower case": func(a *Attestation) { a.Leaf = "aa" + a.Leaf[2:] },
+		"patch": func(a *Attestation) { a.Patch = "2025-13" }, "time": func(a *Attestation) { a.At = time.Time{} },
+		"latency": func(a *Attestation) { a.SignP95 = -1 },
+	} {
+		a := good()
+		edit(&a)
+		if a.check() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestTiers(t *testing.T) {
+	if err := DefaultTiers().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	edit := func(name Tier, f func(*Terms)) Tiers {
+		ts := DefaultTiers()
+		one := ts[name]
+		f(&one)
+		ts[name] = one
+		return ts
+	}
+	kind := func(c credential.Class, most token.Amount, n int) []account.SlotKind {
+		return slices.Repeat([]account.SlotKind{{Class: c, Cap: most}}, n)
+	}
+	missing := DefaultTiers()
+	delete(missing, TierB)
+	more := DefaultTiers()
+	more["D"] = Terms{}
+	for name, ts := range map[string]Tiers{
+		"one missing": missing, "one more": more,
+		"slots in tier C":    edit(TierC, func(t *Terms) { t.Layout = kind(credential.Small, 500, 1) }),
+		"caps over limit":    edit(TierB, func(t *Terms) { t.Limit = 4000 }),
+		"limit over ceiling": edit(TierA, func(t *Terms) { t.Ceiling = 9000 }),
+		"no slots":           edit(TierA, func(t *Terms) { t.Layout = nil }),
+		"express in tier B":  edit(TierB, func(t *Terms) { t.Layout = kind(credential.Express, 500, 1) }),
+		"dear express":       edit(TierA, func(t *Terms) { t.Layout = kind(credential.Express, 510, 1) }),
+		"much express":       edit(TierA, func(t *Terms) { t.Layout = kind(credential.Express, 100, 4) }),
+		"odd cap":            edit(TierA, func(t *Terms) { t.Layout = kind(credential.Medium, 1005, 1) }),
+		"a long life":        edit(TierA, func(t *Terms) { t.TTL = 8 * 24 * time.Hour }),
+	} {
+		if ts.Validate() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if err := edit(TierA, func(t *Terms) {
+		t.Layout = append(kind(credential.Express, 500, 3), kind(credential.Medium, 1000, 8)...)
+	}).Validate(); err != nil {
+		t.Errorf("express in tier A: %v", err)
+	}
+}

@@ -1,0 +1,235 @@
+package walletdb_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/internal/store/storetest"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet"
+	"github.com/tapvault/tapvault/wallet/enrol"
+	"github.com/tapvault/tapvault/wallet/pin"
+	"github.com/tapvault/tapvault/wallet/walletdb"
+)
+
+var (
+	_ enrol.Store    = (*walletdb.Devices)(nil)
+	_ pin.Store      = (*walletdb.PINs)(nil)
+	_ pin.Tries      = (*walletdb.PINs)(nil)
+	_ wallet.Granted = (*walletdb.DB)(nil)
+)
+
+const w1 = token.WalletID("wlAAAAAAAAAAAAAAAAAAAAAAAAAA")
+
+// TestPhonesOnEachDatabase holds both kinds of database to the same.
+func TestPhonesOnEachDatabase(t *testing.T) {
+	storetest.OnEach(t, func(t *testing.T, fresh func(testing.TB) *store.DB) {
+		for name, test := range map[string]func(*testing.T, *store.DB){
+			"Devices": devices, "Leaves": leaves, "PINs": pins, "TriesAtOnce": triesAtOnce, "Granted": granted,
+		} {
+			t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
+		}
+	})
+}
+
+func device(t *testing.T, n int, w token.WalletID) enrol.Device {
+	t.Helper()
+	d := enrol.Device{ID: token.DeviceID(fmt.Sprintf("dv%026d", n)), Wallet: w, Client: "c", Tier: enrol.TierB, EnrolledAt: at,
+		Reasons:     []enrol.Reason{enrol.NotTrusted, enrol.PatchOld},
+		Attestation: enrol.Attestation{Verdict: enrol.Untrusted, Level: enrol.TEE, At: at, Patch: "2026-01", Leaf: "AA", SignP95: time.Second}}
+	for _, k := range []**ecdsa.PublicKey{&d.WrapKey, &d.SignKey} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*k = &key.PublicKey
+	}
+	return d
+}
+
+func devices(t *testing.T, s *store.DB) {
+	db, d := walletdb.NewDevices(s), device(t, 1, w1)
+	a := access.Attempt{Key: "k", Digest: [32]byte{1}}
+	if _, err := db.Insert(t.Context(), "c", a, d); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := db.Insert(t.Context(), "c", a, device(t, 2, w1)); err != nil || got.ID != d.ID {
+		t.Errorf("a repeated enrolment made %s (%v)", got.ID, err)
+	}
+	got, err := db.Device(t.Context(), d.ID)
+	if err != nil || !got.WrapKey.Equal(d.WrapKey) || !got.SignKey.Equal(d.SignKey) {
+		t.Fatalf("other keys come back (%v)", err)
+	}
+	got.WrapKey, got.SignKey = d.WrapKey, d.SignKey
+	if !reflect.DeepEqual(got, d) {
+		t.Errorf("read back as %+v, want %+v", got, d)
+	}
+	if _, err := db.Device(t.Context(), "dv9"); !errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("no such device: %v", err)
+	}
+	d.Tier = enrol.TierC
+	for i, want := range []bool{true, false} { // d was judged 0 times, once only
+		if ok, err := db.Judge(t.Context(), d); err != nil || ok != want {
+			t.Errorf("judgement %d: %v, %v", i, ok, err)
+		}
+	}
+	if got, err := db.Device(t.Context(), d.ID); err != nil || got.Tier != enrol.TierC || got.Judged != 1 {
+		t.Errorf("judged as %s, %d times (%v)", got.Tier, got.Judged, err)
+	}
+}
+
+func leaves(t *testing.T, s *store.DB) {
+	db := walletdb.NewDevices(s)
+	for n, tc := range []struct {
+		w  token.WalletID
+		ok bool
+	}{{"wl1", true}, {"wl2", true}, {"wl3", true}, {"wl1", true}, {"wl4", false}, {"wl3", true}} {
+		_, err := db.Insert(t.Context(), "c", access.Attempt{}, device(t, n, tc.w))
+		if tc.ok && err != nil || !tc.ok && !errors.Is(err, wallet.ErrRefused) {
+			t.Errorf("enrolment %d of %s: %v", n, tc.w, err)
+		}
+	}
+}
+
+func pins(t *testing.T, s *store.DB) {
+	db, ctx := walletdb.NewPINs(s), t.Context()
+	if _, err := db.Record(ctx, w1); !errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("no PIN: %v", err)
+	}
+	if last, n, err := db.Since(ctx, w1); err != nil || n != 0 || !last.IsZero() {
+		t.Errorf("no PIN was tried %d times since %v (%v)", n, last, err)
+	}
+	first := pin.Record{Wallet: w1, Epoch: 1, Secret: []byte{1, 2}, Verifier: [32]byte{3}, LastSuccess: at}
+	a := access.Attempt{Key: "k", Digest: [32]byte{1}}
+	for _, want := range []bool{false, true} {
+		if done, err := db.Put(ctx, "c", a, first); err != nil || done != want {
+			t.Fatalf("done %v, %v", done, err)
+		}
+	}
+	if _, err := db.Put(ctx, "c", access.Attempt{}, first); !errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("a second first PIN: %v", err)
+	}
+	for i := range 4 {
+		if ok, err := db.Take(ctx, w1, 3); err != nil || ok != (i < 3) {
+			t.Errorf("try %d of 3: %v, %v", i, ok, err)
+		}
+	}
+	if ok, err := db.Take(ctx, "wl9", 3); err != nil || ok {
+		t.Errorf("a try of nobody: %v, %v", ok, err)
+	}
+	if err := db.GiveBack(ctx, w1); err != nil {
+		t.Fatal(err)
+	}
+	if last, n, err := db.Since(ctx, w1); err != nil || n != 2 || !last.Equal(at) {
+		t.Errorf("%d tries since %v (%v)", n, last, err)
+	}
+	if err := db.Clear(ctx, w1, at.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if last, n, err := db.Since(ctx, w1); err != nil || n != 0 || !last.Equal(at.Add(time.Hour)) {
+		t.Errorf("after the right PIN: %d tries since %v (%v)", n, last, err)
+	}
+	if err := db.AllowReset(ctx, w1); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.AllowReset(ctx, "wl9"); !errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("reset of nobody: %v", err)
+	}
+	next := pin.Record{Wallet: w1, Epoch: 2, Secret: []byte{9}, Verifier: [32]byte{8}, LastSuccess: at, Revoking: true}
+	if _, err := db.Put(ctx, "c", access.Attempt{Key: "k2"}, next); err != nil {
+		t.Fatal(err)
+	}
+	got, err := db.Record(ctx, w1)
+	if err != nil || got.Epoch != 2 || !bytes.Equal(got.Secret, next.Secret) || got.Verifier != next.Verifier || !got.Revoking || got.Resettable || got.Tries != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := db.Revoked(ctx, w1, 1); err != nil { // of an epoch that is over
+		t.Fatal(err)
+	}
+	if got, err := db.Record(ctx, w1); err != nil || !got.Revoking {
+		t.Error("another epoch's end ends this one's")
+	}
+	if err := db.Revoked(ctx, w1, 2); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := db.Record(ctx, w1); err != nil || got.Revoking {
+		t.Errorf("still revoking (%v)", err)
+	}
+	if done, err := db.Done(ctx, "c", access.Attempt{Key: "k2"}); err != nil || !done {
+		t.Errorf("the attempt is forgotten (%v)", err)
+	}
+}
+
+func triesAtOnce(t *testing.T, s *store.DB) {
+	db := walletdb.NewPINs(s)
+	if _, err := db.Put(t.Context(), "c", access.Attempt{}, pin.Record{Wallet: w1, Epoch: 1, Secret: []byte{1}, LastSuccess: at}); err != nil {
+		t.Fatal(err)
+	}
+	var given atomic.Int32
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			ok, err := db.Take(t.Context(), w1, pin.MaxTries)
+			if err != nil {
+				t.Error(err)
+			}
+			if ok {
+				given.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if given.Load() != pin.MaxTries {
+		t.Errorf("%d tries were given", given.Load())
+	}
+}
+
+func granted(t *testing.T, s *store.DB) {
+	db := walletdb.New(s)
+	b := bundle("b1", 1)
+	b.Device, b.PINEpoch, b.Hardware = "dv1", 1, "h.w"
+	again := b
+	again.JWE = "other.bytes"
+	for _, in := range []wallet.Bundle{b, again} {
+		if got, err := db.Put(t.Context(), "c", in, at); err != nil || got != b {
+			t.Fatalf("%+v, %v", got, err)
+		}
+	}
+	for name, edit := range map[string]func(*wallet.Bundle){
+		"another device": func(b *wallet.Bundle) { b.Device = "dv2" }, "another PIN": func(b *wallet.Bundle) { b.PINEpoch = 2 },
+	} {
+		other := b
+		other.ID, other.CtrFirst = "b2", 3
+		edit(&other)
+		if _, err := db.Put(t.Context(), "c", other, at); !errors.Is(err, wallet.ErrRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	next := b
+	next.ID, next.CtrFirst = "b3", 3
+	if _, err := db.Put(t.Context(), "c", next, at); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := db.Of(t.Context(), b.Ref); err != nil || len(all) != 2 || all[0] != b || all[1] != next {
+		t.Errorf("%+v, %v", all, err)
+	}
+	for want := uint32(1); want < 3; want++ {
+		if n, err := db.NextScript(t.Context(), "b1"); err != nil || n != want {
+			t.Errorf("script %d, %v", n, err)
+		}
+	}
+	if _, err := db.NextScript(t.Context(), "none"); !errors.Is(err, wallet.ErrUnknown) {
+		t.Errorf("a script of no bundle: %v", err)
+	}
+}
