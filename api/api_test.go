@@ -442,6 +442,7 @@ func samples() []sample {
 		{post, "/v1/accounts/" + account1 + "/loads", "/v1/accounts/{id}/loads", `{` + ordered + `,"amount":700,"txn_type":1}`, 201},
 		{post, "/v1/accounts/" + account1 + "/unloads", "/v1/accounts/{id}/unloads", `{` + ordered + `,"amount":700}`, 201},
 		{post, "/v1/accounts/" + account1 + "/overdrafts", "/v1/accounts/{id}/overdrafts", `{` + ordered + `,"old_limit":0,"new_limit":500}`, 201},
+		{get, "/v1/accounts/" + account1 + "/loads?state=STARTED", "/v1/accounts/{id}/loads", "", 200},
 		{get, "/v1/loads/" + load1, "/v1/loads/{load}", "", 200},
 		{post, "/v1/loads/" + load1 + "/confirm", "/v1/loads/{load}/confirm", `{` + card + `,"tac":"FA00066D"}`, 200},
 		{post, "/v1/loads/" + load1 + "/reverse", "/v1/loads/{load}/reverse", `{` + card + `,"rand":"C903814D","online_seq":1,"balance":0,"amount":1,"mac1":"03976C22"}`, 200},

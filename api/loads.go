@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/wire"
@@ -16,6 +17,7 @@ import (
 type Loads interface {
 	Begin(ctx context.Context, c access.Caller, card cardhost.Card, o load.Order, mac1 [4]byte, a access.Attempt) (load.Begun, error)
 	Order(ctx context.Context, c access.Caller, id string) (load.Record, error)
+	Orders(ctx context.Context, c access.Caller, f load.Filter) ([]load.Record, error)
 	Confirm(ctx context.Context, c access.Caller, id string, card cardhost.Card, tac [4]byte) (load.Record, error)
 	Reverse(ctx context.Context, c access.Caller, id string, card cardhost.Card, shown load.Shown, mac1 [4]byte) (load.Record, error)
 }
@@ -74,6 +76,33 @@ func (s *server) beginLoad(ctx context.Context, q *request, w *wire.CardOrder, o
 
 func (s *server) cardLoad(ctx context.Context, q *request) (any, error) {
 	return loadAnswer(s.Loads.Order(ctx, q.caller, q.param("load")))
+}
+
+// cardLoads lists an account's orders. The cursor is the id of the last one.
+func (s *server) cardLoads(ctx context.Context, q *request) (any, error) {
+	limit, err := q.page()
+	if err != nil {
+		return nil, err
+	}
+	f := load.Filter{Account: token.WalletID(q.param("id")), State: load.State(q.query["state"]), Before: q.query["cursor"], Limit: limit}
+	if f.State != "" && !slices.Contains(load.States, f.State) {
+		return nil, &wire.FieldError{Path: "state", Text: "must be a state of loads"}
+	}
+	if f.Before != "" && !load.ValidID(f.Before) {
+		return nil, &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
+	}
+	found, err := s.Loads.Orders(ctx, q.caller, f)
+	if err != nil {
+		return nil, err
+	}
+	out := wire.CardLoads{Loads: make([]wire.CardLoad, len(found))}
+	for i, r := range found {
+		out.Loads[i] = loadOut(r)
+	}
+	if len(found) == limit {
+		out.Next = found[limit-1].ID
+	}
+	return out, nil
 }
 
 func (s *server) confirmLoad(ctx context.Context, q *request) (any, error) {

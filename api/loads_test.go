@@ -38,6 +38,12 @@ func (l loads) Begin(_ context.Context, _ access.Caller, _ cardhost.Card, o load
 
 func (l loads) Order(context.Context, access.Caller, string) (load.Record, error) { return l.answer() }
 
+func (l loads) Orders(_ context.Context, _ access.Caller, f load.Filter) ([]load.Record, error) {
+	askedOrder = load.Order{Account: f.Account, Kind: load.Kind(f.State), Amount: uint32(f.Limit)}
+	r, err := l.answer()
+	return []load.Record{r}, err
+}
+
 func (l loads) Confirm(context.Context, access.Caller, string, cardhost.Card, [4]byte) (load.Record, error) {
 	return l.answer()
 }
@@ -70,6 +76,16 @@ func TestLoads(t *testing.T) {
 	s.body = strings.Replace(s.body, "500", "16777216", 1)
 	if p := e.problem(s, s.request(), 400, "malformed"); p.Field != "new_limit" {
 		t.Errorf("%+v", p)
+	}
+	for path, field := range map[string]string{"?state=LOST": "state", "?cursor=" + cardDigits: "cursor", "?limit=0": "limit"} {
+		s := sample{"GET", "/v1/accounts/" + account1 + "/loads" + path, "/v1/accounts/{id}/loads", "", 200}
+		if p := e.problem(s, s.request(), 400, "malformed"); p.Field != field {
+			t.Errorf("%s: %+v", path, p)
+		}
+	}
+	list := sample{"GET", "/v1/accounts/" + account1 + "/loads?state=STARTED&limit=1", "/v1/accounts/{id}/loads", "", 200}
+	if body := e.do(list, list.request()).Body.String(); !strings.Contains(body, `"next_cursor":"`+load1) || askedOrder.Kind != "STARTED" || askedOrder.Account != account1 {
+		t.Errorf("%s, asked %+v", body, askedOrder)
 	}
 	s = find(t, "/v1/loads/{load}")
 	if body := e.do(s, s.request()).Body.String(); strings.Contains(body, "mac2") {

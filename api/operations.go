@@ -107,6 +107,7 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/cryptograms/overdraft", limit: wire.MaxBody, do: s.overdraft},
 
 		{method: post, path: "/v1/accounts/:id/loads", limit: wire.MaxBody, attempt: taken, do: s.loadCard},
+		{method: get, path: "/v1/accounts/:id/loads", query: []string{"state", "cursor", "limit"}, do: s.cardLoads},
 		{method: post, path: "/v1/accounts/:id/unloads", limit: wire.MaxBody, attempt: taken, do: s.unloadCard},
 		{method: post, path: "/v1/accounts/:id/overdrafts", limit: wire.MaxBody, attempt: taken, do: s.limitCard},
 		{method: get, path: "/v1/loads/:load", do: s.cardLoad},

@@ -163,6 +163,14 @@ type Record struct {
 	ChangedAt time.Time // when State last moved
 }
 
+// Filter narrows a list of orders.
+type Filter struct {
+	Account token.WalletID
+	State   State  // "": any
+	Before  string // the id of the last one that was listed; "": from the newest on
+	Limit   int
+}
+
 // drawID draws an id of 128 random bits.
 func drawID(rand io.Reader) (string, error) {
 	var b [16]byte

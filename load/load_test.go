@@ -429,6 +429,12 @@ func TestRefusals(t *testing.T) {
 	if _, err := w.confirm(other, b.ID, bad); !errors.Is(err, load.ErrCard) {
 		t.Errorf("another card: %v", err)
 	}
+	if all, err := w.service.Orders(ctx, bank, load.Filter{Account: mine, State: load.Started, Limit: 9}); err != nil || len(all) != 1 || all[0].ID != b.ID {
+		t.Errorf("%d orders, %v", len(all), err)
+	}
+	if _, err := w.service.Orders(ctx, rival, load.Filter{Account: mine, Limit: 9}); fault.KindOf(err) != fault.WalletUnknown {
+		t.Errorf("another requestor's orders: %v", err)
+	}
 	for range 10 {
 		if _, err := w.confirm(c, b.ID, bad); !errors.Is(err, cryptogram.ErrMismatch) {
 			t.Fatal(err)

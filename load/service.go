@@ -52,6 +52,8 @@ type (
 		Begin(ctx context.Context, r Record, a access.Attempt) (Record, error)
 		// Record returns an order, or [ErrUnknown].
 		Record(ctx context.Context, id string) (Record, error)
+		// List returns orders that f lets through, newest first.
+		List(ctx context.Context, f Filter) ([]Record, error)
 		// Finish moves an order as [Record.Next] says, or returns [ErrChanged] when
 		// it is not as it was at that revision any more.
 		Finish(ctx context.Context, id string, revision int64, f Finding) (Record, error)
@@ -217,6 +219,22 @@ func (s *Service) Order(ctx context.Context, c access.Caller, id string) (Record
 		return Record{}, err
 	}
 	return s.find(ctx, c, id)
+}
+
+// Orders lists an account's orders, newest first: what a host that remembers
+// nothing looks for before it reverses.
+func (s *Service) Orders(ctx context.Context, c access.Caller, f Filter) ([]Record, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.CardLoad, object(string(f.Account))); err != nil {
+		return nil, err
+	}
+	if _, err := s.own(ctx, c, f.Account, false); err != nil {
+		return nil, err
+	}
+	all, err := s.cfg.Store.List(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("listing loads: %w", err)
+	}
+	return all, nil
 }
 
 func (s *Service) find(ctx context.Context, c access.Caller, id string) (Record, error) {

@@ -225,6 +225,13 @@ func TestCalls(t *testing.T) {
 		"POST /v1/cryptograms/unload k1":          func() error { m, err := c.Unload(ctx, wire.Unload{}); return equal(m, "66B54A6B", err) },
 		"POST /v1/cryptograms/unload/verify k1":   func() error { return c.VerifyUnload(ctx, wire.UnloadVerify{}) },
 		"POST /v1/cryptograms/overdraft k1":       func() error { m, err := c.Overdraft(ctx, wire.Overdraft{}); return equal(m, "66B54A6B", err) },
+		"POST /v1/accounts/a/loads k1":            func() error { _, err := c.LoadCard(ctx, "a", wire.CardLoadOrder{}); return err },
+		"POST /v1/accounts/a/unloads k1":          func() error { _, err := c.UnloadCard(ctx, "a", wire.CardUnloadOrder{}); return err },
+		"POST /v1/accounts/a/overdrafts k1":       func() error { _, err := c.LimitCard(ctx, "a", wire.CardLimitOrder{}); return err },
+		"GET /v1/accounts/a/loads ":               func() error { _, err := c.CardLoads(ctx, "a", "", "", 0); return err },
+		"GET /v1/loads/l ":                        func() error { _, err := c.CardLoad(ctx, "l"); return err },
+		"POST /v1/loads/l/confirm k1":             func() error { _, err := c.ConfirmLoad(ctx, "l", wire.CardProof{}); return err },
+		"POST /v1/loads/l/reverse k1":             func() error { _, err := c.ReverseLoad(ctx, "l", wire.CardShown{}); return err },
 		"GET /v1/keys ":                           func() error { _, err := c.Keys(ctx); return err },
 	} {
 		s.seen = nil

@@ -28,6 +28,16 @@ func (c *Client) CardLoad(ctx context.Context, id string) (wire.CardLoad, error)
 	return get[wire.CardLoad](ctx, c, "/v1/loads/"+segment(id))
 }
 
+// CardLoads reads one page of an account's orders, newest first; an empty state is
+// any, and cursor is "" for the first page.
+func (c *Client) CardLoads(ctx context.Context, account, state, cursor string, limit int) (wire.CardLoads, error) {
+	q := query(cursor, limit)
+	if state != "" {
+		q.Set("state", state)
+	}
+	return get[wire.CardLoads](ctx, c, withQuery("/v1/accounts/"+segment(account)+"/loads", q))
+}
+
 // ConfirmLoad brings the card's acknowledgement.
 func (c *Client) ConfirmLoad(ctx context.Context, id string, q wire.CardProof) (wire.CardLoad, error) {
 	return post[wire.CardLoad](ctx, c, "/v1/loads/"+segment(id)+"/confirm", q)

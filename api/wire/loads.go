@@ -121,3 +121,9 @@ type CardLoad struct {
 	CreatedAt time.Time `json:"created_at"`
 	ChangedAt time.Time `json:"changed_at"`
 }
+
+// CardLoads is a page of GET /v1/accounts/{id}/loads, newest first.
+type CardLoads struct {
+	Loads []CardLoad `json:"loads"`
+	Next  string     `json:"next_cursor,omitempty"` // absent on the last page
+}

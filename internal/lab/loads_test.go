@@ -157,6 +157,10 @@ func TestLostLoads(t *testing.T) {
 	if b := funds().Balances; b.Available != funding-int64(logs[1].In.Amount) || b.CardLoad != 0 {
 		t.Errorf("%+v", b)
 	}
+	open, err := issuer.CardLoads(t.Context(), string(loader), "SUSPENSE", "", 10)
+	if err != nil || len(open.Loads) != 1 || open.Next != "" {
+		t.Errorf("%+v, %v", open, err)
+	}
 	if n := l.Count(t, "cases"); n != 1 {
 		t.Errorf("%d cases, want 1", n)
 	}

@@ -117,6 +117,18 @@ func (d *DB) Record(ctx context.Context, id string) (load.Record, error) {
 	return find(d.cfg.Store.Read(ctx), id)
 }
 
+// List implements [load.Store].
+func (d *DB) List(ctx context.Context, f load.Filter) ([]load.Record, error) {
+	q := d.cfg.Store.Read(ctx).Where("account = ?", string(f.Account))
+	if f.State != "" {
+		q = q.Where("state = ?", string(f.State))
+	}
+	if f.Before != "" {
+		q = q.Where("(created_at, id) < (SELECT created_at, id FROM card_loads WHERE id = ?)", f.Before)
+	}
+	return records(q.Order("created_at DESC, id DESC").Limit(f.Limit))
+}
+
 // Finish implements [load.Store].
 func (d *DB) Finish(ctx context.Context, id string, revision int64, f load.Finding) (out load.Record, err error) {
 	err = d.tx(ctx, func(tx *gorm.DB) error {
@@ -208,8 +220,12 @@ func find(db *gorm.DB, id string) (load.Record, error) {
 }
 
 func list(db *gorm.DB, where string, args ...any) ([]load.Record, error) {
+	return records(db.Where(where, args...).Order("created_at, id"))
+}
+
+func records(q *gorm.DB) ([]load.Record, error) {
 	var rows []cardLoad
-	if err := db.Where(where, args...).Order("created_at, id").Find(&rows).Error; err != nil {
+	if err := q.Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("reading loads: %w", err)
 	}
 	out := make([]load.Record, len(rows))

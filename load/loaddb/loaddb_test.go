@@ -81,7 +81,7 @@ func balances(t *testing.T, db *store.DB) ledger.Balances {
 func TestEachDatabase(t *testing.T) {
 	storetest.Dialects(t, func(t *testing.T, config func(testing.TB) store.Config) {
 		for name, test := range map[string]func(*testing.T, store.Config){
-			"RoundTrip": roundTrip, "Attempts": attempts, "TwoProcesses": twoProcesses, "Told": told, "ForeignRows": foreignRows, "Stale": stale,
+			"RoundTrip": roundTrip, "Attempts": attempts, "TwoProcesses": twoProcesses, "Told": told, "ForeignRows": foreignRows, "Stale": stale, "List": listed,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, config(t)) })
 		}
@@ -238,6 +238,46 @@ func stale(t *testing.T, config store.Config) {
 	}
 	if got := balances(t, db); got.Available != 900 || got.CardLoad != 100 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// listed: newest first, page by page, and of one account.
+func listed(t *testing.T, config store.Config) {
+	db := storetest.Open(t, config)
+	fund(t, db, 1000)
+	cases := 0
+	d := open(t, db, &cases)
+	for n := range byte(5) {
+		r := order(1, n, 7, 10)
+		r.CreatedAt = now().Add(time.Duration(n/2) * time.Second) // some at the same moment
+		r, err := d.Begin(t.Context(), r, access.Attempt{})
+		if err == nil && n == 1 {
+			_, err = d.Finish(t.Context(), r.ID, r.Revision, load.Stood)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(f load.Filter) (cards string, last string) {
+		all, err := d.List(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all {
+			cards, last = cards+string('0'+r.Card[0]), r.ID
+		}
+		return cards, last
+	}
+	first, last := read(load.Filter{Account: wallet, Limit: 3})
+	rest, _ := read(load.Filter{Account: wallet, Limit: 3, Before: last})
+	if first+rest != "43210" || len(first) != 3 {
+		t.Errorf("listed %s, then %s", first, rest)
+	}
+	if open, _ := read(load.Filter{Account: wallet, State: load.Started, Limit: 9}); open != "4320" {
+		t.Errorf("open: %s", open)
+	}
+	if other, _ := read(load.Filter{Account: "wlBBBBBBBBBBBBBBBBBBBBBBBBBB", Limit: 9}); other != "" {
+		t.Errorf("another's: %s", other)
 	}
 }
 
