@@ -81,7 +81,7 @@ func TestProof02WrongPIN(t *testing.T) {
 	if b := l.funds(w).Balances; b.Available+b.Reserve != 20000-6*200 {
 		t.Errorf("%+v", b)
 	}
-	if _, err := l.Restore(t.Context(), operator, w, "re-attested"); err != nil {
+	if _, err := l.Restore(t.Context(), operator, w, "re-attested", accessNone); err != nil {
 		t.Error(err)
 	}
 	l.stands("restored", w, tok.Ref, account.WalletActive, token.ByPINLock)

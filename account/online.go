@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 
+	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -20,9 +21,9 @@ func (s *Service) PINTried(ctx context.Context, id token.WalletID) error {
 		if err := s.suspendTokens(ctx, id, "", token.ByPINLock); err != nil {
 			return err
 		}
-		_, err = s.cfg.Book.Change(ctx, id, func(w *Wallet) { w.suspend(HoldPIN, now) })
+		_, err = s.cfg.Book.Change(ctx, id, "account", access.Attempt{}, func(w *Wallet) { w.suspend(HoldPIN, now) })
 	case WalletRestricted:
-		_, err = s.cfg.Book.Change(ctx, id, func(w *Wallet) { w.restrict(HoldPIN, now) })
+		_, err = s.cfg.Book.Change(ctx, id, "account", access.Attempt{}, func(w *Wallet) { w.restrict(HoldPIN, now) })
 	}
 	return err
 }

@@ -23,8 +23,9 @@ type Wallets interface {
 	Open(ctx context.Context, caller string, a access.Attempt, w Wallet) (Wallet, error)
 	// Wallet returns a wallet, or [ErrNoWallet].
 	Wallet(ctx context.Context, id token.WalletID) (Wallet, error)
-	// Change compares and swaps what fn makes of a wallet; fn may be run again.
-	Change(ctx context.Context, id token.WalletID, fn func(*Wallet)) (Wallet, error)
+	// Change compares and swaps what fn makes of a wallet, once per attempt; fn may
+	// be run again.
+	Change(ctx context.Context, id token.WalletID, caller string, a access.Attempt, fn func(*Wallet)) (Wallet, error)
 	// Bind may be repeated; [ErrBound] says that the token belongs elsewhere.
 	Bind(ctx context.Context, b Binding) error
 	// Bound returns the wallets of those of the tokens that have one.
@@ -93,7 +94,7 @@ type Postings interface {
 	// Happen makes what happened take effect, once for each id.
 	Happen(ctx context.Context, w token.WalletID, h Happening) (Funds, error)
 	// Close ends a wallet that holds nothing back, and pays out what is free.
-	Close(ctx context.Context, w token.WalletID) (Wallet, error)
+	Close(ctx context.Context, w token.WalletID, caller string, a access.Attempt) (Wallet, error)
 	// Release frees the reserve of slots of tokens that ended before then, and
 	// Refund gives back what only phones said was paid. They return how many slots
 	// changed; 0 says that none is left.

@@ -111,7 +111,7 @@ var errForeign = fault.New(fault.TokenUnknown, "no such token")
 // Restore takes a wallet out of suspension or restriction. It is the operator's
 // to do, after the device was attested anew or the holder identified. Its tokens
 // stay as they are: it needs new ones.
-func (s *Service) Restore(ctx context.Context, c access.Caller, id token.WalletID, reason string) (Wallet, error) {
+func (s *Service) Restore(ctx context.Context, c access.Caller, id token.WalletID, reason string, a access.Attempt) (Wallet, error) {
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.WalletManage, string(id), reason); err != nil {
 		return Wallet{}, err
 	}
@@ -126,7 +126,7 @@ func (s *Service) Restore(ctx context.Context, c access.Caller, id token.WalletI
 		return Wallet{}, ErrState
 	}
 	now := s.cfg.Now()
-	return s.cfg.Book.Change(ctx, id, func(w *Wallet) {
+	return s.cfg.Book.Change(ctx, id, c.ID, a, func(w *Wallet) {
 		if w.State == WalletRestricted || w.State == WalletSuspended {
 			w.free(now)
 		}
@@ -135,14 +135,14 @@ func (s *Service) Restore(ctx context.Context, c access.Caller, id token.WalletI
 
 // Close ends a wallet. What is free is paid out; while anything is held, owed or
 // on its way it is refused. A wallet that is closed stays closed.
-func (s *Service) Close(ctx context.Context, c access.Caller, id token.WalletID) (Wallet, error) {
+func (s *Service) Close(ctx context.Context, c access.Caller, id token.WalletID, a access.Attempt) (Wallet, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.WalletManage, string(id)); err != nil {
 		return Wallet{}, err
 	}
 	if _, err := s.own(ctx, c, access.WalletManage, id); err != nil {
 		return Wallet{}, err
 	}
-	return s.cfg.Book.Close(ctx, id)
+	return s.cfg.Book.Close(ctx, id, c.ID, a)
 }
 
 // Balances returns what a wallet has, is held and owes.

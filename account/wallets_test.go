@@ -89,21 +89,21 @@ func TestOpenAndClose(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := l.Restore(t.Context(), phone, one.ID, ""); !errors.Is(err, access.ErrDenied) {
+	if _, err := l.Restore(t.Context(), phone, one.ID, "", accessNone); !errors.Is(err, access.ErrDenied) {
 		t.Errorf("restored by an app: %v", err)
 	}
 	l.happen(one.ID, account.TopUp, 500)
-	closed, err := l.Close(t.Context(), bank, one.ID)
+	closed, err := l.Close(t.Context(), bank, one.ID, accessNone)
 	if err != nil || closed.State != account.WalletClosed {
 		t.Errorf("%+v, %v", closed, err)
 	}
-	if _, err := l.Close(t.Context(), bank, one.ID); err != nil {
+	if _, err := l.Close(t.Context(), bank, one.ID, accessNone); err != nil {
 		t.Errorf("closed again: %v", err)
 	}
 	if b := l.funds(one.ID).Balances; b != (ledger.Balances{}) {
 		t.Errorf("%+v", b)
 	}
-	if _, err := l.Restore(t.Context(), operator, one.ID, ""); !errors.Is(err, account.ErrState) {
+	if _, err := l.Restore(t.Context(), operator, one.ID, "", accessNone); !errors.Is(err, account.ErrState) {
 		t.Errorf("a closed wallet was restored: %v", err)
 	}
 	if _, err := l.Happen(t.Context(), bank, one.ID, account.Happening{ID: "x", Kind: account.TopUp, Amount: 1}); !errors.Is(err, account.ErrState) {
@@ -116,7 +116,7 @@ func TestOpenAndClose(t *testing.T) {
 	w := l.open(1000, account.Opening{})
 	tok := l.bind(w)
 	l.sync(w, tok.Ref, tierA)
-	if _, err := l.Close(t.Context(), bank, w); !errors.Is(err, account.ErrState) {
+	if _, err := l.Close(t.Context(), bank, w, accessNone); !errors.Is(err, account.ErrState) {
 		t.Errorf("closed with live slots: %v", err)
 	}
 }

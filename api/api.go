@@ -145,6 +145,7 @@ type Config struct {
 	DenyList    DenyList
 	DenyKeys    KeySet  // they check deny lists and terminal policies
 	Wallets     Wallets // nil: taps are authorized without a look at wallets
+	Accounts    Accounts
 	Purchases   Purchases
 	LoadHost    LoadHost
 	Loads       Loads
@@ -194,7 +195,7 @@ func (c *Config) complete() error {
 		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
 		c.DenyList == nil, c.DenyKeys == nil,
 		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.SyncKeys == nil,
-		c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil} {
+		c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil} {
 		if missing {
 			return errors.New("api: a service is missing from the configuration")
 		}

@@ -76,6 +76,7 @@ type backend struct {
 	proof   cardhost.PurchaseProof
 	record  cryptogram.Receipted
 	entries []audit.Entry
+	heard   heard // by wallets
 }
 
 func (b *backend) act() error {
@@ -330,7 +331,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 	t.Helper()
 	e := &edge{t: t, back: &backend{}, logs: &bytes.Buffer{}}
 	cfg := Config{
-		Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
+		Accounts: accounts{e.back}, Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
 		DenyList: denyBackend{e.back}, DenyKeys: e.back.KeySet,
 		WebhookKeys: e.back.KeySet, ResultKeys: e.back.KeySet,
 		Devices: phones{e.back}, PINs: phones{e.back}, Syncer: phones{e.back}, SyncKeys: e.back.KeySet,
@@ -447,6 +448,17 @@ func samples() []sample {
 		{post, "/v1/loads/" + load1 + "/confirm", "/v1/loads/{load}/confirm", `{` + card + `,"tac":"FA00066D"}`, 200},
 		{post, "/v1/loads/" + load1 + "/reverse", "/v1/loads/{load}/reverse", `{` + card + `,"rand":"C903814D","online_seq":1,"balance":0,"amount":1,"mac1":"03976C22"}`, 200},
 		{get, "/v1/keys", "", "", 200},
+		{post, "/v1/wallets", "", `{"holder":"REAL_NAME","overdraft_allowance":5000}`, 201},
+		{get, "/v1/wallets/" + walletID, "/v1/wallets/{wallet}", "", 200},
+		{post, "/v1/wallets/" + walletID + "/tokens", "/v1/wallets/{wallet}/tokens", `{"token_reference_id":"tr` + walletID[2:] + `","device_id":"dv` + walletID[2:] + `"}`, 200},
+		{post, "/v1/wallets/" + walletID + "/restore", "/v1/wallets/{wallet}/restore", `{"reason":"identified anew"}`, 200},
+		{post, "/v1/wallets/" + walletID + "/close", "/v1/wallets/{wallet}/close", "", 200},
+		{get, "/v1/wallets/" + walletID + "/balances", "/v1/wallets/{wallet}/balances", "", 200},
+		{get, "/v1/wallets/" + walletID + "/taps", "/v1/wallets/{wallet}/taps", "", 200},
+		{get, "/v1/wallets/" + walletID + "/risk", "/v1/wallets/{wallet}/risk", "", 200},
+		{post, "/v1/accounts/" + walletID + "/events", "/v1/accounts/{id}/events", `{"event_id":"e1","type":"TOP_UP","amount":5000}`, 200},
+		{get, "/v1/cases?limit=1", "/v1/cases", "", 200},
+		{get, "/v1/recon/2026-07-24", "/v1/recon/{date}", "", 200},
 	}
 }
 

@@ -90,6 +90,18 @@ func (s *server) operations() []operation {
 		{method: get, path: "/v1/events/stream", query: []string{"ref", "wallet", "requestor", "cursor"}, stream: s.eventStream},
 		{method: get, path: "/v1/ranges", do: s.ranges},
 
+		{method: post, path: "/v1/wallets", limit: wire.MaxBody, attempt: required, do: s.openWallet},
+		{method: get, path: "/v1/wallets/:wallet", do: s.wallet},
+		{method: post, path: "/v1/wallets/:wallet/tokens", limit: wire.MaxBody, do: s.bindToken},
+		{method: post, path: "/v1/wallets/:wallet/restore", limit: wire.MaxBody, optional: true, attempt: taken, do: s.restoreWallet},
+		{method: post, path: "/v1/wallets/:wallet/close", limit: wire.MaxBody, optional: true, attempt: taken, do: s.closeWallet},
+		{method: get, path: "/v1/wallets/:wallet/balances", do: s.balances},
+		{method: get, path: "/v1/wallets/:wallet/taps", do: s.walletTaps},
+		{method: get, path: "/v1/wallets/:wallet/risk", do: s.risk},
+		{method: post, path: "/v1/accounts/:id/events", limit: wire.MaxBody, do: s.happen},
+		{method: get, path: "/v1/cases", query: []string{"wallet", "cursor", "limit"}, do: s.cases},
+		{method: get, path: "/v1/recon/:date", do: s.recon},
+
 		{method: post, path: "/v1/terminals/:terminal/taps", limit: wire.MaxBatch, attempt: taken, do: s.uploadTaps},
 		{method: get, path: "/v1/terminals/parameters", do: s.parameters},
 		{method: get, path: "/v1/terminals/policy", raw: policyType, do: s.terminalPolicy},

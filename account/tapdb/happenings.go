@@ -8,11 +8,13 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/detect"
 	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/account/ledgerdb"
 	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -88,8 +90,11 @@ func (d *DB) happen(tx *gorm.DB, before account.Funds, h account.Happening) (aft
 }
 
 // Close implements [account.Postings].
-func (d *DB) Close(ctx context.Context, id token.WalletID) (w account.Wallet, err error) {
+func (d *DB) Close(ctx context.Context, id token.WalletID, caller string, a access.Attempt) (w account.Wallet, err error) {
 	err = d.tx(ctx, func(tx *gorm.DB) error {
+		if _, err := store.Once(tx, caller, a, opWallet+":close", string(id)); err != nil {
+			return err
+		}
 		f, err := d.funds(tx, id)
 		if err != nil {
 			return err

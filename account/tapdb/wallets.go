@@ -137,8 +137,16 @@ func readWallets(db *gorm.DB, ids []token.WalletID) (map[token.WalletID]account.
 }
 
 // Change implements [account.Wallets].
-func (d *DB) Change(ctx context.Context, id token.WalletID, fn func(*account.Wallet)) (w account.Wallet, err error) {
+func (d *DB) Change(ctx context.Context, id token.WalletID, caller string, a access.Attempt, fn func(*account.Wallet)) (w account.Wallet, err error) {
 	err = d.tx(ctx, func(tx *gorm.DB) error {
+		prior, err := store.Once(tx, caller, a, opWallet+":change", string(id))
+		if err != nil {
+			return err
+		}
+		if prior != "" {
+			w, err = readWallet(tx, id)
+			return err
+		}
 		w, err = d.change(tx, id, fn)
 		return err
 	})

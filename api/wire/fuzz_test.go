@@ -61,6 +61,10 @@ func FuzzReplaceCard(f *testing.F)       { fuzzBody(f, "ReplaceCard") }
 func FuzzPAREnquiry(f *testing.F)        { fuzzBody(f, "PAREnquiry") }
 func FuzzDetokenizeBatch(f *testing.F)   { fuzzBody(f, "DetokenizeBatch") }
 func FuzzDirectRequest(f *testing.F)     { fuzzBody(f, "DirectRequest") }
+func FuzzWalletRequest(f *testing.F)     { fuzzBody(f, "WalletRequest") }
+func FuzzWalletToken(f *testing.F)       { fuzzBody(f, "WalletToken") }
+func FuzzWalletMove(f *testing.F)        { fuzzBody(f, "WalletMove") }
+func FuzzAccountEvent(f *testing.F)      { fuzzBody(f, "AccountEvent") }
 func FuzzDirectBatch(f *testing.F)       { fuzzBody(f, "DirectBatch") }
 func FuzzAttestation(f *testing.F)       { fuzzBody(f, "Attestation") }
 func FuzzEnrolment(f *testing.F)         { fuzzBody(f, "Enrolment") }

@@ -61,6 +61,11 @@ func bodies() []body {
 		{"DirectRequest", func() Body { return &DirectRequest{} }, []string{
 			`{"token_reference_id":"r1","where":` + whereText + `,"amount":300,"purchase":"order-17","answer":"jwe","purpose":"authorisation"}`}},
 		{"DirectBatch", func() Body { return &DirectBatch{} }, []string{`{"purpose":"dispute","queries":[{"payment_token":"6235290123456781"}]}`}},
+		{"WalletRequest", func() Body { return &WalletRequest{} }, []string{`{}`,
+			`{"token_requestor_id":"50120834693","holder":"REAL_NAME","overdraft_allowance":5000,"overdraft_quota":20000}`}},
+		{"WalletToken", func() Body { return &WalletToken{} }, []string{`{"token_reference_id":"r1","device_id":"d1"}`}},
+		{"WalletMove", func() Body { return &WalletMove{} }, []string{`{}`, `{"reason":"identified anew"}`}},
+		{"AccountEvent", func() Body { return &AccountEvent{} }, []string{`{"event_id":"e1","type":"TOP_UP","amount":5000}`, `{"event_id":"e2","type":"CARD_BOUND"}`}},
 		{"Move", func() Body { return &Move{} }, []string{`{}`, `{"suspender":"PIN_LOCK"}`, `{"reason":"phone lost"}`, `{"reason":"a \"b\" \u0041"}`}},
 		{"BundleRequest", func() Body { return &BundleRequest{} }, []string{`{"device_key":` + jwkText + `}`}},
 		{"Attestation", func() Body { return &Attestation{} }, []string{attestationText}},

@@ -191,7 +191,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
-		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, SyncKeys: phones.taps.KeySet, Taps: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
+		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
 		Wallets:   standings{p.vault.Reader(), p.book()},
 		Purchases: cards, LoadHost: cards, Loads: loads, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
 		Gate: p.gate, Parameters: parameters,
