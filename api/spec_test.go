@@ -114,7 +114,7 @@ func TestDescribedBodies(t *testing.T) {
 		"PINSet": func() wire.Body { return &wire.PINSet{} }, "PINVerify": func() wire.Body { return &wire.PINVerify{} },
 		"PINChange": func() wire.Body { return &wire.PINChange{} }, "Sync": func() wire.Body { return &wire.Sync{} },
 		"WalletRequest": func() wire.Body { return &wire.WalletRequest{} },
-		"WalletToken": func() wire.Body { return &wire.WalletToken{} }, "WalletMove": func() wire.Body { return &wire.WalletMove{} },
+		"WalletToken":   func() wire.Body { return &wire.WalletToken{} }, "WalletMove": func() wire.Body { return &wire.WalletMove{} },
 		"AccountEvent": func() wire.Body { return &wire.AccountEvent{} },
 	}
 	for name, schema := range e.spec.Components.Schemas {
