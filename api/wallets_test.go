@@ -14,7 +14,7 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-const walletID = "wlAAAAAAAAAAAAAAAAAAAAAAAAAA"
+const theWallet = "wlAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // accounts plays the service of wallets, as [backend] plays the others.
 type accounts struct{ *backend }
@@ -27,7 +27,7 @@ type heard struct {
 }
 
 func (a accounts) wallet() account.Wallet {
-	return account.Wallet{ID: walletID, Requestor: "50120834693", State: account.WalletRestricted, Holds: []account.Hold{account.HoldPIN},
+	return account.Wallet{ID: theWallet, Requestor: "50120834693", State: account.WalletRestricted, Holds: []account.Hold{account.HoldPIN},
 		RealName: true, Allowance: 5000, Quota: 20000, OpenedAt: now, ChangedAt: now}
 }
 
@@ -66,7 +66,7 @@ func (a accounts) Taps(context.Context, access.Caller, token.WalletID) ([]accoun
 
 func (a accounts) Risk(context.Context, access.Caller, token.WalletID) (account.Risk, error) {
 	s := detect.New(detect.Fork, "r1", 7, [6]byte{1})
-	return account.Risk{Wallet: a.wallet(), Score: 9, Wrong: 2, Signals: []account.Finding{{Signal: s, Wallet: walletID, At: now}}}, a.act()
+	return account.Risk{Wallet: a.wallet(), Score: 9, Wrong: 2, Signals: []account.Finding{{Signal: s, Wallet: theWallet, At: now}}}, a.act()
 }
 
 func (a accounts) Happen(_ context.Context, _ access.Caller, _ token.WalletID, h account.Happening) (account.Balances, error) {
@@ -76,14 +76,14 @@ func (a accounts) Happen(_ context.Context, _ access.Caller, _ token.WalletID, h
 
 func (a accounts) Cases(_ context.Context, _ access.Caller, _ token.WalletID, before string, limit int) ([]account.Case, error) {
 	a.heard.cursor, a.heard.limit = before, limit
-	return []account.Case{{ID: strings.Repeat("0a", 16), Kind: "FORK", Severity: 3, Wallet: walletID, Ref: "r1", Ctr: 7, Opened: now}}, a.act()
+	return []account.Case{{ID: strings.Repeat("0a", 16), Kind: "FORK", Severity: 3, Wallet: theWallet, Ref: "r1", Ctr: 7, Opened: now}}, a.act()
 }
 
 func (a accounts) Recon(_ context.Context, _ access.Caller, day token.Day) (account.Recon, error) {
 	a.heard.reason = day.String()
 	return account.Recon{From: now, To: now, Terminals: []account.TerminalDay{{Count: 1, Sum: 200, First: 1, Last: 3, Missing: 1}},
 		Operators: []account.OperatorDay{{Operator: "gate-7", Records: 200, Posted: 200}}, Accounts: map[string]int64{"AVAILABLE": 1},
-		Mismatches: []account.Mismatch{{What: "wallet", Name: walletID, Want: 1}}, OpenCases: 1}, a.act()
+		Mismatches: []account.Mismatch{{What: "wallet", Name: theWallet, Want: 1}}, OpenCases: 1}, a.act()
 }
 
 // TestWallets: what a request says arrives, and what the service says is answered.
@@ -100,7 +100,7 @@ func TestWallets(t *testing.T) {
 	}
 	var w wire.Wallet
 	answer("/v1/wallets", &w)
-	if w.ID != walletID || w.Holder != "REAL_NAME" || w.Allowance != 5000 || e.back.heard.attempt.Key != "k1" {
+	if w.ID != theWallet || w.Holder != "REAL_NAME" || w.Allowance != 5000 || e.back.heard.attempt.Key != "k1" {
 		t.Errorf("%+v", w)
 	}
 	var b wire.Balances
