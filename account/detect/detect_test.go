@@ -1,0 +1,112 @@
+package detect_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/account/detect"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func tap(ctr uint16, at time.Duration, terminal byte) detect.Tap {
+	return detect.Tap{ID: fmt.Sprint(ctr, at, terminal), Ctr: ctr, Class: 3, Moment: noon.Add(at), Terminal: [6]byte{terminal}, TACGood: true, Served: true, Fresh: true}
+}
+
+func kinds(taps ...detect.Tap) (out []string) {
+	places := map[byte]detect.Point{1: {Lat: 31.2, Lon: 121.4}, 2: {Lat: 31.2, Lon: 121.8}}
+	where := func(t [6]byte) (detect.Point, bool) { p, ok := places[t[0]]; return p, ok }
+	for _, s := range detect.Token("trA", taps, where, time.UTC) {
+		out = append(out, string(s.Kind))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestEdges holds each rule to its limit, from both sides.
+func TestEdges(t *testing.T) {
+	many := func(n int) (taps []detect.Tap) {
+		for i := range n {
+			taps = append(taps, tap(uint16(i), time.Duration(i)*time.Minute, 9))
+		}
+		return taps
+	}
+	unsure := tap(1, 11*time.Minute, 9)
+	unsure.TACGood = false
+	other := tap(1, 11*time.Minute, 9)
+	other.Class = 2
+	rising := tap(2, time.Minute, 9)
+	rising.Left, rising.Bundle = 5000, "b"
+	falling := tap(1, 0, 9)
+	falling.Left, falling.Bundle = 4000, "b"
+	for _, tc := range []struct {
+		name string
+		taps []detect.Tap
+		want []string
+	}{
+		{"nothing", nil, nil},
+		{"ten minutes out of order", []detect.Tap{tap(2, 0, 9), tap(1, 10*time.Minute, 9)}, nil},
+		{"a second more", []detect.Tap{tap(2, 0, 9), tap(1, 10*time.Minute+time.Second, 9)}, []string{"ORDER_ONCE"}},
+		{"another class", []detect.Tap{tap(2, 0, 9), other}, nil},
+		{"a time nobody vouches for", []detect.Tap{tap(2, 0, 9), unsure}, nil},
+		{"five seconds apart", []detect.Tap{tap(1, 0, 8), tap(2, 5*time.Second, 9)}, nil},
+		{"four seconds apart", []detect.Tap{tap(1, 0, 8), tap(2, 4*time.Second, 9)}, []string{"TWO_AT_ONCE"}},
+		{"four seconds apart, at one terminal", []detect.Tap{tap(1, 0, 9), tap(2, 4*time.Second, 9)}, nil},
+		{"38 km in 20 minutes", []detect.Tap{tap(1, 0, 1), tap(2, 20*time.Minute, 2)}, nil},
+		{"38 km in 18 minutes", []detect.Tap{tap(1, 0, 1), tap(2, 18*time.Minute, 2)}, []string{"VELOCITY"}},
+		{"and back", []detect.Tap{tap(1, 0, 1), tap(2, 9*time.Minute, 2), tap(3, 18*time.Minute, 1)}, []string{"REPEATED", "VELOCITY", "VELOCITY"}},
+		{"twenty in a day", many(20), nil},
+		{"twenty-one", many(21), []string{"MANY_TAPS"}},
+		{"more left than before", []detect.Tap{falling, rising}, []string{"CHAIN"}},
+	} {
+		if got := kinds(tc.taps...); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestOrderOfArrival: signals and their names follow from the set of taps, and
+// taps that come later take none away.
+func TestOrderOfArrival(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var all []detect.Tap
+		for i := range 12 {
+			all = append(all, tap(uint16(i), time.Duration(random.IntN(5400))*time.Second, byte(1+random.IntN(3))))
+		}
+		ids := func(taps []detect.Tap) (out []string) {
+			for _, s := range detect.Token("trA", taps, nil, time.UTC) {
+				if s.Kind != detect.TwoAtOnce && s.Kind != detect.Repeated { // of neighbours: one may come between
+					out = append(out, s.ID)
+				}
+			}
+			slices.Sort(out)
+			return out
+		}
+		want, part := ids(all), ids(all[:6])
+		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		if got := ids(all); !slices.Equal(got, want) {
+			t.Fatalf("%v, %v", got, want)
+		}
+		for _, id := range part {
+			if !slices.Contains(want, id) {
+				t.Fatalf("a signal is gone")
+			}
+		}
+	}
+}
+
+// TestSeverities: every kind weighs something, and new ones are told apart.
+func TestSeverities(t *testing.T) {
+	seen := make(map[string]bool)
+	for k, n := range detect.Severities {
+		s := detect.New(k, "trA", 1, [6]byte{})
+		if n < 1 || n > 3 || s.Severity() != n || seen[s.ID] {
+			t.Errorf("%s weighs %d", k, n)
+		}
+		seen[s.ID] = true
+	}
+}
