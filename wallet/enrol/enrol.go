@@ -8,7 +8,6 @@ package enrol
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"errors"
 	"fmt"
 	"io"
@@ -232,8 +231,15 @@ func (s *Service) Terms(t Tier) Terms { return s.cfg.Tiers[t] }
 // hardware.
 func (d Device) Hardware() bool { return d.Tier == TierA && d.Attestation.HardwareMAC }
 
-// point prints a key for comparison and storage.
-func point(k *ecdsa.PublicKey) []byte { return elliptic.MarshalCompressed(k.Curve, k.X, k.Y) }
+// point prints a key for comparison and storage: a compressed point. A key that
+// was parsed always prints.
+func point(k *ecdsa.PublicKey) []byte {
+	b, err := k.Bytes()
+	if err != nil {
+		return nil
+	}
+	return append([]byte{2 | b[64]&1}, b[1:33]...)
+}
 
 // Points prints both keys as compressed points.
 func (d Device) Points() (wrap, sign []byte) { return point(d.WrapKey), point(d.SignKey) }

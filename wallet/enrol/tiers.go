@@ -27,7 +27,7 @@ type Tiers map[Tier]Terms
 // expressCap and expressSlots bound what pays without a PIN.
 const (
 	expressCap   token.Amount = 500
-	expressSlots              = 3
+	expressSlots int          = 3
 )
 
 // DefaultTiers are the terms that hold where the configuration names no others.

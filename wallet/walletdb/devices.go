@@ -84,7 +84,11 @@ func key(b []byte) (*ecdsa.PublicKey, error) {
 	if x == nil {
 		return nil, fmt.Errorf("reading a device: its key is not a point of P-256")
 	}
-	return &ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}, nil
+	whole := make([]byte, 65)
+	whole[0] = 4
+	x.FillBytes(whole[1:33])
+	y.FillBytes(whole[33:])
+	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), whole)
 }
 
 // Insert implements [enrol.Store].
