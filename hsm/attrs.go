@@ -47,6 +47,7 @@ var kinds = map[keyref.Type]kindOf{
 	keyref.DES3:   {pkcs11.CKO_SECRET_KEY, pkcs11.CKK_DES3, "a DES3 secret key", 0, secretUsages},
 	keyref.AES256: {pkcs11.CKO_SECRET_KEY, pkcs11.CKK_AES, "an AES secret key", 32, secretUsages},
 	keyref.HMAC:   {pkcs11.CKO_SECRET_KEY, pkcs11.CKK_GENERIC_SECRET, "a generic secret key", 32, secretUsages},
+	keyref.AES:    {pkcs11.CKO_SECRET_KEY, pkcs11.CKK_AES, "an AES secret key", 0, secretUsages},
 	keyref.ECP256: {pkcs11.CKO_PRIVATE_KEY, pkcs11.CKK_EC, "an EC private key", 0, privateUsages},
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/miekg/pkcs11"
 
@@ -29,7 +30,7 @@ func (t *Token) Generate(ctx context.Context, ref keyref.Ref) error {
 			return t.generateDES3(s, ref, spec)
 		}
 		h, err := t.mod.ctx.GenerateKey(s, mechOf(births[spec.Type]), append(template(spec.Type, 0, "", false),
-			pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, kinds[spec.Type].len)))
+			pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, uint(32))))
 		if err != nil {
 			return nil, err
 		}
@@ -37,8 +38,8 @@ func (t *Token) Generate(ctx context.Context, ref keyref.Ref) error {
 	})
 }
 
-// Import makes a key of a given value: 16 bytes for DES3, 32 for the other
-// secret keys. A [keyref.FoldedTAC] key is folded here. Otherwise it is like
+// Import makes a key of a given value: 16 bytes for DES3, 16, 24 or 32 for AES,
+// 32 for the other secret keys. A [keyref.FoldedTAC] key is folded here. Otherwise it is like
 // [Token.Generate]. The caller wipes the value.
 func (t *Token) Import(ctx context.Context, ref keyref.Ref, value []byte) error {
 	return t.birth(ctx, "importing", ref, func(s pkcs11.SessionHandle, spec keyref.Spec) ([]pkcs11.ObjectHandle, error) {
@@ -168,14 +169,13 @@ func (t *Token) generateDES3(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref
 	}, true)
 }
 
+// valueLens are the lengths of a value that becomes a key of a type.
+var valueLens = map[keyref.Type][]int{keyref.DES3: {16}, keyref.AES256: {32}, keyref.HMAC: {32}, keyref.AES: {16, 24, 32}}
+
 // create makes the objects of a key of a given value, on the token or for the
 // session.
 func (t *Token) create(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec, value []byte, token bool) (made []pkcs11.ObjectHandle, err error) {
-	want := int(kinds[spec.Type].len)
-	if spec.Type == keyref.DES3 {
-		want = 16
-	}
-	if spec.Type == keyref.ECP256 || len(value) != want {
+	if !slices.Contains(valueLens[spec.Type], len(value)) {
 		return nil, fmt.Errorf("%w: a value of %d bytes cannot become %s", keyref.ErrMalformed, len(value), kinds[spec.Type].name)
 	}
 	store := func(v []byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {

@@ -70,11 +70,11 @@ static ck_ulong macs(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv
 	return 0;
 }
 
-/* ecb enciphers the first message in place. */
-static ck_ulong ecb(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
-	struct ck_mechanism m = { CKM_DES3_ECB, NULL, 0 };
+/* blocks enciphers the first message in place. */
+static ck_ulong blocks(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
+	struct ck_mechanism ecb = { CKM_DES3_ECB, NULL, 0 }, cbc = { CKM_DES3_CBC, zero_iv, sizeof zero_iv };
 	ck_byte out[TV_DATA];
-	ck_ulong n = sizeof out, rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, &m, key);
+	ck_ulong n = sizeof out, rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, j->op == TV_ECB ? &ecb : &cbc, key);
 	if (!rv) rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, j->data, j->len[0], out, &n);
 	if (!rv && n != j->len[0]) rv = CKR_GENERAL_ERROR;
 	if (!rv) memcpy(j->data, out, n);
@@ -112,7 +112,7 @@ static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byt
 		rv = fold(f, s, key, buf, &j->folded);
 		key = j->folded;
 	}
-	if (!rv) rv = j->op == TV_ECB ? ecb(f, s, key, j) : macs(f, s, key, j);
+	if (!rv) rv = j->op == TV_ECB || j->op == TV_CHAIN ? blocks(f, s, key, j) : macs(f, s, key, j);
 	while (made > (rv ? 0 : j->keep)) destroy(f, s, j->handle[--made]);
 	if (j->folded && (rv || !j->keep_folded)) { destroy(f, s, j->folded); j->folded = 0; }
 	return rv;
@@ -157,10 +157,10 @@ ck_ulong tv_create(struct ck_functions *f, ck_ulong s, ck_ulong *types, ck_ulong
 	return ((ck_create)f->fn[CK_CREATE_OBJECT])(s, t, n, h);
 }
 
-ck_ulong tv_derive(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_byte *data, ck_ulong *types, ck_ulong *lens,
-		ck_ulong n, ck_byte *blob, ck_ulong *h) {
-	struct ck_string_data d = { data, 24 };
-	struct ck_mechanism m = { CKM_DES3_ECB_ENCRYPT_DATA, &d, sizeof d };
+ck_ulong tv_derive(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_ulong mechanism, ck_byte *data, ck_ulong len,
+		ck_ulong *types, ck_ulong *lens, ck_ulong n, ck_byte *blob, ck_ulong *h) {
+	struct ck_string_data d = { data, len };
+	struct ck_mechanism m = { mechanism, &d, sizeof d };
 	struct ck_attribute t[32];
 	if (n > 32) return CKR_GENERAL_ERROR;
 	fill(t, types, lens, n, blob);
@@ -171,22 +171,38 @@ ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong s, ck_byte *in, ck_u
 	return ((ck_encrypt)f->fn[fn])(s, in, n, out, room);
 }
 
-/* The shared secret is a session object that may be read once and do nothing
- * else; it is destroyed before this returns. */
+/* A key that may be read is read once and destroyed before these return; it
+ * can do nothing else. */
+#define READ_ONCE FLAG(CKA_TOKEN, no), FLAG(CKA_PRIVATE, yes), FLAG(CKA_SENSITIVE, no), FLAG(CKA_EXTRACTABLE, yes), \
+	FLAG(CKA_DERIVE, no), FLAG(CKA_ENCRYPT, no), FLAG(CKA_DECRYPT, no), FLAG(CKA_SIGN, no), \
+	FLAG(CKA_VERIFY, no), FLAG(CKA_WRAP, no), FLAG(CKA_UNWRAP, no)
+
+static ck_ulong read_once(struct ck_functions *f, ck_ulong s, ck_ulong h, ck_byte *secret, ck_ulong len) {
+	struct ck_attribute value = { CKA_VALUE, secret, len };
+	ck_ulong rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, h, &value, 1);
+	if (!rv && value.len != len) rv = CKR_GENERAL_ERROR;
+	destroy(f, s, h);
+	return rv;
+}
+
+ck_ulong tv_reveal(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_ulong mechanism, ck_byte *data, ck_ulong len,
+		ck_byte *secret) {
+	static ck_ulong generic = CKK_GENERIC_SECRET;
+	struct ck_string_data d = { data, len };
+	struct ck_mechanism m = { mechanism, &d, sizeof d };
+	struct ck_attribute t[] = { { CKA_CLASS, &secret_key, sizeof secret_key }, { CKA_KEY_TYPE, &generic, sizeof generic },
+		{ CKA_VALUE_LEN, &len, sizeof len }, READ_ONCE };
+	ck_ulong h, rv = len > TV_SECRET ? CKR_GENERAL_ERROR :
+		((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, t, sizeof t / sizeof *t, &h);
+	return rv ? rv : read_once(f, s, h, secret, len);
+}
+
 ck_ulong tv_ecdh(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_byte *point, ck_byte *secret) {
 	static ck_ulong generic = CKK_GENERIC_SECRET, length = TV_SECRET;
 	struct ck_ecdh1 p = { CKD_NULL, 0, NULL, TV_POINT, point };
 	struct ck_mechanism m = { CKM_ECDH1_DERIVE, &p, sizeof p };
-	struct ck_attribute value = { CKA_VALUE, secret, TV_SECRET }, t[] = {
-		{ CKA_CLASS, &secret_key, sizeof secret_key }, { CKA_KEY_TYPE, &generic, sizeof generic },
-		{ CKA_VALUE_LEN, &length, sizeof length },
-		FLAG(CKA_TOKEN, no), FLAG(CKA_PRIVATE, yes), FLAG(CKA_SENSITIVE, no), FLAG(CKA_EXTRACTABLE, yes),
-		FLAG(CKA_DERIVE, no), FLAG(CKA_ENCRYPT, no), FLAG(CKA_DECRYPT, no), FLAG(CKA_SIGN, no),
-		FLAG(CKA_VERIFY, no), FLAG(CKA_WRAP, no), FLAG(CKA_UNWRAP, no) };
+	struct ck_attribute t[] = { { CKA_CLASS, &secret_key, sizeof secret_key }, { CKA_KEY_TYPE, &generic, sizeof generic },
+		{ CKA_VALUE_LEN, &length, sizeof length }, READ_ONCE };
 	ck_ulong h, rv = ((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, t, sizeof t / sizeof *t, &h);
-	if (rv) return rv;
-	rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, h, &value, 1);
-	if (!rv && value.len != TV_SECRET) rv = CKR_GENERAL_ERROR;
-	destroy(f, s, h);
-	return rv;
+	return rv ? rv : read_once(f, s, h, secret, TV_SECRET);
 }

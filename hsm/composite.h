@@ -16,7 +16,7 @@ enum {
 enum { TV_DERIVES = 0, TV_ENCRYPTS = 1, TV_READABLE = 2 };
 
 /* What a job does with the key at the end of its derivations. */
-enum { TV_CBC = 0, TV_ECB = 1, TV_FOLD = 2 };
+enum { TV_CBC = 0, TV_ECB = 1, TV_FOLD = 2, TV_CHAIN = 3 }; /* TV_CHAIN: CBC, of which all blocks are wanted */
 
 struct tv_step { ck_byte data[24]; ck_ulong kind; };
 
@@ -27,7 +27,7 @@ struct tv_job {
 	ck_ulong keep_folded;               /* in: TV_FOLD: whether the folded key outlives the job */
 	ck_ulong len[TV_MESSAGES];          /* in: bytes of each message, a multiple of 8 */
 	struct tv_step step[TV_STEPS];      /* in */
-	ck_byte data[TV_DATA];              /* in: the messages, one after the other; TV_ECB: also out */
+	ck_byte data[TV_DATA];              /* in: the messages, one after the other; TV_ECB, TV_CHAIN: also out */
 	ck_ulong handle[TV_STEPS];          /* out: keys kept */
 	ck_ulong folded;                    /* out: TV_FOLD: the folded key, if kept */
 	ck_byte mac[TV_MESSAGES][TV_BLOCK]; /* out: last block of each message */
@@ -52,8 +52,10 @@ struct ck_functions *tv_load(const char *module, char **why);
 ck_ulong tv_login(struct ck_functions *f, ck_ulong session, ck_byte *pin, ck_ulong len);
 ck_ulong tv_create(struct ck_functions *f, ck_ulong session, ck_ulong *types, ck_ulong *lens, ck_ulong n,
 	ck_byte *blob, ck_ulong *handle);
-ck_ulong tv_derive(struct ck_functions *f, ck_ulong session, ck_ulong base, ck_byte *data, ck_ulong *types,
-	ck_ulong *lens, ck_ulong n, ck_byte *blob, ck_ulong *handle);
+/* tv_derive makes a key of the cipher text of data under base; mechanism is
+ * CKM_DES3_ECB_ENCRYPT_DATA or CKM_AES_ECB_ENCRYPT_DATA. */
+ck_ulong tv_derive(struct ck_functions *f, ck_ulong session, ck_ulong base, ck_ulong mechanism, ck_byte *data, ck_ulong len,
+	ck_ulong *types, ck_ulong *lens, ck_ulong n, ck_byte *blob, ck_ulong *handle);
 /* tv_cipher ends an encryption (fn CK_ENCRYPT) or decryption (CK_DECRYPT) that
  * was initialised, in one call, with the room that the caller gives. */
 ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong session, ck_byte *in, ck_ulong n, ck_byte *out, ck_ulong *room);
@@ -63,6 +65,9 @@ ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong session, ck_byte *in
 enum { TV_POINT = 65, TV_SECRET = 32 };
 ck_byte *tv_secret_new(void);
 void tv_secret_free(ck_byte *secret);
+/* tv_reveal puts the first len bytes of that cipher text into such memory. */
+ck_ulong tv_reveal(struct ck_functions *f, ck_ulong session, ck_ulong base, ck_ulong mechanism, ck_byte *data, ck_ulong len,
+	ck_byte *secret);
 ck_ulong tv_ecdh(struct ck_functions *f, ck_ulong session, ck_ulong base, ck_byte *point, ck_byte *secret);
 
 #endif

@@ -65,6 +65,10 @@ type Config struct {
 	// RefuseTACFold switches off the one operation on a physical card's key
 	// that lets its bytes pass through this process. See [Token.FoldedMAC].
 	RefuseTACFold bool
+	// RevealCardKeys lets the keys of one EMV card through the memory of this
+	// process, for two rules that no mechanism computes inside: Visa's secure
+	// messaging and its PIN blocks. See [Token.Reveal].
+	RevealCardKeys bool
 	// CardRealms names the realms without diversification. Their stored keys
 	// are one card's own, so that two of them may be equal; see [Token.Require].
 	CardRealms []string

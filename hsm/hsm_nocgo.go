@@ -59,6 +59,24 @@ func (*Token) Encipher(context.Context, keyref.Path, [8]byte) (out [8]byte, err 
 	return out, errNoCgo
 }
 
+// MAC3 returns [ErrUnavailable].
+func (*Token) MAC3(context.Context, keyref.Chain, []byte) (mac [8]byte, err error) {
+	return mac, errNoCgo
+}
+
+// EncipherBlocks returns [ErrUnavailable].
+func (*Token) EncipherBlocks(context.Context, keyref.Chain, bool, []byte) ([]byte, error) {
+	return nil, errNoCgo
+}
+
+// CMAC returns [ErrUnavailable].
+func (*Token) CMAC(context.Context, keyref.Chain, []byte) (mac [16]byte, err error) {
+	return mac, errNoCgo
+}
+
+// Reveal returns [ErrUnavailable].
+func (*Token) Reveal(context.Context, keyref.Chain) ([]byte, error) { return nil, errNoCgo }
+
 // Seal returns [ErrUnavailable].
 func (*Token) Seal(context.Context, keyref.Ref, []byte, []byte) ([]byte, error) { return nil, errNoCgo }
 

@@ -111,6 +111,8 @@ func (t *Token) local(s pkcs11.SessionHandle, h pkcs11.ObjectHandle) (bool, erro
 //   - AES-GCM keys: an enciphered zero block is the hash key of GCM, so it
 //     stays inside. Instead: the left of the tag over nothing under the IV of
 //     twelve FF, which [Token.Seal] draws with probability 2^-96.
+//   - AES masters: the key's own attribute, which PKCS #11 defines as the left of
+//     an enciphered zero block. X9.24 has another value for AES.
 //   - HMAC keys: the left of the HMAC of a constant.
 //   - EC pairs: the left of the SHA-256 of the public point.
 func (t *Token) checkValue(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, ref keyref.Ref, spec keyref.Spec) (*keyref.CheckValue, error) {
@@ -124,6 +126,10 @@ func (t *Token) checkValue(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, ref ke
 			b = out[:]
 		}
 		if code(err) == pkcs11.CKR_ATTRIBUTE_TYPE_INVALID {
+			return nil, nil
+		}
+	case keyref.AES:
+		if b, err = t.get(s, h, pkcs11.CKA_CHECK_VALUE); code(err) == pkcs11.CKR_ATTRIBUTE_TYPE_INVALID {
 			return nil, nil
 		}
 	case keyref.AES256:

@@ -78,11 +78,24 @@ func (n native) create(s pkcs11.SessionHandle, t []*pkcs11.Attribute) (pkcs11.Ob
 
 // derive makes a DES3 key by CKM_DES3_ECB_ENCRYPT_DATA over 24 bytes of data.
 func (n native) derive(s pkcs11.SessionHandle, base pkcs11.ObjectHandle, data [24]byte, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
+	return n.deriveBy(s, base, pkcs11.CKM_DES3_ECB_ENCRYPT_DATA, data[:], t)
+}
+
+// deriveBy makes a key of the cipher text of data under base. data is not
+// empty.
+func (n native) deriveBy(s pkcs11.SessionHandle, base pkcs11.ObjectHandle, mech uint, data []byte, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
 	types, lens, blob := flat(t)
 	var h C.ck_ulong
-	rv := C.tv_derive(n.f, C.ck_ulong(s), C.ck_ulong(base), (*C.ck_byte)(&data[0]), &types[0], &lens[0],
-		C.ck_ulong(len(types)), (*C.ck_byte)(&blob[0]), &h)
+	rv := C.tv_derive(n.f, C.ck_ulong(s), C.ck_ulong(base), C.ck_ulong(mech), (*C.ck_byte)(&data[0]), C.ck_ulong(len(data)),
+		&types[0], &lens[0], C.ck_ulong(len(types)), (*C.ck_byte)(&blob[0]), &h)
 	return pkcs11.ObjectHandle(h), rvError(rv)
+}
+
+// reveal puts the cipher text of data under base, which is a key, into memory
+// from newSecret.
+func (n native) reveal(s pkcs11.SessionHandle, base pkcs11.ObjectHandle, mech uint, data, secret []byte) error {
+	return rvError(C.tv_reveal(n.f, C.ck_ulong(s), C.ck_ulong(base), C.ck_ulong(mech), (*C.ck_byte)(&data[0]),
+		C.ck_ulong(len(data)), (*C.ck_byte)(&secret[0])))
 }
 
 // cipher ends an encryption or decryption in one call. Unlike miekg's calls it
@@ -192,7 +205,7 @@ func (b *batch) result(i int, j *job) (begun bool, err error) {
 		return true, err
 	}
 	j.macs = *(*[maxMessages][8]byte)(unsafe.Pointer(&c.mac))
-	if j.op == opECB {
+	if j.op == opECB || j.op == opChain {
 		data := (*[maxData]byte)(unsafe.Pointer(&c.data))
 		copy(j.data[:j.lens[0]], data[:j.lens[0]])
 		clear(data[:j.lens[0]])

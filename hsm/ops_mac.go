@@ -87,6 +87,13 @@ func (t *Token) RetailMAC(ctx context.Context, path keyref.Path, msg []byte) (ma
 	if err := chain.pad([][]byte{msg}); err != nil {
 		return mac, err
 	}
+	full, err := t.retail(ctx, chain, whole)
+	return [4]byte(full[:4]), err
+}
+
+// retail computes algorithm 3 over the one message of chain, which chains all
+// its blocks but the last; whole enciphers that.
+func (t *Token) retail(ctx context.Context, chain, whole *job) (mac [8]byte, err error) {
 	n := chain.lens[0] - 8
 	last := [8]byte(chain.data[n:])
 	if chain.lens[0] = n; n > 0 {
@@ -101,7 +108,7 @@ func (t *Token) RetailMAC(ctx context.Context, path keyref.Path, msg []byte) (ma
 	if err := t.engine.do(ctx, whole); err != nil {
 		return mac, err
 	}
-	return [4]byte(whole.macs[0][:4]), nil
+	return whole.macs[0], nil
 }
 
 // Encipher enciphers one block under a diversified key, so that two keys can
@@ -166,7 +173,7 @@ func (t *Token) depth(p keyref.Path, role keyref.Role, low, high uint8) error {
 		low = keyref.MaxLevels
 	}
 	spec, ok := p.Key.Usage.Spec()
-	if ok && spec.Type == keyref.DES3 && spec.Role == role && p.Levels >= low && p.Levels <= high {
+	if ok && !spec.EMV && spec.Type == keyref.DES3 && spec.Role == role && p.Levels >= low && p.Levels <= high {
 		return nil
 	}
 	return fmt.Errorf("computing with %v: %w: its usage does not allow this operation at %d levels", p.Key, ErrKeyUnfit, p.Levels)

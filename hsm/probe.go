@@ -24,6 +24,10 @@ var mechanisms = map[keyref.Type][]mechanism{
 		{pkcs11.CKM_DES3_ECB, "CKM_DES3_ECB", pkcs11.CKF_ENCRYPT},
 	},
 	keyref.AES256: {{pkcs11.CKM_AES_GCM, "CKM_AES_GCM", pkcs11.CKF_ENCRYPT | pkcs11.CKF_DECRYPT}},
+	keyref.AES: {
+		{pkcs11.CKM_AES_ECB_ENCRYPT_DATA, "CKM_AES_ECB_ENCRYPT_DATA", pkcs11.CKF_DERIVE},
+		{pkcs11.CKM_AES_CMAC, "CKM_AES_CMAC", pkcs11.CKF_SIGN},
+	},
 	keyref.HMAC:   {{pkcs11.CKM_SHA256_HMAC, "CKM_SHA256_HMAC", pkcs11.CKF_SIGN}},
 	keyref.ECP256: {{pkcs11.CKM_ECDSA, "CKM_ECDSA", pkcs11.CKF_SIGN}},
 }
@@ -35,6 +39,7 @@ var ecdhMechanism = mechanism{pkcs11.CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", pkcs1
 var births = map[keyref.Type]mechanism{
 	keyref.DES3:   {pkcs11.CKM_DES3_KEY_GEN, "CKM_DES3_KEY_GEN", pkcs11.CKF_GENERATE},
 	keyref.AES256: {pkcs11.CKM_AES_KEY_GEN, "CKM_AES_KEY_GEN", pkcs11.CKF_GENERATE},
+	keyref.AES:    {pkcs11.CKM_AES_KEY_GEN, "CKM_AES_KEY_GEN", pkcs11.CKF_GENERATE},
 	keyref.HMAC:   {pkcs11.CKM_GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN", pkcs11.CKF_GENERATE},
 	keyref.ECP256: {pkcs11.CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", pkcs11.CKF_GENERATE_KEY_PAIR},
 }

@@ -20,6 +20,9 @@ func (t *Token) try(s pkcs11.SessionHandle, r keyref.Ref, k *key) error {
 	switch {
 	case k.spec.Type == keyref.AES256:
 		return t.trySeal(s, r, k)
+	case k.spec.Type == keyref.AES && k.spec.Role == keyref.Sign:
+		_, err := t.sign(s, pkcs11.CKM_AES_CMAC, k.first, []byte("trial"))
+		return err
 	case k.spec.Type == keyref.HMAC:
 		_, err := t.sign(s, pkcs11.CKM_SHA256_HMAC, k.first, []byte("trial"))
 		return err
@@ -28,7 +31,7 @@ func (t *Token) try(s pkcs11.SessionHandle, r keyref.Ref, k *key) error {
 	case k.spec.Type == keyref.ECP256:
 		return t.trySign(s, r, k)
 	case k.spec.Master():
-		print, err := t.fingerprint(s, k.first)
+		print, err := t.fingerprint(s, k)
 		k.print = print
 		return err
 	}
@@ -72,7 +75,11 @@ func (t *Token) trySign(s pkcs11.SessionHandle, r keyref.Ref, k *key) error {
 // fingerprint enciphers a constant under a key derived from a master by a
 // constant. Masters with equal fingerprints are equal; and unlike a check
 // value it shows nothing about any key in use, and is not cut to 24 bits.
-func (t *Token) fingerprint(s pkcs11.SessionHandle, master pkcs11.ObjectHandle) (print [8]byte, err error) {
+func (t *Token) fingerprint(s pkcs11.SessionHandle, k *key) (print [8]byte, err error) {
+	if k.spec.Type == keyref.AES {
+		return t.fingerprintAES(s, k)
+	}
+	master := k.first
 	st := diversify(keyref.Factor([]byte("tapvault")), kindEncrypts)
 	child, err := t.mod.native.derive(s, master, st.data, template(keyref.DES3, keyref.Encrypt, "", false))
 	if err != nil {
@@ -80,6 +87,18 @@ func (t *Token) fingerprint(s pkcs11.SessionHandle, master pkcs11.ObjectHandle) 
 	}
 	defer t.mod.ctx.DestroyObject(s, child)
 	return t.encipher(s, child, [8]byte([]byte("equality")))
+}
+
+// fingerprintAES does the same for an AES master.
+func (t *Token) fingerprintAES(s pkcs11.SessionHandle, k *key) (print [8]byte, err error) {
+	h, done, err := t.derived(s, k, [][]byte{[]byte("tapvault tapvault tapvault equal")}, keyref.Sign)
+	defer done()
+	if err != nil {
+		return print, err
+	}
+	b, err := t.sign(s, pkcs11.CKM_AES_CMAC, h, []byte("equality"))
+	copy(print[:], b)
+	return print, err
 }
 
 // encipher enciphers one block under a DES3 key.

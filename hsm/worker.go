@@ -15,9 +15,10 @@ const (
 	kindEncrypts = 1
 	kindReadable = 2
 
-	opCBC  = 0
-	opECB  = 1
-	opFold = 2
+	opCBC   = 0
+	opECB   = 1
+	opFold  = 2
+	opChain = 3
 )
 
 // step is one derivation.

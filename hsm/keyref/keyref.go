@@ -59,6 +59,30 @@ const (
 	SyncIntake Usage = "sync-intake" // ECDH P-256: opens what a phone sealed about its taps
 )
 
+// EMV keys of an issuer (class 1), one set for each range of cards or tokens,
+// which is the realm. Masters only derive; a card's keys are made from them.
+const (
+	ACMaster              Usage = "imk-ac"     // application cryptograms
+	IntegrityMaster       Usage = "imk-smi"    // MACs of issuer scripts
+	ConfidentialityMaster Usage = "imk-smc"    // encipherment of issuer scripts
+	DynamicMaster         Usage = "imk-idn"    // ICC dynamic numbers
+	CVC3Master            Usage = "cvc3"       // dynamic card verification codes
+	ACMasterAES           Usage = "imk-ac-aes" // application cryptograms of AES cards
+	CVK                   Usage = "cvk"        // static card verification values
+
+	// DeviceMaster, UserMaster and LimitedUseMaster make the keys that go to
+	// phones: for each transaction one that names the device and one that
+	// names its user, or one for a span of time.
+	DeviceMaster     Usage = "imk-md"
+	UserMaster       Usage = "imk-umd"
+	LimitedUseMaster Usage = "imk-luk"
+
+	// SessionKey and SessionKeyAES are one transaction's own key. They are
+	// imported for the time of a computation and are never masters.
+	SessionKey    Usage = "emv-sk"
+	SessionKeyAES Usage = "emv-sk-aes"
+)
+
 // Type is the kind of key an object holds.
 type Type uint8
 
@@ -69,6 +93,7 @@ const (
 	AES256      // CKK_AES, 32 bytes
 	HMAC        // CKK_GENERIC_SECRET, 32 bytes
 	ECP256      // CKK_EC on P-256, private half
+	AES         // CKK_AES, 16, 24 or 32 bytes
 )
 
 // Role is the single usage an object may bear.
@@ -87,13 +112,15 @@ const (
 //
 // A key that must both seal and open is two objects of equal value, one usage
 // each: the first bears Role and the label of [Ref.Label], the second bears
-// Second and the label of [Ref.SecondLabel]. Of a [RetailTAC] key the first is
-// the whole key and the second its left half, thrice.
+// Second and the label of [Ref.SecondLabel]. Of a DES3 key that enciphers with
+// both, such as [RetailTAC] and [CVK], the first is the whole key and the second
+// its left half, thrice.
 type Spec struct {
 	Type   Type
 	Role   Role
 	Second Role // 0: one object only
 	Realm  bool // belongs to a realm, so its Ref carries one
+	EMV    bool // used along a [Chain], and not along a [Path]
 }
 
 var specs = map[Usage]Spec{
@@ -121,6 +148,19 @@ var specs = map[Usage]Spec{
 	PINVerify:          {Type: HMAC, Role: Sign},
 	DenySign:           {Type: ECP256, Role: Sign},
 	SyncIntake:         {Type: ECP256, Role: Derive},
+
+	ACMaster:              {Type: DES3, Role: Derive, Realm: true, EMV: true},
+	IntegrityMaster:       {Type: DES3, Role: Derive, Realm: true, EMV: true},
+	ConfidentialityMaster: {Type: DES3, Role: Derive, Realm: true, EMV: true},
+	DynamicMaster:         {Type: DES3, Role: Derive, Realm: true, EMV: true},
+	CVC3Master:            {Type: DES3, Role: Derive, Realm: true, EMV: true},
+	DeviceMaster:          {Type: DES3, Role: Derive, Realm: true, EMV: true},
+	UserMaster:            {Type: DES3, Role: Derive, Realm: true, EMV: true},
+	LimitedUseMaster:      {Type: DES3, Role: Derive, Realm: true, EMV: true},
+	ACMasterAES:           {Type: AES, Role: Derive, Realm: true, EMV: true},
+	CVK:                   {Type: DES3, Role: Encrypt, Second: Encrypt, Realm: true, EMV: true},
+	SessionKey:            {Type: DES3, Role: Encrypt, Second: Encrypt, Realm: true, EMV: true},
+	SessionKeyAES:         {Type: AES, Role: Sign, Realm: true, EMV: true},
 }
 
 // Spec returns what the objects of u must look like; ok is false for a usage
@@ -130,7 +170,7 @@ func (u Usage) Spec() (s Spec, ok bool) { s, ok = specs[u]; return }
 // Master reports whether the objects of s are masters, from which keys of cards
 // or slots are derived. An EC key that derives is none: what it derives are
 // secrets shared with others.
-func (s Spec) Master() bool { return s.Type == DES3 && s.Role == Derive }
+func (s Spec) Master() bool { return (s.Type == DES3 || s.Type == AES) && s.Role == Derive }
 
 // Slot reports whether u is a slot master, which is used at exactly three levels.
 func (u Usage) Slot() bool { return u == SlotPurchaseMaster || u == SlotTACMaster }

@@ -64,6 +64,46 @@ func TestPath(t *testing.T) {
 	}
 }
 
+func TestChain(t *testing.T) {
+	both := []byte{1, 2, 3, 4, 5, 6, 7, 8, 0xFE, 0xFD, 0xFC, 0xFB, 0xFA, 0xF9, 0xF8, 0xF7}
+	any16, any32 := make([]byte, 16), make([]byte, 32)
+	at := func(u keyref.Usage, steps ...[]byte) keyref.Chain {
+		return keyref.Chain{Key: keyref.Ref{Realm: "visa", Usage: u, Version: 1}, Steps: steps}
+	}
+	for name, tc := range map[string]struct {
+		c  keyref.Chain
+		t  keyref.Type
+		ok bool
+	}{
+		"a card's key":              {at(keyref.ACMaster, both), keyref.DES3, true},
+		"a session key":             {at(keyref.ACMaster, both, any16), keyref.DES3, true},
+		"the master itself":         {at(keyref.ACMaster), keyref.DES3, false},
+		"four steps":                {at(keyref.ACMaster, both, both, both, any16), keyref.DES3, false},
+		"not a card's key on top":   {at(keyref.ACMaster, any16, any16), keyref.DES3, false},
+		"a long step":               {at(keyref.ACMaster, any32), keyref.DES3, false},
+		"AES with a Triple DES key": {at(keyref.ACMaster, both), keyref.AES, false},
+		"AES":                       {at(keyref.ACMasterAES, any16, any32), keyref.AES, true},
+		"a short step":              {at(keyref.ACMasterAES, any16[:8]), keyref.AES, false},
+		"a stored key":              {at(keyref.CVK), keyref.DES3, true},
+		"derived from a CVK":        {at(keyref.CVK, both), keyref.DES3, false},
+		"a purse master":            {at(keyref.PurchaseMaster, both), keyref.DES3, false},
+		"no usage":                  {at("none", both), keyref.DES3, false},
+	} {
+		if err := tc.c.Check(tc.t); (err == nil) != tc.ok || err != nil && !errors.Is(err, keyref.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	c := at(keyref.ACMaster, both)
+	one, two := c.Then(any16), c.Then(both)
+	if len(c.Steps) != 1 || &one.Steps[1][0] == &two.Steps[1][0] {
+		t.Error("Then changed the chain that it was given")
+	}
+	want, _ := c.Key.Path(keyref.Factor(both[:8]))
+	if one.Path() != want {
+		t.Errorf("Path: %+v", one.Path())
+	}
+}
+
 func TestSpecs(t *testing.T) {
 	for _, u := range []keyref.Usage{keyref.PurchaseMaster, keyref.TACMaster, keyref.SlotTACMaster} {
 		if s, ok := u.Spec(); !ok || s.Type != keyref.DES3 || s.Role != keyref.Derive || !s.Realm {
