@@ -5,8 +5,8 @@ import (
 	"crypto/des" //nolint:gosec // two-key 3DES is what the cards in the field compute
 )
 
-// tdes returns two-key EDE under L‖R‖L. Key parity is ignored, as cards do.
-func tdes(k [16]byte) cipher.Block {
+// twoKey returns two-key EDE under L‖R‖L. Key parity is ignored, as cards do.
+func twoKey(k [16]byte) cipher.Block {
 	var three [24]byte
 	copy(three[:], k[:])
 	copy(three[16:], k[:8])
@@ -23,13 +23,13 @@ func must(b cipher.Block, err error) cipher.Block {
 }
 
 func encipher(k [16]byte, block [8]byte) (out [8]byte) {
-	tdes(k).Encrypt(out[:], block[:])
+	twoKey(k).Encrypt(out[:], block[:])
 	return out
 }
 
 // diversify returns 3DES-E(k, f) ‖ 3DES-E(k, ~f).
 func diversify(k [16]byte, f [8]byte) (out [16]byte) {
-	c := tdes(k)
+	c := twoKey(k)
 	c.Encrypt(out[:8], f[:])
 	for i := range f {
 		f[i] = ^f[i]

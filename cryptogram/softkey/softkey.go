@@ -21,27 +21,32 @@ var (
 	ErrKeyUnfit = errors.New("key is not meant for that")
 )
 
-// Ring holds 16-byte DES keys. It allows and refuses what an HSM does, so that
+// Ring holds 16-byte DES keys, and AES keys of EMV. It allows and refuses what an HSM does, so that
 // what runs on a ring also runs on an HSM. Safe for concurrent use. The zero
 // value is an empty ring.
 type Ring struct {
 	mu   sync.RWMutex
 	keys map[keyref.Ref]*[16]byte
+	emv  map[keyref.Ref][]byte // keys used along chains
 }
 
-// ImportScratch copies a 16-byte key into the ring. A key of usage
+// ImportScratch copies a key, of 16 bytes unless it is AES, into the ring. A key of usage
 // [keyref.FoldedTAC] is folded: what is kept is left xor right.
 func (r *Ring) ImportScratch(_ context.Context, ref keyref.Ref, key []byte) error {
-	if s, ok := ref.Usage.Spec(); !ok || s.Type != keyref.DES3 || !ref.Valid() {
+	s, ok := ref.Usage.Spec()
+	if !ok || s.Type != keyref.DES3 && !s.EMV || !ref.Valid() {
 		return fmt.Errorf("importing %v: %w", ref, ErrKeyUnfit)
-	}
-	if len(key) != 16 {
-		return fmt.Errorf("importing %v: %w: a key has 16 bytes", ref, ErrKeyUnfit)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.keys[ref]; ok {
+	if r.keys[ref] != nil || r.emv[ref] != nil {
 		return fmt.Errorf("importing %v: %w", ref, ErrKeyExists)
+	}
+	if s.EMV {
+		return r.importEMV(ref, s.Type, key)
+	}
+	if len(key) != 16 {
+		return fmt.Errorf("importing %v: %w: a key has 16 bytes", ref, ErrKeyUnfit)
 	}
 	if r.keys == nil {
 		r.keys = make(map[keyref.Ref]*[16]byte)
@@ -60,6 +65,11 @@ func (r *Ring) ImportScratch(_ context.Context, ref keyref.Ref, key []byte) erro
 func (r *Ring) Forget(_ context.Context, ref keyref.Ref) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if k := r.emv[ref]; k != nil {
+		clear(k)
+		delete(r.emv, ref)
+		return nil
+	}
 	k, ok := r.keys[ref]
 	if !ok {
 		return fmt.Errorf("forgetting %v: %w", ref, ErrKeyMissing)
@@ -77,6 +87,10 @@ func (r *Ring) Close() error {
 		clear(k[:])
 	}
 	clear(r.keys)
+	for _, k := range r.emv {
+		clear(k)
+	}
+	clear(r.emv)
 	return nil
 }
 
