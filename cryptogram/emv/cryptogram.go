@@ -1,0 +1,115 @@
+package emv
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// AC returns the application cryptogram (ARQC, TC or AAC: they are computed
+// alike) of a transaction with card c, 8 bytes.
+func (p Profile) AC(ctx context.Context, k Keys, master keyref.Ref, c Card, d Data) (ac [8]byte, err error) {
+	card, err := p.Card(master, c)
+	if err != nil {
+		return ac, err
+	}
+	key, err := p.Transaction(card, d)
+	if err != nil {
+		return ac, err
+	}
+	msg, err := p.Input(d)
+	if err != nil {
+		return ac, err
+	}
+	return Cryptogram(ctx, k, key, p.Padding, msg)
+}
+
+// Verify compares the cryptogram that a card made with the one it should have
+// made. [ErrMismatch] says that they differ.
+func (p Profile) Verify(ctx context.Context, k Keys, master keyref.Ref, c Card, d Data, ac [8]byte) error {
+	want, err := p.AC(ctx, k, master, c, d)
+	if err != nil {
+		return err
+	}
+	return match(want[:], ac[:])
+}
+
+// Cryptogram returns a cryptogram over data that was put together elsewhere:
+// algorithm 3 over padded data, or for padding 0 the left of the AES-CMAC. A
+// caller whose data is padded already says [PadZeros].
+func Cryptogram(ctx context.Context, k Keys, key keyref.Chain, p Padding, data []byte) (ac [8]byte, err error) {
+	if p == 0 {
+		full, err := k.CMAC(ctx, key, data)
+		if err != nil {
+			return ac, fmt.Errorf("computing a cryptogram: %w", err)
+		}
+		return [8]byte(full[:8]), nil
+	}
+	padded, err := p.pad(data)
+	if err != nil {
+		return ac, err
+	}
+	if ac, err = k.MAC3(ctx, key, padded); err != nil {
+		return ac, fmt.Errorf("computing a cryptogram: %w", err)
+	}
+	return ac, nil
+}
+
+// Answer is what the issuer tells the card.
+type Answer struct {
+	Code        [2]byte // authorisation response code, of method 1
+	Status      [4]byte // card status update, of method 2
+	Proprietary []byte  // up to 8 bytes, of method 2
+}
+
+// Issuer returns the value of tag 91 with which the issuer answers cryptogram
+// ac of a transaction.
+func (p Profile) Issuer(ctx context.Context, k Keys, master keyref.Ref, c Card, d Data, ac [8]byte, a Answer) ([]byte, error) {
+	key, err := p.Card(master, c)
+	if err != nil {
+		return nil, err
+	}
+	if !p.Response.Master {
+		if key, err = p.Transaction(key, d); err != nil {
+			return nil, err
+		}
+	}
+	switch p.Response.Method {
+	case 1:
+		return ARPC1(ctx, k, key, ac, a.Code)
+	case 2:
+		return ARPC2(ctx, k, key, p.Master.AES(), ac, a.Status, a.Proprietary)
+	}
+	return nil, fmt.Errorf("%w: profile %s has no answer", ErrMalformed, p.Name)
+}
+
+// ARPC1 is method 1: the cryptogram xor the code, enciphered, 8 bytes; then the
+// code.
+func ARPC1(ctx context.Context, k Keys, key keyref.Chain, ac [8]byte, code [2]byte) ([]byte, error) {
+	ac[0] ^= code[0]
+	ac[1] ^= code[1]
+	out, err := k.EncipherBlocks(ctx, key, false, ac[:])
+	if err != nil {
+		return nil, fmt.Errorf("computing an answer: %w", err)
+	}
+	return append(out, code[:]...), nil
+}
+
+// ARPC2 is method 2: four bytes of the MAC over cryptogram, status and
+// proprietary data; then those two.
+func ARPC2(ctx context.Context, k Keys, key keyref.Chain, aes bool, ac [8]byte, status [4]byte, proprietary []byte) ([]byte, error) {
+	if len(proprietary) > 8 {
+		return nil, fmt.Errorf("%w: proprietary data of %d bytes", ErrMalformed, len(proprietary))
+	}
+	tail := append(status[:], proprietary...)
+	padding := PadMarker
+	if aes {
+		padding = 0
+	}
+	full, err := Cryptogram(ctx, k, key, padding, append(ac[:], tail...))
+	if err != nil {
+		return nil, err
+	}
+	return append(full[:4:4], tail...), nil
+}

@@ -1,0 +1,137 @@
+package emv
+
+import (
+	"crypto/sha1" //nolint:gosec // EMV's option B hashes with it; nothing rests on collisions
+	"encoding/binary"
+	"fmt"
+)
+
+// MasterRule says how the key of one card is made of the issuer's.
+type MasterRule string
+
+// Rules for a card's key (EMV Book 2, A1.4).
+const (
+	// OptionA takes the rightmost 16 digits.
+	OptionA MasterRule = "a"
+	// OptionB hashes numbers of more than 16 digits and is option A for others.
+	OptionB MasterRule = "b"
+	// OptionBHash hashes every number. Some hosts do so for dCVV and CVC3.
+	OptionBHash MasterRule = "b-hash"
+	// OptionC is for AES, with keys of 128, 192 or 256 bits.
+	OptionC128 MasterRule = "c-128"
+	OptionC192 MasterRule = "c-192"
+	OptionC256 MasterRule = "c-256"
+)
+
+// keySize is 0 for Triple DES.
+func (r MasterRule) keySize() int {
+	return map[MasterRule]int{OptionC128: 16, OptionC192: 24, OptionC256: 32}[r]
+}
+
+// AES reports whether r makes AES keys.
+func (r MasterRule) AES() bool { return r.keySize() > 0 }
+
+// Valid reports whether r is one of the rules.
+func (r MasterRule) Valid() bool { return r == OptionA || r == OptionB || r == OptionBHash || r.AES() }
+
+// Step is the derivation from the issuer's key to the card's.
+func (r MasterRule) Step(c Card) ([]byte, error) {
+	pan, _ := c.number()
+	switch {
+	case pan == "" || !r.Valid():
+		return nil, fmt.Errorf("%w: no card, or no rule for its key", ErrMalformed)
+	case r == OptionC128:
+		return c.right(32), nil
+	case r.AES():
+		return complemented(c.right(32)), nil
+	case r == OptionBHash, r == OptionB && len(pan) > 16:
+		return complemented(c.hashed()), nil
+	}
+	return complemented(c.right(16)), nil
+}
+
+// hashed is the first 16 decimal digits of the SHA-1 of number and sequence
+// number, with a zero in front when the count is odd.
+func (c Card) hashed() []byte {
+	pan, psn := c.number()
+	s := pan + psn
+	if len(s)%2 == 1 {
+		s = "0" + s
+	}
+	sum := sha1.Sum(bcd(s)) //nolint:gosec // see the import
+	return bcd(decimals(sum[:], 16))
+}
+
+func complemented(y []byte) []byte {
+	out := append([]byte{}, y...)
+	for _, b := range y {
+		out = append(out, ^b)
+	}
+	return out
+}
+
+// SessionRule says how the key of one transaction is made of the card's.
+type SessionRule string
+
+// Rules for the key of a transaction.
+const (
+	// SessionNone uses the card's key itself.
+	SessionNone SessionRule = "none"
+	// SessionCommon is EMV's common derivation, of the counter alone. Keys can
+	// be made before a transaction, so phones have it.
+	SessionCommon SessionRule = "csk"
+	// SessionMChip takes the terminal's unpredictable number as well.
+	SessionMChip SessionRule = "mchip"
+	// SessionLimited makes a key for an hour and a count within it. The index
+	// of [LUKIndex] travels in the data as "LUK".
+	SessionLimited SessionRule = "luk"
+)
+
+// Valid reports whether r is one of the rules.
+func (r SessionRule) Valid() bool {
+	return r == SessionNone || r == SessionCommon || r == SessionMChip || r == SessionLimited
+}
+
+// Step is the derivation from a card's key; ok is false when there is none.
+// size is the length of an AES key, 0 for Triple DES.
+func (r SessionRule) Step(size int, d Data) (step []byte, ok bool, err error) {
+	if r == SessionNone {
+		return nil, false, nil
+	}
+	if r == SessionLimited {
+		step, err = lukStep(d["LUK"])
+		return step, true, err
+	}
+	seed := make([]byte, 8)
+	if size > 0 {
+		seed = make([]byte, 16)
+	}
+	if copy(seed, d["9F36"]) != 2 || len(d["9F36"]) != 2 {
+		return nil, false, fmt.Errorf("%w: 9F36, the counter, has 2 bytes", ErrMalformed)
+	}
+	if r == SessionMChip {
+		if copy(seed[4:], d["9F37"]) != 4 || len(d["9F37"]) != 4 {
+			return nil, false, fmt.Errorf("%w: 9F37, the unpredictable number, has 4 bytes", ErrMalformed)
+		}
+	}
+	return CommonStep(seed, size), true, nil
+}
+
+// CommonStep is the common session key derivation of a seed of 8 bytes, or of
+// 16 for AES: the seed with its third byte F0, then 0F. An AES key of one block
+// is made of the seed as it is.
+func CommonStep(seed []byte, size int) []byte {
+	if size == 16 {
+		return append([]byte{}, seed...)
+	}
+	out := append(append([]byte{}, seed...), seed...)
+	out[2], out[len(seed)+2] = 0xF0, 0x0F
+	return out
+}
+
+// ScriptStep is the derivation of a key for issuer scripts from the cryptogram
+// of the transaction. Each command after the first counts it up by one.
+func ScriptStep(ac [8]byte, command uint16) []byte {
+	seed := binary.BigEndian.AppendUint64(nil, binary.BigEndian.Uint64(ac[:])+uint64(command))
+	return CommonStep(seed, 0)
+}
