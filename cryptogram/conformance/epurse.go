@@ -3,10 +3,12 @@ package conformance
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -15,7 +17,11 @@ import (
 // computation reads a vector's input and computes what follows from it.
 type computation func(ctx context.Context, s *session, in *input) (answers, error)
 
-// functions are the functions that can be run.
+// results are the members of a purse's "out" that stand for an answer. Others
+// are intermediate values, which may be left out.
+var results = []string{"key", "dpk", "session_key", "mac1", "mac2", "mac3", "tac", "response", "new_balance"}
+
+// functions are the functions of the purse that can be run.
 var functions = map[string]computation{
 	"epurse_diversify_tdes":        diversify,
 	"epurse_purchase_tdes":         purchase(cryptogram.PurchasePurse),
@@ -172,12 +178,12 @@ func psam(ctx context.Context, s *session, in *input) (answers, error) {
 		return nil, err
 	}
 	a["dpk"] = s.sameKey(path, key)
-	a["response"] = func(ctx context.Context, want []byte) error {
+	a["response"] = hexed(func(ctx context.Context, want []byte) error {
 		if len(want) != 8 || binary.BigEndian.Uint32(want) != p.TermSeq {
 			return errDiffers
 		}
-		return a["mac1"](ctx, want[4:])
-	}
+		return a["mac1"](ctx, json.RawMessage(strconv.Quote(hex.EncodeToString(want[4:]))))
+	})
 	return a, nil
 }
 

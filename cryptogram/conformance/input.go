@@ -63,6 +63,31 @@ func (in *input) hex(name string, n int) []byte {
 	return b
 }
 
+// bytes reads a member of least to most bytes.
+func (in *input) bytes(name string, least, most int) []byte {
+	if !in.has(name) {
+		in.fail(name, "is missing")
+		return make([]byte, least)
+	}
+	b, err := parseHex(in.members[name])
+	if err == nil && (len(b) < least || len(b) > most) {
+		err = fmt.Errorf("has %d bytes, not %d to %d", len(b), least, most)
+	}
+	if err != nil {
+		in.fail(name, err.Error())
+		return make([]byte, least)
+	}
+	return b
+}
+
+// str reads a string that has to be there.
+func (in *input) str(name string) string {
+	if !in.has(name) {
+		in.fail(name, "is missing")
+	}
+	return in.text(name, "")
+}
+
 // number reads an integer from 0 to max.
 func (in *input) number(name string, max uint64) uint64 {
 	if !in.has(name) {

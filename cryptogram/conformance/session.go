@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ var probeInput = [8]byte{0x01, 0x23, 0x45, 0x67, 0x89, 0xAB, 0xCD, 0xEF}
 // keys that both make of one block must give the same MACs. root is the key
 // that the path starts from, imported anew for enciphering.
 func (s *session) sameKey(path keyref.Path, root []byte) check {
-	return func(ctx context.Context, want []byte) error {
+	return hexed(func(ctx context.Context, want []byte) error {
 		if len(want) != 16 {
 			return fmt.Errorf("has %d bytes, not 16", len(want))
 		}
@@ -68,14 +69,17 @@ func (s *session) sameKey(path keyref.Path, root []byte) check {
 			return errDiffers
 		}
 		return s.sameBytes(ctx, path, root, [16]byte(want))
-	}
+	})
 }
 
 // sameBytes compares the cipher text that the last level of path consists of:
 // the last factor and its complement, enciphered under the level before.
 func (s *session) sameBytes(ctx context.Context, path keyref.Path, root []byte, want [16]byte) error {
 	if path.Levels == 0 {
-		return equals(root)(ctx, want[:])
+		if !bytes.Equal(root, want[:]) {
+			return errDiffers
+		}
+		return nil
 	}
 	factor := path.Factors[path.Levels-1]
 	path.Levels--
@@ -95,7 +99,7 @@ func (s *session) sameBytes(ctx context.Context, path keyref.Path, root []byte, 
 // sameProcessKey checks a process key, made of input under the key at path,
 // against the expected 8 bytes K. K‖K in two-key 3DES is K in single DES.
 func (s *session) sameProcessKey(path keyref.Path, root []byte, input [8]byte) check {
-	return func(ctx context.Context, want []byte) error {
+	return hexed(func(ctx context.Context, want []byte) error {
 		if len(want) != 8 {
 			return fmt.Errorf("has %d bytes, not 8", len(want))
 		}
@@ -121,7 +125,7 @@ func (s *session) sameProcessKey(path keyref.Path, root []byte, input [8]byte) c
 			err = errDiffers
 		}
 		return err
-	}
+	})
 }
 
 // encipher enciphers under the key at path. A master only derives, so the key

@@ -43,3 +43,14 @@ func TestSoftHSM(t *testing.T) {
 		t.Errorf("the token holds %v, %v", keys, err)
 	}
 }
+
+// TestEMVOnSoftHSM runs the vectors of EMV through a real module, in which no
+// key may stay.
+func TestEMVOnSoftHSM(t *testing.T) {
+	tok := hsmtest.New(t, hsmtest.Options{Refs: []keyref.Ref{}})
+	r, err := conformance.Run(t.Context(), tok, bytes.NewReader(emvPublished(t)))
+	passes(t, r, err)
+	if keys, err := tok.Inventory(t.Context()); err != nil || len(keys) != 0 {
+		t.Errorf("the token holds %v, %v", keys, err)
+	}
+}

@@ -1,0 +1,399 @@
+package conformance
+
+import (
+	"context"
+	"encoding/binary"
+	"strings"
+
+	"github.com/tapvault/tapvault/cryptogram/emv"
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// intermediates are the members of "out" of EMV functions that may be left out.
+// Every other member is an answer.
+var intermediates = []string{"y", "sha1", "sha1_input", "method", "second_pass_digits", "r", "mac_input", "ivcvc3", "block_left",
+	"block_right", "altered_pan", "cmac16", "cmac_zero_block", "kcv_full8", "sk_before_parity"}
+
+// emvFunctions are the functions of EMV, key blocks and FF1 that can be run.
+var emvFunctions = map[string]computation{
+	"icc_mk_option_a":            master(emv.OptionA),
+	"icc_mk_option_b":            master(emv.OptionB),
+	"icc_mk_option_c_aes":        masterAES,
+	"session_key_csk_tdes":       sessionCommon,
+	"session_key_mastercard_skd": sessionMChip,
+	"session_key_csk_aes":        sessionAES,
+	"session_key_visa_sm":        sessionVisa,
+	"ac_tdes":                    acTDES,
+	"ac_aes_cmac":                acAES,
+	"arpc_method1_tdes":          arpc1,
+	"arpc_method2_tdes":          arpc2("key", keyref.SessionKey),
+	"arpc_method2_aes":           arpc2("sk_ac", keyref.SessionKeyAES),
+	"arqc_visa_cvn10":            profile("visa-10"),
+	"arqc_visa_cvn18":            profile("visa-18"),
+	"arqc_visa_cvn22":            profile("visa-22"),
+	"arqc_mastercard_cvn16":      profile("mchip-16"),
+	"arqc_mastercard_cvn17":      profile("mchip-17"),
+	"arqc_mastercard_cvn20":      profile("mchip-20"),
+	"arqc_mastercard_cvn21":      profile("mchip-21"),
+	"arqc_arpc_chain":            arqcChain,
+	"aes_cmac":                   cmacAES,
+	"tdes_cmac":                  cmacTDES,
+	"retail_mac_alg3":            retail,
+	"cbc_mac_alg1_tdes":          cbc,
+	"sm_command_mac":             scriptMAC,
+	"sm_encipher":                scriptEncipher,
+	"pin_change_blocks":          pinBlocks,
+	"cvv_static":                 cvv,
+	"dcvv_visa":                  dcvv,
+	"cvc3_mastercard":            cvc3,
+	"luk_visa":                   luk,
+	"luk_msd_value":              lukStripe,
+	"luk_qvsdc_cryptogram":       lukCryptogram,
+	"pin_masked_session_key":     pinMask,
+	"hce_dual_cryptogram":        dual,
+	"kcv_tdes":                   kcvTDES,
+	"kcv_aes":                    kcvAES,
+	"key_components_xor":         components,
+	"tr31_unwrap_a":              unwrap,
+	"tr31_unwrap_b":              unwrap,
+	"tr31_unwrap_c":              unwrap,
+	"tr31_unwrap_d":              unwrap,
+	"tr31_wrap_fixed_padding":    wrap,
+	"tr31_unwrap_reject":         unwrapReject,
+	"tr31_kbpk_derivation":       derivation,
+	"ff1":                        permute,
+	"ff1_reject":                 permuteReject,
+}
+
+func master(rule emv.MasterRule) computation {
+	return func(ctx context.Context, s *session, in *input) (answers, error) {
+		root, card := in.hex("issuer_mk", 16), in.card()
+		if in.err != nil {
+			return nil, nil
+		}
+		step, err := rule.Step(card)
+		if err != nil {
+			return nil, err
+		}
+		c, err := s.key(ctx, keyref.ACMaster, root)
+		c = c.Then(step)
+		return answers{"icc_mk": s.sameChain(c, root, true), "icc_mk_kcv": s.kcv(c), "y": equals(step[:8])}, err
+	}
+}
+
+func masterAES(ctx context.Context, s *session, in *input) (answers, error) {
+	root, card := in.bytes("issuer_mk", 16, 32), in.card()
+	rule := map[int]emv.MasterRule{16: emv.OptionC128, 24: emv.OptionC192, 32: emv.OptionC256}[len(root)]
+	if in.err != nil {
+		return nil, nil
+	}
+	step, err := rule.Step(card)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.key(ctx, keyref.ACMasterAES, root)
+	return answers{"icc_mk": s.sameAES(c.Then(step)), "y": equals(step[:16])}, err
+}
+
+func sessionCommon(ctx context.Context, s *session, in *input) (answers, error) {
+	return s.session(ctx, in.hex("icc_mk", 16), in.hex("r", 8), in)
+}
+
+func sessionMChip(ctx context.Context, s *session, in *input) (answers, error) {
+	r := append(append(in.hex("atc", 2), 0, 0), in.hex("un", 4)...)
+	return s.session(ctx, in.hex("icc_mk", 16), r, in)
+}
+
+// session computes the common session key of a seed.
+func (s *session) session(ctx context.Context, root, r []byte, in *input) (answers, error) {
+	if in.err != nil {
+		return nil, nil
+	}
+	c, err := s.key(ctx, keyref.ACMaster, root)
+	c = c.Then(emv.CommonStep(r, 0))
+	return answers{"r": equals(r), "sk": s.sameChain(c, root, true), "sk_kcv": s.kcv(c), "sk_before_parity": s.sameChain(c, root, false)}, err
+}
+
+func sessionAES(ctx context.Context, s *session, in *input) (answers, error) {
+	root, atc := in.bytes("icc_mk", 16, 32), in.hex("atc", 2)
+	if in.err != nil {
+		return nil, nil
+	}
+	c, err := s.key(ctx, keyref.ACMasterAES, root)
+	if err != nil {
+		return nil, err
+	}
+	step, _, err := emv.SessionCommon.Step(len(root), emv.Data{"9F36": atc})
+	return answers{"sk": s.sameAES(c.Then(step))}, err
+}
+
+// sessionVisa is in memory: no mechanism xors a key with data.
+func sessionVisa(ctx context.Context, s *session, in *input) (answers, error) {
+	sk := emv.VisaSession([16]byte(in.hex("icc_mk", 16)), [2]byte(in.hex("atc", 2)))
+	if in.err != nil {
+		return nil, nil
+	}
+	c, err := s.key(ctx, keyref.SessionKey, sk[:])
+	return answers{"sk": equals(sk[:]), "sk_kcv": s.kcv(c)}, err
+}
+
+func acTDES(ctx context.Context, s *session, in *input) (answers, error) {
+	c, err := s.own(ctx, in, "sk_ac")
+	data, p, n := in.bytes("data", 0, 1024), in.padding("padding"), in.number("length", 8)
+	if in.err != nil || err != nil {
+		return nil, err
+	}
+	ac, err := emv.Cryptogram(ctx, s.ring, c, p, data)
+	return answers{"ac": equals(ac[:n])}, err
+}
+
+func acAES(ctx context.Context, s *session, in *input) (answers, error) {
+	root, data, n := in.bytes("sk_ac", 16, 32), in.bytes("data", 0, 1024), in.number("length", 8)
+	if in.err != nil {
+		return nil, nil
+	}
+	c, err := s.key(ctx, keyref.SessionKeyAES, root)
+	if err != nil {
+		return nil, err
+	}
+	full, err := s.ring.CMAC(ctx, c, data)
+	if err != nil {
+		return nil, err
+	}
+	ac, err := emv.Cryptogram(ctx, s.ring, c, 0, data)
+	return answers{"ac": equals(ac[:n]), "cmac16": equals(full[:])}, err
+}
+
+func arpc1(ctx context.Context, s *session, in *input) (answers, error) {
+	c, err := s.own(ctx, in, "key")
+	ac, code := [8]byte(in.hex("arqc", 8)), [2]byte(in.hex("arpc_rc", 2))
+	if in.err != nil || err != nil {
+		return nil, err
+	}
+	tag, err := emv.ARPC1(ctx, s.ring, c, ac, code)
+	if err != nil {
+		return nil, err
+	}
+	return answers{"arpc": equals(tag[:8]), "tag_91": equals(tag)}, nil
+}
+
+func arpc2(name string, u keyref.Usage) computation {
+	return func(ctx context.Context, s *session, in *input) (answers, error) {
+		root := in.bytes(name, 16, 32)
+		ac, csu, prop := [8]byte(in.hex("arqc", 8)), [4]byte(in.hex("csu", 4)), in.optional("proprietary_auth_data", 8)
+		if in.err != nil {
+			return nil, nil
+		}
+		c, err := s.key(ctx, u, root)
+		if err != nil {
+			return nil, err
+		}
+		tag, err := emv.ARPC2(ctx, s.ring, c, u == keyref.SessionKeyAES, ac, csu, prop)
+		if err != nil {
+			return nil, err
+		}
+		return answers{"arpc": equals(tag[:4]), "tag_91": equals(tag)}, nil
+	}
+}
+
+// optional reads up to most bytes that may be absent.
+func (in *input) optional(name string, most int) []byte {
+	if !in.has(name) {
+		return nil
+	}
+	return in.bytes(name, 0, most)
+}
+
+// profile runs a profile from the issuer's key to its answer.
+func profile(name string) computation {
+	p := emv.Profiles[name]
+	return func(ctx context.Context, s *session, in *input) (answers, error) {
+		root, card, d := in.hex("issuer_mk_ac", 16), in.card(), in.data()
+		padded := in.optional("mac_input_already_padded", 1024)
+		a := emv.Answer{Code: [2]byte(in.or("arpc_rc", 2)), Status: [4]byte(in.or("csu", 4)), Proprietary: in.optional("proprietary_auth_data", 8)}
+		if in.err != nil {
+			return nil, nil
+		}
+		issuer, err := s.key(ctx, keyref.ACMaster, root)
+		if err != nil {
+			return nil, err
+		}
+		c, err := p.Card(issuer.Key, card)
+		if err != nil {
+			return nil, err
+		}
+		sk, err := p.Transaction(c, d)
+		if err != nil {
+			return nil, err
+		}
+		out := answers{"icc_mk_ac": s.sameChain(c, root, true), "sk_ac": s.sameChain(sk, root, true)}
+		if padded != nil {
+			ac, err := emv.Cryptogram(ctx, s.ring, sk, emv.PadZeros, padded)
+			out["arqc"] = equals(ac[:])
+			return out, err
+		}
+		msg, err := p.Input(d)
+		if err != nil {
+			return nil, err
+		}
+		ac, err := p.AC(ctx, s.ring, issuer.Key, card, d)
+		if err != nil {
+			return nil, err
+		}
+		tag, err := p.Issuer(ctx, s.ring, issuer.Key, card, d, ac, a)
+		if err != nil {
+			return nil, err
+		}
+		out["mac_input"], out["arqc"], out["arpc"] = equals(msg), equals(ac[:]), equals(tag[:map[int]int{1: 8, 2: 4}[p.Response.Method]])
+		return out, nil
+	}
+}
+
+// or reads n bytes that may be absent, and are zeros then.
+func (in *input) or(name string, n int) []byte {
+	if !in.has(name) {
+		return make([]byte, n)
+	}
+	return in.hex(name, n)
+}
+
+// data reads the fields of a transaction.
+func (in *input) data() emv.Data {
+	d := emv.Data{}
+	for name := range in.members {
+		tag, ok := strings.CutPrefix(name, "tag_")
+		if ok || name == "cvr" || name == "counters" {
+			d[strings.ToUpper(tag)] = in.optional(name, 255)
+		}
+	}
+	return d
+}
+
+// arqcChain is a chain whose rules the vector names.
+func arqcChain(ctx context.Context, s *session, in *input) (answers, error) {
+	root, card := in.hex("issuer_mk_ac", 16), in.card()
+	p := emv.Profile{Master: emv.MasterRule(strings.ToLower(in.str("mk_option"))), Session: sessionRules[in.str("session_key")], Padding: in.padding("padding")}
+	p.Response.Method = int(in.number("arpc_method", 2))
+	d := emv.Data{"9F36": in.hex("atc", 2), "9F37": in.hex("un", 4)}
+	data, code, csu := in.bytes("data", 0, 1024), in.or("arpc_rc", 2), in.or("csu", 4)
+	if in.err != nil {
+		return nil, nil
+	}
+	issuer, err := s.key(ctx, keyref.ACMaster, root)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.Card(issuer.Key, card)
+	if err != nil {
+		return nil, err
+	}
+	sk, err := p.Transaction(c, d)
+	if err != nil {
+		return nil, err
+	}
+	ac, err := emv.Cryptogram(ctx, s.ring, sk, p.Padding, data)
+	if err != nil {
+		return nil, err
+	}
+	p.Response.Master = p.Session != emv.SessionCommon
+	tag, err := p.Issuer(ctx, s.ring, issuer.Key, card, d, ac, emv.Answer{Code: [2]byte(code), Status: [4]byte(csu)})
+	if err != nil {
+		return nil, err
+	}
+	return answers{"icc_mk_ac": s.sameChain(c, root, true), "sk_ac": s.sameChain(sk, root, true), "arqc": equals(ac[:]),
+		"arpc": equals(tag[:map[int]int{1: 8, 2: 4}[p.Response.Method]])}, nil
+}
+
+var sessionRules = map[string]emv.SessionRule{"none (ICC MK)": emv.SessionNone, "CSK": emv.SessionCommon, "M/Chip SKD": emv.SessionMChip}
+
+func luk(ctx context.Context, s *session, in *input) (answers, error) {
+	root, index := in.hex("udk", 16), in.str("y")+in.str("hhhh")+in.str("cc")
+	if in.err != nil {
+		return nil, nil
+	}
+	card, err := s.key(ctx, keyref.LimitedUseMaster, root)
+	if err != nil {
+		return nil, err
+	}
+	c, err := emv.LimitedKey(card, index)
+	if err != nil {
+		return nil, err
+	}
+	step := c.Steps[0]
+	return answers{"luk": s.sameChain(c, root, false), "block_left": equals(step[:8]), "block_right": equals(step[8:])}, nil
+}
+
+func lukStripe(ctx context.Context, s *session, in *input) (answers, error) {
+	c, err := s.own(ctx, in, "luk")
+	atc, device := [2]byte(in.hex("atc", 2)), [8]byte(in.hex("device_type", 8))
+	if in.err != nil || err != nil {
+		return nil, err
+	}
+	v, err := emv.StripeValue(ctx, s.ring, c, atc, device)
+	return answers{"msd_value": is(v)}, err
+}
+
+func lukCryptogram(ctx context.Context, s *session, in *input) (answers, error) {
+	c, err := s.own(ctx, in, "luk")
+	data := in.bytes("data", 0, 1024)
+	if in.err != nil || err != nil {
+		return nil, err
+	}
+	ac, err := emv.Cryptogram(ctx, s.ring, c, emv.PadMarker, data)
+	return answers{"cryptogram": equals(ac[:])}, err
+}
+
+// dual makes both keys of a phone's transaction and both cryptograms, and that
+// of a wrong PIN.
+func dual(ctx context.Context, s *session, in *input) (answers, error) {
+	user, device := in.hex("icc_mk_umd", 16), in.hex("icc_mk_md", 16)
+	data, pin, wrong := in.bytes("data", 0, 1024), in.str("pin"), in.str("wrong_pin")
+	step := emv.CommonStep(binary.BigEndian.AppendUint64(nil, uint64(binary.BigEndian.Uint16(in.hex("atc", 2)))<<48), 0)
+	if in.err != nil {
+		return nil, nil
+	}
+	u, err := s.key(ctx, keyref.UserMaster, user)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.key(ctx, keyref.DeviceMaster, device)
+	if err != nil {
+		return nil, err
+	}
+	u, d = u.Then(step), d.Then(step)
+	acUser, err := emv.Cryptogram(ctx, s.ring, u, emv.PadMarker, data)
+	if err != nil {
+		return nil, err
+	}
+	acDevice, err := emv.Cryptogram(ctx, s.ring, d, emv.PadMarker, data)
+	if err != nil {
+		return nil, err
+	}
+	out := answers{"sk_umd": s.sameChain(u, user, true), "sk_md": s.sameChain(d, device, true), "ac_umd": equals(acUser[:]),
+		"ac_md": equals(acDevice[:]), "iad_md_part": equals(acDevice[:emv.DevicePart])}
+	return out, s.masked(ctx, out, user, step, pin, wrong, data)
+}
+
+// masked adds the key as it is sent to the phone, and what a wrong PIN makes of
+// it.
+func (s *session) masked(ctx context.Context, out answers, root, step []byte, pin, wrong string, data []byte) error {
+	key, err := s.along(ctx, root, [][]byte{step}, true)
+	if err != nil {
+		return err
+	}
+	sent, err := emv.Mask([16]byte(key), pin)
+	if err != nil {
+		return err
+	}
+	tried, err := emv.Mask(sent, wrong)
+	if err != nil {
+		return err
+	}
+	c, err := s.key(ctx, keyref.SessionKey, tried[:])
+	if err != nil {
+		return err
+	}
+	ac, err := emv.Cryptogram(ctx, s.ring, c, emv.PadMarker, data)
+	out["suk_umd_provisioned"], out["ac_umd_wrong_pin"] = equals(sent[:]), equals(ac[:])
+	return err
+}
