@@ -10,6 +10,7 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/keyceremony"
 )
 
 func emvRef(u keyref.Usage) keyref.Ref { return keyref.Ref{Realm: "visa", Usage: u, Version: 1} }
@@ -187,14 +188,20 @@ func third[T any](_ T, err error) error { return err }
 
 // TestEMVBirths makes keys inside and lists them.
 func TestEMVBirths(t *testing.T) {
-	tok := hsmtest.New(t, hsmtest.Options{Refs: []keyref.Ref{emvRef(keyref.ACMaster), emvRef(keyref.ACMasterAES)}})
+	refs := append(keyceremony.EMVKeys("visa"), emvRef(keyref.ACMasterAES))
+	tok := hsmtest.New(t, hsmtest.Options{Refs: refs})
 	long := append(bytes.Clone(cardStep), sessionStep...)
 	if _, err := tok.CMAC(t.Context(), keyref.Chain{Key: emvRef(keyref.ACMasterAES)}.Then(long), nil); err != nil {
 		t.Error(err)
 	}
 	list, err := tok.Inventory(t.Context())
-	if err != nil || len(list) != 2 || !list[0].Local || !list[1].Local || list[1].Check == nil {
+	if err != nil || len(list) != len(refs) {
 		t.Errorf("%+v, %v", list, err)
+	}
+	for _, i := range list {
+		if !i.Local || i.Check == nil || !i.Spec.EMV {
+			t.Errorf("%+v", i)
+		}
 	}
 	twin := keyref.Ref{Realm: "visa", Usage: keyref.ACMasterAES, Version: 2}
 	same := keyref.Ref{Realm: "visa", Usage: keyref.ACMasterAES, Version: 3}

@@ -78,6 +78,16 @@ func RealmKeys(realm string) (refs []keyref.Ref) {
 	return refs
 }
 
+// EMVKeys lists the issuer's keys for one range of EMV cards or tokens, version
+// 1. AES cards have [keyref.ACMasterAES] in the place of [keyref.ACMaster].
+func EMVKeys(realm string) (refs []keyref.Ref) {
+	for _, u := range []keyref.Usage{keyref.ACMaster, keyref.IntegrityMaster, keyref.ConfidentialityMaster, keyref.DynamicMaster,
+		keyref.CVC3Master, keyref.CVK, keyref.DeviceMaster, keyref.UserMaster, keyref.LimitedUseMaster} {
+		refs = append(refs, keyref.Ref{Realm: realm, Usage: u, Version: 1})
+	}
+	return refs
+}
+
 // PSAMKeys lists what a terminal's PSAM shares with the service: the purchase
 // masters of cards and of slots. TAC masters never enter a PSAM.
 func PSAMKeys(realm string) []keyref.Ref {

@@ -40,7 +40,7 @@ var Table = map[string][]string{
 	"internal/store":         {"access", "internal/fault"},
 	"identity":               {"access", "internal/fault"},
 	"keyceremony":            {"hsm/keyref", "internal/fault", "internal/tdes"},
-	"keyceremony/keyblock":   {"internal/fault", "internal/mac", "internal/tdes"},
+	"keyceremony/keyblock":   {"hsm/keyref", "internal/fault", "internal/mac", "internal/tdes"},
 	"intake":                 {"internal/fault", "token"},
 
 	// layer 2: the HSM, the stores, both ends of a tap

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/keyceremony/keyblock"
 )
 
@@ -217,6 +218,32 @@ func TestPolicy(t *testing.T) {
 			if err := h.Permitted(); (err == nil) != strings.ContainsRune(tc.yes, m) {
 				t.Errorf("%s in mode %c: %v", usage, m, err)
 			}
+		}
+	}
+}
+
+func TestPurpose(t *testing.T) {
+	for want, tc := range map[keyref.Usage]keyblock.Header{
+		keyref.ACMaster:              imkAC('B'),
+		keyref.ACMasterAES:           {Version: 'D', Usage: "E0", Algorithm: keyblock.AES, Mode: 'X'},
+		keyref.ConfidentialityMaster: {Version: 'B', Usage: "E1", Algorithm: keyblock.TDES, Mode: 'N'},
+		keyref.IntegrityMaster:       {Version: 'B', Usage: "E2", Algorithm: keyblock.TDES, Mode: 'X'},
+		keyref.CVK:                   {Version: 'D', Usage: "C0", Algorithm: keyblock.TDES, Mode: 'C'},
+	} {
+		u, err := tc.Purpose()
+		spec, _ := u.Spec()
+		if err != nil || u != want || !spec.EMV || spec.Type == keyref.AES != (tc.Algorithm == keyblock.AES) {
+			t.Errorf("%s: %s, %v", tc.Usage, u, err)
+		}
+	}
+	component := imkAC('B')
+	component.KeyVersion = "c1"
+	for name, h := range map[string]keyblock.Header{
+		"a component": component, "a MAC key": {Version: 'B', Usage: "M3", Algorithm: keyblock.TDES, Mode: 'C'},
+		"a master that MACs": {Version: 'B', Usage: "E0", Algorithm: keyblock.TDES, Mode: 'C'}, "an AES CVK": {Version: 'D', Usage: "C0", Algorithm: keyblock.AES, Mode: 'C'},
+	} {
+		if u, err := h.Purpose(); !errors.Is(err, keyblock.ErrForbidden) || u != "" {
+			t.Errorf("%s became %s, %v", name, u, err)
 		}
 	}
 }

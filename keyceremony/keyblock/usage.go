@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+
+	"github.com/tapvault/tapvault/hsm/keyref"
 )
 
 // rule says with which algorithms and in which modes a usage makes sense.
@@ -80,6 +82,30 @@ func (h Header) checkKey(key []byte) error {
 		return ErrRefused
 	}
 	return nil
+}
+
+// purposes maps usage and algorithm to what a key becomes in the HSM.
+var purposes = map[Usage]map[Algorithm]keyref.Usage{
+	"C0": {TDES: keyref.CVK},
+	"E0": {TDES: keyref.ACMaster, AES: keyref.ACMasterAES},
+	"E1": {TDES: keyref.ConfidentialityMaster},
+	"E2": {TDES: keyref.IntegrityMaster},
+	"E4": {TDES: keyref.DynamicMaster},
+}
+
+// Purpose returns what a whole key becomes in the HSM, where it bears that one
+// usage and is never extractable, whatever its exportability was. Only usages
+// that say exactly what the HSM would do with the key are taken; a component
+// is no key.
+func (h Header) Purpose() (keyref.Usage, error) {
+	if err := h.Permitted(); err != nil {
+		return "", err
+	}
+	u, ok := purposes[h.Usage][h.Algorithm]
+	if !ok || h.Component() {
+		return "", fmt.Errorf("%w: no key of the HSM has this purpose", ErrForbidden)
+	}
+	return u, nil
 }
 
 // Reexport reports whether a key may be wrapped again: never when its header
