@@ -68,10 +68,12 @@ go_tests() {
 without_c() { CGO_ENABLED=0 go build ./wallet/bundle/... ./terminal/... ./cryptogram/...; }
 
 conformance() {
-  local out
-  out=$(build/bin/tapvault conformance --vectors cryptogram/testdata/vectors/epurse.json --json) || { echo "$out"; return 1; }
-  echo "$out"
-  grep -q '"failed": *0' <<<"$out"
+  local out file
+  for file in epurse emv; do
+    out=$(build/bin/tapvault conformance --vectors "cryptogram/testdata/vectors/$file.json" --json) || { echo "$out"; return 1; }
+    echo "$out"
+    grep -q '"failed": *0' <<<"$out" || return 1
+  done
 }
 
 short_bench() {

@@ -24,14 +24,15 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the real program, each script in a folder of its own.
 func TestScripts(t *testing.T) {
-	vectors, err := filepath.Abs("../../cryptogram/testdata/vectors/epurse.json")
+	vectors, err := filepath.Abs("../../cryptogram/testdata/vectors")
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("VECTORS", vectors)
+			e.Setenv("VECTORS", filepath.Join(vectors, "epurse.json"))
+			e.Setenv("EMV_VECTORS", filepath.Join(vectors, "emv.json"))
 			e.Setenv("SOFTHSM2_CONF", filepath.Join(e.WorkDir, "none"))
 			return nil
 		},
