@@ -376,7 +376,7 @@ func TestBrokenRing(t *testing.T) {
 }
 
 func FuzzRun(f *testing.F) {
-	for _, fn := range decode(f).Functions {
+	for _, fn := range append(decode(f).Functions, decodeEMV(f).Functions...) {
 		fn.Vectors = fn.Vectors[:1]
 		b, err := json.Marshal(map[string]any{"functions": []any{fn}})
 		if err != nil {

@@ -23,6 +23,7 @@ var emvFunctions = map[string]computation{
 	"session_key_mastercard_skd": sessionMChip,
 	"session_key_csk_aes":        sessionAES,
 	"session_key_visa_sm":        sessionVisa,
+	"session_key_emv2000_tree":   sessionTree,
 	"ac_tdes":                    acTDES,
 	"ac_aes_cmac":                acAES,
 	"arpc_method1_tdes":          arpc1,

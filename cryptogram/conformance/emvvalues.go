@@ -197,3 +197,14 @@ func pinMask(_ context.Context, _ *session, in *input) (answers, error) {
 	tdes.OddParity(odd[:])
 	return answers{"session_key": equals(right[:]), "session_key_wrong_pin": equals(tried[:]), "wrong_key_has_odd_parity": is(odd == tried)}, nil
 }
+
+// sessionTree is in memory: each level xors keys.
+func sessionTree(_ context.Context, _ *session, in *input) (answers, error) {
+	key, atc, iv := [16]byte(in.hex("icc_mk", 16)), binary.BigEndian.Uint16(in.hex("atc", 2)), [16]byte(in.hex("iv", 16))
+	height, branch := in.number("height", 16), in.number("branch_factor", 4)
+	if in.err != nil {
+		return nil, nil
+	}
+	sk, err := emv.TreeSession(key, atc, int(height), int(branch), iv)
+	return answers{"sk": equals(sk[:])}, err
+}

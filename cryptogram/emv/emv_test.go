@@ -214,6 +214,14 @@ func TestLongNumbers(t *testing.T) {
 	}
 }
 
+func TestTree(t *testing.T) {
+	for _, tc := range [][2]int{{8, 2}, {16, 4}, {0, 0}, {-8, 4}, {1 << 20, 2}} {
+		if _, err := emv.TreeSession([16]byte{}, 1, tc[0], tc[1], [16]byte{}); !errors.Is(err, emv.ErrMalformed) {
+			t.Errorf("height %d, branch %d: %v", tc[0], tc[1], err)
+		}
+	}
+}
+
 func TestIAD(t *testing.T) {
 	for _, tc := range []struct {
 		l         emv.IADLayout
