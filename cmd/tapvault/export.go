@@ -118,8 +118,8 @@ func (a *app) writeExport(ctx context.Context, o opened, name string, passphrase
 		return m, fmt.Errorf("writing the export: %w", err)
 	}
 	bar := a.newProgress("exporting", total)
-	m, err = o.vault.Porter().Export(ctx, w, bar.at)
-	bar.end()
+	m, err = o.vault.Porter().Export(ctx, w, bar.At)
+	bar.End()
 	if err != nil {
 		return m, err
 	}
@@ -138,8 +138,8 @@ func (a *app) verifyExport(ctx context.Context, name string, passphrase []byte, 
 		return vault.Manifest{}, fmt.Errorf("reading the export: %w", err)
 	}
 	bar := a.newProgress("verifying", total)
-	m, err := vault.Verify(ctx, r, bar.at)
-	bar.end()
+	m, err := vault.Verify(ctx, r, bar.At)
+	bar.End()
 	if err != nil {
 		return vault.Manifest{}, fmt.Errorf("reading the export: %w", err)
 	}
@@ -193,8 +193,8 @@ func (a *app) importRows(ctx context.Context, o opened, name string, passphrase 
 	if err != nil {
 		return err
 	}
-	err = vault.Import(ctx, into, m, again, bar.at)
-	bar.end()
+	err = vault.Import(ctx, into, m, again, bar.At)
+	bar.End()
 	if err != nil {
 		return withHint(err, "nothing was stored; store.dsn must name a new or empty database")
 	}

@@ -44,8 +44,8 @@ func (a *app) rewrap(ctx context.Context, o opened) error {
 	}
 	var done int64
 	bar := a.newProgress("rewrapping", total)
-	err = job.Run(ctx, func(n int64) { done = n; bar.at(n) })
-	bar.end()
+	err = job.Run(ctx, func(n int64) { done = n; bar.At(n) })
+	bar.End()
 	if err != nil {
 		return withHint(err, "what is done stays done: call it again")
 	}
