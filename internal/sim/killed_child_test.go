@@ -31,6 +31,8 @@ import (
 	"github.com/tapvault/tapvault/terminal/apdu"
 	"github.com/tapvault/tapvault/terminal/psam"
 	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet/bundle"
+	"github.com/tapvault/tapvault/wallet/mask"
 )
 
 // A program that is killed has to be a program: the test runs itself again, in
@@ -43,17 +45,20 @@ const childWord = "sim-child"
 
 // job is what a child is told.
 type job struct {
-	Role    string // service, phone, reader
-	Step    int    // to die at; 0: never
-	Path    string // service: of the requests that count
-	Now     time.Time
-	Service rig.Child
-	Dir     string // of phone or reader
-	Addr    string // phone: of the reader that it calls
-	KeyFile string // reader: of its client
-	URL     string
-	PSAM    map[keyref.Usage][]byte // reader: masters
-	Amount  token.Amount            // reader: of the tap; 0: none
+	Role             string // service, phone, reader
+	Step             int    // to die at; 0: never
+	Path             string // service: of the requests that count
+	Skip             int    // service: of those, how many come before the one that counts
+	Now              time.Time
+	Service          rig.Child
+	Dir              string // of phone or reader
+	Addr             string // phone: of the reader that it calls
+	KeyFile          string // reader: of its client; purse: of the device
+	Bundle, Hardware string // purse: as they came
+	Secret           []byte // purse: what the PIN stretches to
+	URL              string
+	PSAM             map[keyref.Usage][]byte // reader: masters
+	Amount           token.Amount            // reader: of the tap; 0: none
 }
 
 func TestMain(m *testing.M) {
@@ -77,6 +82,8 @@ func (j job) run(ctx context.Context) error {
 		return j.serve(ctx)
 	case "phone":
 		return j.phone(ctx)
+	case "purse":
+		return j.purse(ctx)
 	case "reader":
 		return j.reader(ctx)
 	}
@@ -107,10 +114,15 @@ func (s *steps) clock(now time.Time) func() time.Time {
 }
 
 func (j job) serve(ctx context.Context) error {
-	s := &steps{die: j.Step}
+	s, skip := &steps{die: j.Step}, j.Skip
 	wrap := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-			if j.Step == 0 || !strings.HasSuffix(q.URL.Path, j.Path) {
+			counts := j.Step > 0 && strings.HasSuffix(q.URL.Path, j.Path)
+			if counts && skip > 0 {
+				skip--
+				counts = false
+			}
+			if !counts {
 				next.ServeHTTP(w, q)
 				return
 			}
@@ -376,4 +388,54 @@ func serveCard(t *testing.T, addr string, card vpcd.Card) (stop func()) {
 			t.Error(err)
 		}
 	}
+}
+
+// purse is a wallet's phone with what it keeps in its folder: key, bundle, and
+// the journal of what was spent.
+func (j job) purse(ctx context.Context) error {
+	s := &steps{die: j.Step}
+	s.armed.Store(true)
+	text, err := os.ReadFile(j.KeyFile)
+	if err != nil {
+		return err
+	}
+	block, _ := pem.Decode(text)
+	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return err
+	}
+	d, err := bundle.DeviceFromKey(k.(*ecdsa.PrivateKey))
+	if err != nil {
+		return err
+	}
+	b, err := d.OpenGuarded(j.Bundle, j.Hardware, nil)
+	if err != nil {
+		return err
+	}
+	journal, err := bundle.OpenFile(j.Dir, b.ID)
+	if err != nil {
+		return err
+	}
+	card, err := bundle.NewCard(b, bundle.Config{Journal: stepJournal{journal, s}, Now: s.clock(j.Now)})
+	if err != nil {
+		return err
+	}
+	card.OpenWindow(mask.Secret(j.Secret))
+	fmt.Println("ready")
+	ctx, stop := context.WithCancel(ctx)
+	go func() { _, _ = io.Copy(io.Discard, os.Stdin); stop() }()
+	return vpcd.Serve(ctx, vpcd.Config{Addr: j.Addr, Card: stepCard{card, s}, Retry: 10 * time.Millisecond})
+}
+
+// stepJournal makes steps of what is written down.
+type stepJournal struct {
+	bundle.Journal
+	*steps
+}
+
+func (j stepJournal) Commit(r bundle.Record) error {
+	j.step()
+	err := j.Journal.Commit(r)
+	j.step()
+	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/sim"
 	"github.com/tapvault/tapvault/internal/sim/rig"
+	"github.com/tapvault/tapvault/wallet/mask"
 )
 
 var noon = time.Date(2026, 5, 20, 12, 0, 0, 0, shanghai)
@@ -86,12 +87,20 @@ func (s *scene) open(t *testing.T) *sim.Reader {
 	return r
 }
 
+// card is the number of a new card.
+func (s *scene) card() string {
+	s.cards++
+	pan := fmt.Sprintf("62123456%07d", s.cards)
+	return pan + luhn(pan)
+}
+
+// remembered stretches each PIN once.
+var remembered = sim.Remember(mask.Argon2id)
+
 // phone provisions a phone of a new card and leaves it in a folder.
 func (s *scene) phone(t *testing.T) (dir string) {
 	t.Helper()
-	s.cards++
-	pan := fmt.Sprintf("62123456%07d", s.cards)
-	tok, err := s.issuer.RequestToken(t.Context(), wire.TokenRequest{PAN: wire.NewDigits(pan + luhn(pan)), PANExpiry: "3012", Location: "03"})
+	tok, err := s.issuer.RequestToken(t.Context(), wire.TokenRequest{PAN: wire.NewDigits(s.card()), PANExpiry: "3012", Location: "03"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +136,9 @@ func luhn(digits string) string {
 func TestKilledAtEveryStep(t *testing.T) {
 	t.Run("phone", killPhones)
 	t.Run("reader", killReaders)
+	t.Run("wallet", killPurses)
 	t.Run("service", killServices)
+	t.Run("sync", killSyncs)
 }
 
 func killPhones(t *testing.T) {
@@ -239,62 +250,88 @@ func (s *scene) present(t *testing.T, addr string, h *sim.Handset) (stop func())
 	return serveCard(t, addr, h)
 }
 
-func killServices(t *testing.T) {
-	s := newScene(t, true)
-	run := job{Role: "service", Now: noon, Service: s.rig.Child(), Path: "/taps"}
+// sweep kills the service at every step of one kind of request. Each child sees
+// that the one before left everything in order, prepares the next request, and
+// dies of it.
+type sweep struct {
+	path              string // of the request
+	prepared, checked int    // how many such requests prepare and check make
+	prepare           func(step int)
+	act               func() error
+	check             func(step int)
+}
+
+func (s *scene) sweep(t *testing.T, w sweep) {
+	t.Helper()
+	j := job{Role: "service", Now: noon, Service: s.rig.Child(), Path: w.path, Skip: w.prepared}
 	deaths := 0
-	for step := 1; ; step++ {
-		run.Step = 0
-		c := run.start(t)
-		if c.line() != "ready" {
-			t.Fatalf("the service does not start: %v", c.said)
+	for died := true; died; j.Skip = w.checked + w.prepared {
+		j.Step++
+		c := s.serve(t, j)
+		if j.Step > 1 {
+			w.check(j.Step - 1)
 		}
-		reader := s.open(t)
-		h, err := sim.OpenHandset(sim.HandsetConfig{Dir: s.phone(t), Now: func() time.Time { return noon }})
-		if err != nil {
-			t.Fatal(err)
+		w.prepare(j.Step)
+		err := w.act()
+		if died = c.end(t); died {
+			deaths++
 		}
-		for range 2 {
-			if _, err := reader.Tap(t.Context(), h, 300); err != nil {
-				t.Fatal(err)
-			}
-		}
-		_ = h.Close()
-		if c.end(t) {
-			t.Fatal("the service was killed too early")
-		}
-		run.Step = step
-		c = run.start(t)
-		if c.line() != "ready" {
-			t.Fatalf("the service does not start: %v", c.said)
-		}
-		_, err = reader.Upload(t.Context())
-		died := c.end(t)
 		if died != (err != nil) {
-			t.Errorf("step %d: killed %v, the reader heard %v", step, died, err)
+			t.Fatalf("step %d: killed %v, and its caller heard %v", j.Step, died, err)
 		}
-		if !died {
-			break
-		}
-		deaths++
-		run.Step = 0
-		c = run.start(t)
-		if c.line() != "ready" {
-			t.Fatalf("step %d: the service does not start again: %v", step, c.said)
-		}
-		got, err := reader.Upload(t.Context())
-		if err != nil || len(got) != 2 || reader.Pending() != 0 {
-			t.Errorf("step %d: uploaded again: %+v, %v", step, got, err)
-		}
-		for _, r := range got {
-			if r.Outcome != "POSTED" && r.Outcome != "DUPLICATE" {
-				t.Errorf("step %d: %+v", step, r)
-			}
-		}
-		c.end(t)
 	}
+	last := j.Step
+	j.Step = 0
+	c := s.serve(t, j)
+	w.check(last)
+	c.end(t)
 	if deaths < 5 {
 		t.Errorf("only %d deaths: the steps are not reached", deaths)
 	}
 	t.Logf("%d deaths", deaths)
+}
+
+// serve starts the service as a child.
+func (s *scene) serve(t *testing.T, j job) *child {
+	t.Helper()
+	c := j.start(t)
+	if c.line() != "ready" {
+		t.Fatalf("the service does not start: %v", c.said)
+	}
+	return c
+}
+
+// killServices kills the service at every step of an upload.
+func killServices(t *testing.T) {
+	s := newScene(t, true)
+	var reader *sim.Reader
+	s.sweep(t, sweep{path: "/taps", checked: 1,
+		prepare: func(int) {
+			reader = s.open(t)
+			h, err := sim.OpenHandset(sim.HandsetConfig{Dir: s.phone(t), Now: func() time.Time { return noon }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if _, err := reader.Tap(t.Context(), h, 300); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = h.Close()
+		},
+		act: func() error { _, err := reader.Upload(t.Context()); return err },
+		check: func(step int) {
+			if reader.Pending() == 0 { // it was answered
+				return
+			}
+			got, err := reader.Upload(t.Context())
+			if err != nil || len(got) != 2 || reader.Pending() != 0 {
+				t.Errorf("step %d: uploaded again: %+v, %v", step, got, err)
+			}
+			for _, r := range got {
+				if r.Outcome != "POSTED" && r.Outcome != "DUPLICATE" {
+					t.Errorf("step %d: %+v", step, r)
+				}
+			}
+		}})
 }

@@ -90,10 +90,11 @@ func (r *Reader) start(ctx context.Context, cfg ReaderConfig, version uint8, pol
 	return err
 }
 
-// Tap takes amount from card: a [*Handset], or anything that answers APDUs.
+// Tap takes amount from card, which is anything that answers APDUs. What can
+// lose its field comes into it first.
 func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Amount) (terminal.Tap, error) {
-	if h, ok := card.(*Handset); ok {
-		h.Reset() // it comes into the field
+	if c, ok := card.(interface{ Reset() }); ok {
+		c.Reset() // it comes into the field
 	}
 	r.listen(ctx)
 	return r.terminal.Tap(ctx, card, amount)

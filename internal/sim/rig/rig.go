@@ -225,12 +225,19 @@ func (r *Rig) Close() error {
 
 // Client returns a caller of the given role's name: issuer, terminal, wallet,
 // officer or operator.
-func (r *Rig) Client(role string) (*client.Client, error) {
+func (r *Rig) Client(role string) (*client.Client, error) { return r.ClientOver(role, nil) }
+
+// ClientOver is a caller whose requests pass over.
+func (r *Rig) ClientOver(role string, over func(http.RoundTripper) http.RoundTripper) (*client.Client, error) {
+	h := r.http
+	if over != nil {
+		h = &http.Client{Transport: over(h.Transport), Timeout: 30 * time.Second}
+	}
 	key := r.keys[role]
 	if key == nil {
 		return nil, fmt.Errorf("rig: there is no client %q", role)
 	}
-	return client.New(client.Config{BaseURL: r.URL, ClientID: role, Key: key, HTTP: r.http, Now: r.now,
+	return client.New(client.Config{BaseURL: r.URL, ClientID: role, Key: key, HTTP: h, Now: r.now,
 		Audience: r.Config.Identity.IssuerURL})
 }
 
@@ -253,4 +260,15 @@ func Ring(masters map[keyref.Ref][16]byte) (*softkey.Ring, error) {
 		}
 	}
 	return ring, nil
+}
+
+// Rogue returns the keys of a module that knows none of the scheme's.
+func Rogue() (*softkey.Ring, error) {
+	masters := map[keyref.Ref][16]byte{}
+	for _, ref := range keyceremony.PSAMKeys(Realm) {
+		var k [16]byte
+		_, _ = rand.Read(k[:]) // never fails
+		masters[ref] = k
+	}
+	return Ring(masters)
 }
