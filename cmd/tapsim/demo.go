@@ -50,6 +50,7 @@ type demo struct {
 	handset  *sim.Handset
 	tap      terminal.Tap
 	tapID    string
+	holders
 }
 
 func (d *demo) now() time.Time { return time.Now().Add(d.offset) }
@@ -59,7 +60,7 @@ func (d *demo) now() time.Time { return time.Now().Add(d.offset) }
 func (d *demo) chapters() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.makeRehearsal, d.startService, d.requestToken, d.provisionPhone, d.payOffline, d.uploadTap, d.settle,
-		d.tamper, d.tomorrow, d.strangers, d.auditTrail,
+		d.tamper, d.openWallet, d.rideAndSync, d.rideUnderWrongPIN, d.cloneIsFound, d.tomorrow, d.strangers, d.auditTrail,
 	}
 }
 
@@ -135,6 +136,9 @@ func (d *demo) close() error {
 	var errs []error
 	if d.handset != nil {
 		errs = append(errs, d.handset.Close())
+	}
+	if d.second != nil {
+		errs = append(errs, d.second.Close())
 	}
 	if d.world != nil {
 		errs = append(errs, d.world.close())

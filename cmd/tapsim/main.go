@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
-	root.AddCommand(cardCommand(stdout, stderr), demoCommand(stdout), tapCommand(stdout))
+	root.AddCommand(attackCommand(stdout, stderr), cardCommand(stdout, stderr), dayCommand(stdout, stderr), demoCommand(stdout), tapCommand(stdout))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

@@ -32,6 +32,11 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"tap", "--dir", "nowhere"}, exitFailed, "nowhere"},
 		{[]string{"card"}, exitMisuse, "one of --dir and --demo-keys"},
 		{[]string{"card", "--dir", "a", "--demo-keys", "b"}, exitMisuse, "one of --dir and --demo-keys"},
+		{[]string{"attack", "--rows", "6/1,99"}, exitMisuse, "there is no row"},
+		{[]string{"attack", "x"}, exitMisuse, "none are taken"},
+		{[]string{"day", "--wallets", "0"}, exitMisuse, "at least one wallet"},
+		{[]string{"day", "--wallets", "3", "--clones", "3", "--forgetful", "1"}, exitMisuse, "among the wallets"},
+		{[]string{"day", "--vehicles", "0.8", "--merchants", "0.3"}, exitMisuse, "between 0 and 1"},
 		{[]string{"help"}, exitOK, ""},
 	} {
 		var out, problems bytes.Buffer

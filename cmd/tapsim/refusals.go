@@ -48,10 +48,10 @@ func (d *demo) tamper(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(receipts) != 1 || receipts[0].Outcome != "POSTED" {
-		return fmt.Errorf("the true record was answered %v", receipts)
+	if len(receipts) != 2 || receipts[0].Outcome != "REJECTED" || receipts[1].Outcome != "POSTED" {
+		return fmt.Errorf("the refused and the true record were answered %v", receipts)
 	}
-	d.held("the true record, uploaded after the forged one, is still posted")
+	d.held("the true record, uploaded after the forged one, is still posted; the one that the reader refused is not")
 	return nil
 }
 

@@ -81,14 +81,18 @@ func (w *world) openPSAM(ctx context.Context) error {
 }
 
 // openReader starts the reader; it asks the running service for its parameters.
-func (w *world) openReader(ctx context.Context) error {
-	dir, err := w.folder("reader")
-	if err != nil {
-		return err
-	}
-	w.reader, err = sim.NewReader(ctx, sim.ReaderConfig{Client: w.terminal, Keys: w.psam, Realm: realm, Terminal: terminalID,
-		Dir: dir, Zone: w.zone, Now: w.now})
+func (w *world) openReader(ctx context.Context) (err error) {
+	w.reader, err = w.newReader(ctx, "reader", terminalID)
 	return err
+}
+
+// newReader starts a reader in a folder of its own; all share one PSAM's keys.
+func (w *world) newReader(ctx context.Context, folder string, id [6]byte) (*sim.Reader, error) {
+	dir, err := w.folder(folder)
+	if err != nil {
+		return nil, err
+	}
+	return sim.NewReader(ctx, sim.ReaderConfig{Client: w.terminal, Keys: w.psam, Realm: realm, Terminal: id, Dir: dir, Zone: w.zone, Now: w.now})
 }
 
 // provision gives a phone of its own folder a bundle under the token ref.
