@@ -29,7 +29,6 @@ type scene struct {
 	rig            *rig.Rig
 	issuer, wallet *client.Client
 	terminal       *client.Client
-	reader         *sim.Reader
 	cards          int
 	keyFile        string
 	masters        map[keyref.Usage][]byte

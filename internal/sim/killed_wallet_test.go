@@ -31,7 +31,7 @@ func settled(t *testing.T, step int, h *sim.Holder, posted int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if paid := token.Amount(posted) * killFare; b.Available+b.Reserve+paid != killTop || b.Due != 0 || b.Available < 0 || b.Reserve < 0 {
+	if paid := token.Amount(posted) * killFare; b.Available+b.Reserve+paid != killTop || b.Due != 0 || b.Available > killTop || b.Reserve > killTop {
 		t.Errorf("step %d: %d free, %d set aside, %d owed and %d paid of %d", step, b.Available, b.Reserve, b.Due, paid, killTop)
 	}
 }

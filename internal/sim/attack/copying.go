@@ -65,7 +65,7 @@ func sniffed(ctx context.Context, s *stage) (bound, loss token.Amount, err error
 		return 0, 0, err
 	}
 	paid, err := victim.Paid(ctx)
-	return 0, max(0, paid-fare), err
+	return 0, excess(paid, fare), err
 }
 
 // storage opens everything that lies in a phone's storage with another key.

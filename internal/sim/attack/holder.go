@@ -53,7 +53,15 @@ func prepaid(ctx context.Context, s *stage) (most, loss token.Amount, err error)
 // unpaid is what of the fares did not come out of a holder's account.
 func (s *stage) unpaid(ctx context.Context, h *sim.Holder, rode token.Amount) (token.Amount, error) {
 	paid, err := h.Paid(ctx)
-	return max(0, rode-paid), err
+	return excess(rode, paid), err
+}
+
+// excess is what a is more than b.
+func excess(a, b token.Amount) token.Amount {
+	if a <= b {
+		return 0
+	}
+	return a - b
 }
 
 // dishonest is a prepaid holder whose app lies at every sync: rides that were

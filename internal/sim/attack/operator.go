@@ -67,7 +67,7 @@ func operator(ctx context.Context, s *stage) (most, loss token.Amount, err error
 		return 0, 0, err
 	}
 	paid, err := p.Paid(ctx)
-	return 0, max(0, paid-3*fare), err
+	return 0, excess(paid, 3*fare), err
 }
 
 // hand uploads records past the terminal's own queue.
@@ -111,7 +111,7 @@ func replayed(ctx context.Context, s *stage) (most, loss token.Amount, err error
 		return 0, 0, err
 	}
 	paid, err := p.Paid(ctx)
-	return 0, max(0, paid-token.Amount(len(taps))*fare), err
+	return 0, excess(paid, token.Amount(len(taps))*fare), err
 }
 
 // locked tries to spend a victim's slots and PIN tries without his keys: with a

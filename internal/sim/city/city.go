@@ -110,5 +110,5 @@ func (c *City) Reconciled(ctx context.Context, day time.Time) (operator, fraud t
 	if len(r.Mismatches) > 0 {
 		return 0, 0, fmt.Errorf("reconciling: %d things do not agree: %v", len(r.Mismatches), r.Mismatches[0])
 	}
-	return token.Amount(r.Accounts["OPERATOR_PAYABLE"]), -token.Amount(r.Accounts["FRAUD_LOSS"]), nil
+	return token.Amount(r.Accounts["OPERATOR_PAYABLE"]), token.Amount(-r.Accounts["FRAUD_LOSS"]), nil
 }

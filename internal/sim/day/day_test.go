@@ -36,7 +36,7 @@ func TestDayHolds(t *testing.T) {
 	if r.Accepted == 0 || r.Outcomes["POSTED"] == 0 || r.Syncs["CLEAN"] == 0 || r.Loss == 0 || r.Clones[0].Detected == nil || r.Deny == 0 {
 		t.Errorf("something did not happen at all: %s", told(r))
 	}
-	if got := r.Ledger; got.ToppedUp != got.Available+got.Reserve+got.Operator-got.Fraud-got.Due {
+	if got := r.Ledger; got.ToppedUp+got.Fraud+got.Due != got.Available+got.Reserve+got.Operator {
 		t.Errorf("money: %+v", got)
 	}
 	report(t, r)

@@ -173,7 +173,7 @@ func (p *play) close(ctx context.Context) error {
 	}
 	l := &p.r.Ledger
 	l.Operator, l.Fraud = operator, fraud
-	l.Unbalanced = l.ToppedUp - (l.Available + l.Reserve + l.Operator - l.Fraud - l.Due)
+	l.Unbalanced = int64(l.ToppedUp) + int64(l.Fraud) + int64(l.Due) - int64(l.Available) - int64(l.Reserve) - int64(l.Operator)
 	p.r.Bound = p.bound()
 	p.r.Held = p.r.Loss <= p.r.Bound && l.Unbalanced == 0
 	if n := p.r.Deny; n == 0 && p.Clones > 0 {

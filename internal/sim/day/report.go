@@ -46,7 +46,7 @@ type Ledger struct {
 	Due        token.Amount `json:"due_fen"`
 	Operator   token.Amount `json:"operator_payable_fen"`
 	Fraud      token.Amount `json:"fraud_loss_fen"`
-	Unbalanced token.Amount `json:"unbalanced_fen"` // 0, or money was made or lost
+	Unbalanced int64        `json:"unbalanced_fen"` // 0, or money was made or lost
 }
 
 // Clone is one copied phone.
@@ -69,7 +69,7 @@ func (r Report) WriteText(w io.Writer) error {
 	l := r.Ledger
 	fmt.Fprintf(&b, "  money        %s topped up\n               = %s free + %s set aside + %s to operators\n", yuan(l.ToppedUp),
 		yuan(l.Available), yuan(l.Reserve), yuan(l.Operator))
-	fmt.Fprintf(&b, "               - %s lost to fraud - %s owed; off by %s\n", yuan(l.Fraud), yuan(l.Due), yuan(l.Unbalanced))
+	fmt.Fprintf(&b, "               - %s lost to fraud - %s owed; off by %d fen\n", yuan(l.Fraud), yuan(l.Due), l.Unbalanced)
 	for i, c := range r.Clones {
 		found := "not found that day"
 		if c.Detected != nil {
@@ -113,13 +113,7 @@ func counts(b *strings.Builder, name string, of map[string]int) {
 }
 
 // yuan prints an amount with its fen.
-func yuan(a token.Amount) string {
-	sign := ""
-	if a < 0 {
-		sign, a = "-", -a
-	}
-	return fmt.Sprintf("%s%d.%02d", sign, a/100, a%100)
-}
+func yuan(a token.Amount) string { return fmt.Sprintf("%d.%02d", a/100, a%100) }
 
 // charts are the pictures of the day, by the names of their files.
 func (r Report) charts() map[string]plot.Chart {
