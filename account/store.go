@@ -118,6 +118,7 @@ type Book interface {
 	Syncs
 	Postings
 	Reports
+	Marks
 }
 
 // Estate knows the terminals that take phones.

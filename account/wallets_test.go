@@ -156,3 +156,27 @@ func (l *walletLab) vaultToken() token.Ref {
 	}
 	return tok.Ref
 }
+
+// TestProgress: only what can have happened is believed, and only from whoever
+// speaks for the terminal.
+func TestProgress(t *testing.T) {
+	l := newWalletLab(t)
+	number, now := [6]byte{0x31, 0, 0, 0, 0, 7}, l.vault.Clock.Now()
+	far, err := l.Progress(t.Context(), gate, "gate-7", number, now)
+	if err != nil || !far.Equal(now) {
+		t.Fatalf("%v, %v", far, err)
+	}
+	if far, err = l.Progress(t.Context(), gate, "gate-7", number, now.Add(-time.Hour)); err != nil || !far.Equal(now) {
+		t.Errorf("an earlier word: %v, %v", far, err)
+	}
+	if _, err := l.Progress(t.Context(), gate, "gate-7", number, now.Add(121*time.Second)); !errors.Is(err, account.ErrAhead) {
+		t.Errorf("the future: %v", err)
+	}
+	bound := gate
+	bound.Terminal = "gate-8"
+	for name, c := range map[string]access.Caller{"another terminal": bound, "a phone": phone} {
+		if _, err := l.Progress(t.Context(), c, "gate-7", number, now); !errors.Is(err, access.ErrDenied) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -93,6 +93,7 @@ type (
 	// Taps takes what terminals recorded offline.
 	Taps interface {
 		Upload(ctx context.Context, c access.Caller, terminal string, taps []account.Tap) ([]account.Result, error)
+		Progress(ctx context.Context, c access.Caller, name string, terminal [6]byte, until time.Time) (time.Time, error)
 	}
 	// Purchases answers terminals and back offices for physical cards.
 	Purchases interface {

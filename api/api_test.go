@@ -262,6 +262,10 @@ func (b *backend) Ack(context.Context, access.Caller, token.Ref, string, []byte)
 	return b.token()
 }
 
+func (b *backend) Progress(_ context.Context, _ access.Caller, _ string, _ [6]byte, until time.Time) (time.Time, error) {
+	return until, b.err
+}
+
 func (b *backend) Upload(_ context.Context, _ access.Caller, _ string, taps []account.Tap) ([]account.Result, error) {
 	b.taps = taps
 	out := make([]account.Result, len(taps))
@@ -427,6 +431,7 @@ func samples() []sample {
 		{get, "/v1/ranges", "", "", 200},
 		{post, "/v1/detokenize", "", `{"token_reference_id":"r1","tap_id":"t1","purpose":"settlement"}`, 200},
 		{post, "/v1/terminals/001122334455/taps", "/v1/terminals/{terminal}/taps", `{"taps":[` + tapBody + `]}`, 200},
+		{post, "/v1/terminals/001122334455/progress", "/v1/terminals/{terminal}/progress", `{"term_id":"001122334455","until":"2026-07-24T19:00:00Z"}`, 200},
 		{get, "/v1/terminals/parameters", "", "", 200},
 		{get, "/v1/terminals/policy", "", "", 200},
 		{post, "/v1/terminals/001122334455/authorize", "/v1/terminals/{terminal}/authorize", `{"tap":` + tapBody + `}`, 200},

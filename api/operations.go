@@ -103,6 +103,7 @@ func (s *server) operations() []operation {
 		{method: get, path: "/v1/recon/:date", do: s.recon},
 
 		{method: post, path: "/v1/terminals/:terminal/taps", limit: wire.MaxBatch, attempt: taken, do: s.uploadTaps},
+		{method: post, path: "/v1/terminals/:terminal/progress", limit: wire.MaxBody, attempt: taken, do: s.progress},
 		{method: get, path: "/v1/terminals/parameters", do: s.parameters},
 		{method: get, path: "/v1/terminals/policy", raw: policyType, do: s.terminalPolicy},
 		{method: post, path: "/v1/terminals/:terminal/authorize", limit: wire.MaxBody, attempt: taken, do: s.authorize},

@@ -110,6 +110,7 @@ func TestDescribedBodies(t *testing.T) {
 		"CardUnloadOrder": func() wire.Body { return &wire.CardUnloadOrder{} }, "CardLimitOrder": func() wire.Body { return &wire.CardLimitOrder{} },
 		"CardProof": func() wire.Body { return &wire.CardProof{} }, "CardShown": func() wire.Body { return &wire.CardShown{} },
 		"Authorize": func() wire.Body { return &wire.Authorize{} }, "DenyOrder": func() wire.Body { return &wire.DenyOrder{} },
+		"Progress":  func() wire.Body { return &wire.Progress{} },
 		"Enrolment": func() wire.Body { return &wire.Enrolment{} }, "Attestation": func() wire.Body { return &wire.Attestation{} },
 		"PINSet": func() wire.Body { return &wire.PINSet{} }, "PINVerify": func() wire.Body { return &wire.PINVerify{} },
 		"PINChange": func() wire.Body { return &wire.PINChange{} }, "Sync": func() wire.Body { return &wire.Sync{} },

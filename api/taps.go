@@ -37,6 +37,23 @@ func (s *server) uploadTaps(ctx context.Context, q *request) (any, error) {
 	return out, nil
 }
 
+// progress takes a terminal's word on how far it has uploaded.
+func (s *server) progress(ctx context.Context, q *request) (any, error) {
+	terminal, err := terminalName(q)
+	if err != nil {
+		return nil, err
+	}
+	var in wire.Progress
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	far, err := s.Taps.Progress(ctx, q.caller, terminal, in.TermID, *in.Until)
+	if err != nil {
+		return nil, err
+	}
+	return wire.Progressed{Until: far}, nil
+}
+
 // terminalName reads the terminal, or group, in the path.
 func terminalName(q *request) (string, error) {
 	terminal := q.param("terminal")

@@ -55,6 +55,7 @@ func TestEachDatabase(t *testing.T) {
 			"UniquePosting":  uniquePosting,
 			"Refusals":       refusals,
 			"ForeignRows":    foreignRows,
+			"Progress":       progressOf,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, config(t)) })
 		}
@@ -218,4 +219,35 @@ func foreignRows(t *testing.T, config store.Config) {
 			t.Errorf("%s: no error", column)
 		}
 	}
+}
+
+// progressOf: a terminal's word never takes an earlier one back, and an estate is
+// as far as the terminal of it that is furthest behind.
+func progressOf(t *testing.T, c store.Config) {
+	db := storetest.Open(t, c)
+	d, a, b := tapdb.New(db, now), [6]byte{0x31, 0, 0, 0, 0, 1}, [6]byte{0x31, 0, 0, 0, 0, 2}
+	both, none := tapdb.NewEstate(db, a, b), tapdb.NewEstate(db)
+	mark := func(terminal [6]byte, hour, want int) {
+		t.Helper()
+		far, err := d.Mark(t.Context(), terminal, now().Add(time.Duration(hour)*time.Hour), now())
+		if err != nil || !far.Equal(now().Add(time.Duration(want)*time.Hour)) {
+			t.Errorf("%X is at %v, %v", terminal, far, err)
+		}
+	}
+	estate := func(e *tapdb.Estate, want time.Time) {
+		t.Helper()
+		if far, err := e.Uploaded(t.Context()); err != nil || !far.Equal(want) {
+			t.Errorf("the estate is at %v, %v, not %v", far, err, want)
+		}
+	}
+	estate(both, time.Time{})
+	mark(a, 5, 5)
+	mark(a, 4, 5)
+	mark([6]byte{9}, 1, 1) // of another estate
+	estate(both, time.Time{})
+	mark(b, 2, 2)
+	estate(both, now().Add(2*time.Hour))
+	mark(b, 7, 7)
+	estate(both, now().Add(5*time.Hour))
+	estate(none, time.Time{})
 }

@@ -42,6 +42,12 @@ func (c *Client) OrderDenial(ctx context.Context, q wire.DenyOrder) (wire.DenyVe
 	return post[wire.DenyVersion](ctx, c, "/v1/denylist/entries", q)
 }
 
+// Progress says that the terminal of a number has uploaded every tap it took
+// before a moment.
+func (c *Client) Progress(ctx context.Context, terminal string, q wire.Progress) (wire.Progressed, error) {
+	return post[wire.Progressed](ctx, c, "/v1/terminals/"+segment(terminal)+"/progress", q)
+}
+
 // Authorize has a tap judged while the rider waits.
 func (c *Client) Authorize(ctx context.Context, terminal string, tap wire.Tap) (wire.Authorized, error) {
 	return post[wire.Authorized](ctx, c, "/v1/terminals/"+segment(terminal)+"/authorize", wire.Authorize{Tap: tap})

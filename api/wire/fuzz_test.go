@@ -39,6 +39,7 @@ func FuzzMove(f *testing.F)              { fuzzBody(f, "Move") }
 func FuzzBundleRequest(f *testing.F)     { fuzzBody(f, "BundleRequest") }
 func FuzzAck(f *testing.F)               { fuzzBody(f, "Ack") }
 func FuzzDetokenizeRequest(f *testing.F) { fuzzBody(f, "DetokenizeRequest") }
+func FuzzProgress(f *testing.F)          { fuzzBody(f, "Progress") }
 func FuzzTaps(f *testing.F)              { fuzzBody(f, "Taps") }
 func FuzzPurchase(f *testing.F)          { fuzzBody(f, "Purchase") }
 func FuzzPurchaseVerify(f *testing.F)    { fuzzBody(f, "PurchaseVerify") }

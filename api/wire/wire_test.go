@@ -79,6 +79,7 @@ func bodies() []body {
 		{"DetokenizeRequest", func() Body { return &DetokenizeRequest{} }, []string{
 			`{"payment_token":"6235290123456781","tap_id":"t1","purpose":"settlement"}`,
 			`{"token_reference_id":"r1","tap":` + tapText + `,"purpose":"dispute","where":` + whereText + `,"answer":"clear","result":"jws"}`}},
+		{"Progress", func() Body { return &Progress{} }, []string{`{"term_id":"310000000001","until":"2026-07-24T19:00:00Z"}`}},
 		{"Taps", func() Body { return &Taps{} }, []string{`{"taps":[` + tapText + `]}`, ` { "taps" : [ ` + tapText + ` , ` + tapText + ` ] } `}},
 		{"Purchase", func() Body { return &Purchase{} }, []string{`{` + purchaseText + `}`, `{` + purchaseText + `,"auth_code":"8588D32B7688D32B76"}`}},
 		{"PurchaseVerify", func() Body { return &PurchaseVerify{} }, []string{

@@ -47,6 +47,7 @@ func (c Config) Validate() error {
 	v.between("pin.waiting", c.PIN.Waiting, 0, 4096)
 	c.validateOpening(v)
 	c.validateDenyList(v)
+	c.validateEstate(v)
 	v.required("identity.issuer_url", c.Identity.IssuerURL)
 	v.required("identity.audience", c.Identity.Audience)
 	if t := c.Identity.AccessTTL; t != 0 && (t < time.Minute || t > time.Hour) {

@@ -102,7 +102,15 @@ func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Am
 
 // Upload hands in every tap that waits and returns what became of each.
 func (r *Reader) Upload(ctx context.Context) ([]terminal.Receipt, error) {
-	return r.queue.Flush(ctx, r.terminal.Terminal(), uploader{r.client})
+	number, began := r.terminal.Terminal(), r.now()
+	got, err := r.queue.Flush(ctx, number, uploader{r.client})
+	if err == nil && r.queue.Pending() == 0 {
+		// Every tap before it began is there. If this word is lost, the next one
+		// says more.
+		name := strings.ToUpper(hex.EncodeToString(number[:]))
+		_, _ = r.client.Progress(ctx, name, wire.Progress{TermID: number, Until: &began})
+	}
+	return got, err
 }
 
 // Pending is how many taps wait for upload.
