@@ -5,7 +5,8 @@
 // stored key can be used, [Token.Require] finds it, checks its attributes and
 // makes it ready. No method gives out key bytes, with two exceptions that are
 // their purpose: [Token.SlotKeys], and [Token.ECDH], which lends the secret
-// shared with a sender for one call.
+// shared with a sender for one call. [Token.WrapTokenKey] gives out a token key
+// enciphered to a secure element.
 //
 // What every method has in common:
 //
@@ -69,6 +70,10 @@ type Config struct {
 	// process, for two rules that no mechanism computes inside: Visa's secure
 	// messaging and its PIN blocks. See [Token.Reveal].
 	RevealCardKeys bool
+	// ElementKeys is the version of the slot masters whose token keys may leave
+	// the token, enciphered to a secure element. 0: none may, and phones' masters
+	// never belong here. See [Token.WrapTokenKey].
+	ElementKeys uint8
 	// CardRealms names the realms without diversification. Their stored keys
 	// are one card's own, so that two of them may be equal; see [Token.Require].
 	CardRealms []string

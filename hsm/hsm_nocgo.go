@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"fmt"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -51,6 +52,11 @@ func (*Token) RetailMAC(context.Context, keyref.Path, []byte) (mac [4]byte, err 
 
 // SlotKeys returns [ErrUnavailable].
 func (*Token) SlotKeys(context.Context, keyref.Path, []keyref.Factor) ([][16]byte, error) {
+	return nil, errNoCgo
+}
+
+// WrapTokenKey returns [ErrUnavailable].
+func (*Token) WrapTokenKey(context.Context, keyref.Path, *rsa.PublicKey) ([]byte, error) {
 	return nil, errNoCgo
 }
 

@@ -27,6 +27,7 @@ type cryptoki interface {
 	GetSessionInfo(s pkcs11.SessionHandle) (pkcs11.SessionInfo, error)
 	Login(s pkcs11.SessionHandle, user uint, pin string) error
 	Logout(s pkcs11.SessionHandle) error
+	CreateObject(s pkcs11.SessionHandle, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	CopyObject(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	DestroyObject(s pkcs11.SessionHandle, o pkcs11.ObjectHandle) error
 	GetAttributeValue(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, a []*pkcs11.Attribute) ([]*pkcs11.Attribute, error)
@@ -39,6 +40,7 @@ type cryptoki interface {
 	Sign(s pkcs11.SessionHandle, b []byte) ([]byte, error)
 	GenerateKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	GenerateKeyPair(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, public, private []*pkcs11.Attribute) (pkcs11.ObjectHandle, pkcs11.ObjectHandle, error)
+	WrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, by, k pkcs11.ObjectHandle) ([]byte, error)
 	GenerateRandom(s pkcs11.SessionHandle, n int) ([]byte, error)
 }
 

@@ -166,8 +166,8 @@ func (t *Token) SlotKeys(ctx context.Context, path keyref.Path, uds []keyref.Fac
 
 // depth refuses a path that its usage does not allow. Slot masters are used at
 // three levels and at no other: one level up, the process key of a token key
-// over a use descriptor is half of that slot's key. Only [Token.SlotKeys] stops
-// at two.
+// over a use descriptor is half of that slot's key. Only [Token.SlotKeys] and
+// [Token.WrapTokenKey] stop at two.
 func (t *Token) depth(p keyref.Path, role keyref.Role, low, high uint8) error {
 	if p.Key.Usage.Slot() && high == keyref.MaxLevels {
 		low = keyref.MaxLevels
