@@ -69,7 +69,7 @@ func syncs(t *testing.T, l *lab.Lab, h *bundle.Handset, ref string) wire.Synced 
 // TestGuardedDay is a wallet's day: a phone with a PIN, slots that its account
 // pays for, taps with the right PIN and wrong ones, and what five of those do.
 func TestGuardedDay(t *testing.T) {
-	c := &clock{noon()}
+	c := &watch{at: noon()}
 	l := lab.New(t, lab.Options{Now: c.now})
 	ctx, issuer, phones := t.Context(), l.Client(t, "issuer"), l.Client(t, "wallet")
 	w, err := issuer.OpenWallet(ctx, wire.WalletRequest{})
@@ -130,7 +130,7 @@ func TestGuardedDay(t *testing.T) {
 		if _, err := reader.Tap(ctx, h, 350); err != nil {
 			t.Fatalf("tapping: %v", err)
 		}
-		c.at = c.at.Add(6 * time.Minute)
+		c.pass(6 * time.Minute)
 	}
 	upload := func(want string) {
 		t.Helper()
@@ -164,7 +164,7 @@ func TestGuardedDay(t *testing.T) {
 		}
 	}
 	state("RESTRICTED")
-	c.at = c.at.Add(time.Minute)
+	c.pass(time.Minute)
 	if _, err := phones.VerifyPIN(ctx, w.ID, wire.PINVerify{PIN: seal("482915")}); err != nil {
 		t.Fatal(err)
 	}

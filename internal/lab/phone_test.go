@@ -70,11 +70,6 @@ func newReader(t *testing.T, l *lab.Lab, now func() time.Time) *sim.Reader {
 // noon is midday of a service day, away from its ends.
 func noon() time.Time { return time.Date(2026, 5, 20, 12, 0, 0, 0, time.FixedZone("CST", 8*3600)) }
 
-// clock is a clock that tests move.
-type clock struct{ at time.Time }
-
-func (c *clock) now() time.Time { return c.at }
-
 // tapOnce takes one fare, without uploading it.
 func tapOnce(t *testing.T, r *sim.Reader, h *sim.Handset) wire.Tap {
 	t.Helper()
@@ -96,7 +91,7 @@ func upload(t *testing.T, l *lab.Lab, tap wire.Tap) wire.TapResult {
 }
 
 func TestOneDay(t *testing.T) {
-	c := &clock{noon()}
+	c := &watch{at: noon()}
 	l := lab.New(t, lab.Options{Now: c.now})
 	tok := newToken(t, l, cardRequest())
 	phone, reader := newPhone(t, l, tok.Ref, c.now), newReader(t, l, c.now)

@@ -184,7 +184,7 @@ func TestAssertionUsedTwice(t *testing.T) {
 }
 
 func TestTokensThatMayNotPay(t *testing.T) {
-	c := &clock{noon()}
+	c := &watch{at: noon()}
 	l := lab.New(t, lab.Options{Now: c.now})
 	issuer, wallet := l.Client(t, "issuer"), l.Client(t, "wallet")
 	key := wire.PublicKey{KeyType: "EC", Curve: "P-256", X: "u4y9cmtaMWWimMnifuOoqeuRQ9s9Jcwkw6v55ziJ-FM",
@@ -192,11 +192,11 @@ func TestTokensThatMayNotPay(t *testing.T) {
 
 	suspended := newToken(t, l, cardRequest())
 	phone, reader := newPhone(t, l, suspended.Ref, c.now), newReader(t, l, c.now)
-	c.at = c.at.Add(1e9)
+	c.pass(1e9)
 	if _, err := issuer.Suspend(t.Context(), suspended.Ref, "test"); err != nil {
 		t.Fatal(err)
 	}
-	c.at = c.at.Add(200e9)
+	c.pass(200e9)
 	if _, err := wallet.Bundle(t.Context(), suspended.Ref, key); !client.IsProblem(err, "token-suspended") {
 		t.Errorf("slots for a suspended token: %v", err)
 	}
@@ -229,7 +229,7 @@ func TestTokensThatMayNotPay(t *testing.T) {
 	}
 
 	expired := newToken(t, l, cardRequest())
-	c.at = c.at.Add(25 * 3600e9)
+	c.pass(25 * 3600e9)
 	if _, err := wallet.Bundle(t.Context(), expired.Ref, key); !client.IsProblem(err, "token-expired") {
 		t.Errorf("slots for an expired token: %v", err)
 	}
@@ -248,7 +248,7 @@ func detokenizeRefused(t *testing.T, l *lab.Lab, q wire.DetokenizeRequest, what 
 }
 
 func TestTapsThatWereAltered(t *testing.T) {
-	c := &clock{noon()}
+	c := &watch{at: noon()}
 	l := lab.New(t, lab.Options{Now: c.now})
 	tok := newToken(t, l, cardRequest())
 	phone, reader := newPhone(t, l, tok.Ref, c.now), newReader(t, l, c.now)
