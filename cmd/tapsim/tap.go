@@ -73,6 +73,9 @@ func tap(ctx context.Context, out io.Writer, dir, url string, count int, amount 
 	if err != nil {
 		return fmt.Errorf("uploading: %w", err)
 	}
+	if err := w.reader.Report(ctx); err != nil {
+		return err
+	}
 	if asJSON {
 		return json.NewEncoder(out).Encode(outcome(t.Ref, receipts))
 	}

@@ -102,15 +102,18 @@ func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Am
 
 // Upload hands in every tap that waits and returns what became of each.
 func (r *Reader) Upload(ctx context.Context) ([]terminal.Receipt, error) {
-	number, began := r.terminal.Terminal(), r.now()
-	got, err := r.queue.Flush(ctx, number, uploader{r.client})
-	if err == nil && r.queue.Pending() == 0 {
-		// Every tap before it began is there. If this word is lost, the next one
-		// says more.
-		name := strings.ToUpper(hex.EncodeToString(number[:]))
-		_, _ = r.client.Progress(ctx, name, wire.Progress{TermID: number, Until: &began})
+	return r.queue.Flush(ctx, r.terminal.Terminal(), uploader{r.client})
+}
+
+// Report says to the service that every tap of this reader is there, if it is.
+func (r *Reader) Report(ctx context.Context) error {
+	number, now := r.terminal.Terminal(), r.now()
+	if r.queue.Pending() > 0 {
+		return nil
 	}
-	return got, err
+	name := strings.ToUpper(hex.EncodeToString(number[:]))
+	_, err := r.client.Progress(ctx, name, wire.Progress{TermID: number, Until: &now})
+	return err
 }
 
 // Pending is how many taps wait for upload.
