@@ -55,25 +55,28 @@ const (
 	TapAuthorize   Action = "taps:authorize"     // an online tap at a terminal
 	CardLoad       Action = "cards:load"         // move money between an account and a physical card
 	ElementProvide Action = "elements:provision" // keys and scripts for secure elements
+
+	EMVVerify  Action = "emv:verify"  // cryptograms of EMV cards checked, and answered
+	EMVExplain Action = "emv:explain" // why one does not hold
 )
 
 // Actions lists every action.
 var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
 	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
 	KeyRead, EventRead, RangeRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
-	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide}
+	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide, EMVVerify, EMVExplain}
 
 // roleActions is what a role can be given at all; scopes then narrow it.
 var roleActions = map[Role][]Action{
 	Issuer: {TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace, PARRead,
 		Detokenize, DetokenizeDirect, PurchaseMake, TACVerify, LoadHost, EventRead, WalletManage, WalletRead, AccountPost,
-		CardLoad, CaseRead},
+		CardLoad, CaseRead, EMVVerify, EMVExplain},
 	Terminal: {TapUpload, TerminalRead, PurchaseMake, TACVerify, DenyRead, TapAuthorize},
 	Wallet: {BundleCreate, TokenRead, TokenRenew, TokenNotify, WalletManage, WalletRead, WalletSync, DeviceEnrol,
 		PINManage, EventRead, ElementProvide},
 	Officer: {KeyRead},
 	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead,
-		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage},
+		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage, EMVExplain},
 	Auditor: {KeyRead, TokenRead, EventRead, RangeRead, WalletRead, CaseRead, ReconRead, DenyRead},
 }
 

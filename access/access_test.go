@@ -43,6 +43,8 @@ var policy = map[access.Action][]access.Role{
 	access.TapAuthorize:     {access.Terminal},
 	access.CardLoad:         {access.Issuer},
 	access.ElementProvide:   {access.Wallet},
+	access.EMVVerify:        {access.Issuer},
+	access.EMVExplain:       {access.Issuer, access.Operator},
 }
 
 var roles = []access.Role{access.Issuer, access.Terminal, access.Wallet, access.Officer, access.Operator, access.Auditor}

@@ -342,7 +342,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 		Ranges: func(context.Context) ([]wire.Capacity, error) {
 			return []wire.Capacity{{Name: "day", Prefix: "623529", Length: 16, Luhn: true, Issuing: true, Size: 1e9, Fresh: 1e9, DaysLeft: 400}}, e.back.act()
 		},
-		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back},
+		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back}, IssuerHost: issuers{e.back},
 		Inventory: e.back, Gate: audit.Gate{Recorder: e.back},
 		Parameters: wire.Parameters{AID: "A000000632010105", KeyVersion: 1, CapFen: 1000, ToleranceSec: 120,
 			Ranges: []wire.Range{{Prefix: "623529", Length: 16, Luhn: true}}, CredentialKeys: []wire.PublicKey{{KeyType: "EC", Curve: "P-256",
@@ -452,6 +452,10 @@ func samples() []sample {
 		{get, "/v1/loads/" + load1, "/v1/loads/{load}", "", 200},
 		{post, "/v1/loads/" + load1 + "/confirm", "/v1/loads/{load}/confirm", `{` + card + `,"tac":"FA00066D"}`, 200},
 		{post, "/v1/loads/" + load1 + "/reverse", "/v1/loads/{load}/reverse", `{` + card + `,"rand":"C903814D","online_seq":1,"balance":0,"amount":1,"mac1":"03976C22"}`, 200},
+		{post, "/v1/emv/arqc", "", `{` + emvBody + `,"answer":{"csu":"00820000","proprietary":"01"}}`, 200},
+		{post, "/v1/emv/arqc/batch", "", `{"transactions":[{` + emvBody + `},{"token_reference_id":"r1","profile":"visa-18","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4"}]}`, 200},
+		{post, "/v1/emv/verify", "", `{` + emvBody + `}`, 200},
+		{post, "/v1/emv/explain", "", `{` + emvBody + `}`, 200},
 		{get, "/v1/keys", "", "", 200},
 		{post, "/v1/wallets", "", `{"holder":"REAL_NAME","overdraft_allowance":5000}`, 201},
 		{get, "/v1/wallets/" + theWallet, "/v1/wallets/{wallet}", "", 200},

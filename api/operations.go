@@ -119,6 +119,11 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/cryptograms/unload/verify", limit: wire.MaxBody, do: s.unloadVerify},
 		{method: post, path: "/v1/cryptograms/overdraft", limit: wire.MaxBody, do: s.overdraft},
 
+		{method: post, path: "/v1/emv/arqc", limit: wire.MaxBody, attempt: taken, do: s.emvARQC},
+		{method: post, path: "/v1/emv/arqc/batch", limit: wire.MaxBatch, attempt: taken, do: s.emvBatch},
+		{method: post, path: "/v1/emv/verify", limit: wire.MaxBody, do: s.emvVerify},
+		{method: post, path: "/v1/emv/explain", limit: wire.MaxBody, do: s.emvExplain},
+
 		{method: post, path: "/v1/accounts/:id/loads", limit: wire.MaxBody, attempt: taken, do: s.loadCard},
 		{method: get, path: "/v1/accounts/:id/loads", query: []string{"state", "cursor", "limit"}, do: s.cardLoads},
 		{method: post, path: "/v1/accounts/:id/unloads", limit: wire.MaxBody, attempt: taken, do: s.unloadCard},

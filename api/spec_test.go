@@ -114,8 +114,10 @@ func TestDescribedBodies(t *testing.T) {
 		"Enrolment": func() wire.Body { return &wire.Enrolment{} }, "Attestation": func() wire.Body { return &wire.Attestation{} },
 		"PINSet": func() wire.Body { return &wire.PINSet{} }, "PINVerify": func() wire.Body { return &wire.PINVerify{} },
 		"PINChange": func() wire.Body { return &wire.PINChange{} }, "Sync": func() wire.Body { return &wire.Sync{} },
-		"WalletRequest": func() wire.Body { return &wire.WalletRequest{} },
-		"WalletToken":   func() wire.Body { return &wire.WalletToken{} }, "WalletMove": func() wire.Body { return &wire.WalletMove{} },
+		"EMVRequest": func() wire.Body { return &wire.EMVRequest{} }, "EMVBatch": func() wire.Body { return &wire.EMVBatch{} },
+		"EMVTransaction": func() wire.Body { return &wire.EMVTransaction{} },
+		"WalletRequest":  func() wire.Body { return &wire.WalletRequest{} },
+		"WalletToken":    func() wire.Body { return &wire.WalletToken{} }, "WalletMove": func() wire.Body { return &wire.WalletMove{} },
 		"AccountEvent": func() wire.Body { return &wire.AccountEvent{} },
 	}
 	for name, schema := range e.spec.Components.Schemas {

@@ -73,3 +73,6 @@ func FuzzPINSet(f *testing.F)            { fuzzBody(f, "PINSet") }
 func FuzzPINVerify(f *testing.F)         { fuzzBody(f, "PINVerify") }
 func FuzzPINChange(f *testing.F)         { fuzzBody(f, "PINChange") }
 func FuzzSync(f *testing.F)              { fuzzBody(f, "Sync") }
+func FuzzEMVTransaction(f *testing.F)    { fuzzBody(f, "EMVTransaction") }
+func FuzzEMVRequest(f *testing.F)        { fuzzBody(f, "EMVRequest") }
+func FuzzEMVBatch(f *testing.F)          { fuzzBody(f, "EMVBatch") }

@@ -96,6 +96,15 @@ func bodies() []body {
 		{"CardUnloadOrder", func() Body { return &CardUnloadOrder{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6","online_seq":7,"balance":100,"term_id":"0857DFFEFC74","date":"20350610","time":"123316","mac1":"DBC07D9F","amount":700}`}},
 		{"CardLimitOrder", func() Body { return &CardLimitOrder{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6","online_seq":7,"balance":100,"term_id":"0857DFFEFC74","date":"20350610","time":"123316","mac1":"DBC07D9F","old_limit":0,"new_limit":500}`}},
 		{"CardProof", func() Body { return &CardProof{} }, []string{`{"card":` + cardText + `,"tac":"DBC07D9F"}`}},
+		{"EMVTransaction", func() Body { return &EMVTransaction{} }, []string{
+			`{"pan":"6222021234567894","psn":"01","profile":"visa-18","key_version":2,"data":{"9F36":"0007","CVR":"03A00000"},"cryptogram":"61EDCC708B4C97B4"}`,
+			`{"pan_jwe":"a.b.c.d.e","profile":"city","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4"}`}},
+		{"EMVRequest", func() Body { return &EMVRequest{} }, []string{
+			`{"payment_token":"6235290123456781","profile":"visa-10","data":{"9F36":"0007"},"cryptogram":"61EDCC708B4C97B4","answer":{"arc":"3030"}}`,
+			`{"token_reference_id":"r1","profile":"visa-18","data":{"9F36":"0007"},"cryptogram":"61EDCC708B4C97B4","answer":{"csu":"00820000","proprietary":"01"}}`}},
+		{"EMVBatch", func() Body { return &EMVBatch{} }, []string{
+			`{"transactions":[{"pan":"6222021234567894","profile":"visa-18","data":{"9F36":"0007"},"cryptogram":"61EDCC708B4C97B4"},` +
+				`{"token_reference_id":"r1","profile":"visa-18","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4","answer":{"arc":"3030"}}]}`}},
 		{"CardShown", func() Body { return &CardShown{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6","online_seq":8,"balance":800,"amount":1,"mac1":"DBC07D9F"}`}},
 	}
 }

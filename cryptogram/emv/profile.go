@@ -3,6 +3,7 @@ package emv
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -102,6 +103,8 @@ type Profile struct {
 	Fields   []Field     `json:"fields"`
 	Padding  Padding     `json:"padding"`
 	Response Response    `json:"response"`
+	// IAD says how 9F10 is divided, where fields are parts of it. Empty: it is not.
+	IAD IADLayout `json:"iad,omitempty"`
 }
 
 // ParseProfile reads the JSON form, strictly.
@@ -134,6 +137,9 @@ func (p Profile) Validate() error {
 	case p.Master.AES() && p.Session != SessionCommon && p.Session != SessionNone:
 		return fmt.Errorf("%w: profile %s: AES has the common session key only", ErrMalformed, p.Name)
 	}
+	if p.IAD != "" && p.IAD != IADVisa1 && p.IAD != IADVisa2 && p.IAD != IADMChip {
+		return fmt.Errorf("%w: profile %s: no such layout of 9F10", ErrMalformed, p.Name)
+	}
 	for _, f := range p.Fields {
 		if !f.valid() {
 			return fmt.Errorf("%w: profile %s: bad field", ErrMalformed, p.Name)
@@ -152,6 +158,35 @@ func (p Profile) Input(d Data) (msg []byte, err error) {
 		msg = append(msg, v...)
 	}
 	return msg, nil
+}
+
+// Divide adds the parts of 9F10 that fields of p are, where d lacks them.
+func (p Profile) Divide(d Data) error {
+	if p.IAD == "" || len(d["9F10"]) == 0 || len(d["CVR"]) > 0 || !p.uses("CVR") && !p.uses("COUNTERS") {
+		return nil
+	}
+	parts, err := SplitIAD(p.IAD, d["9F10"])
+	if err != nil {
+		return err
+	}
+	parts.Fill(d)
+	return nil
+}
+
+func (p Profile) uses(name string) bool {
+	return slices.ContainsFunc(p.Fields, func(f Field) bool { return f.Name == name })
+}
+
+// Usage is what the issuer's key of p is for. Keys that a PIN masks have other
+// usages, so no profile reaches them.
+func (p Profile) Usage() keyref.Usage {
+	switch {
+	case p.Master.AES():
+		return keyref.ACMasterAES
+	case p.Session == SessionLimited:
+		return keyref.LimitedUseMaster
+	}
+	return keyref.ACMaster
 }
 
 // Card leads from an issuer's key to that of a card.
@@ -193,16 +228,16 @@ func with(texts ...string) []Field {
 // Profiles are the ones that this build knows by name. CVR and COUNTERS are
 // parts of 9F10, which [SplitIAD] finds.
 var Profiles = map[string]Profile{
-	"visa-10":     {"visa-10", OptionA, SessionNone, with("CVR:4"), PadZeros, Response{1, true}},
-	"visa-18":     {"visa-18", OptionB, SessionCommon, with("9F10:7"), PadMarker, Response{2, false}},
-	"visa-22":     {"visa-22", OptionB, SessionCommon, with("9F10:32"), PadMarker, Response{2, false}},
-	"visa-luk":    {"visa-luk", OptionA, SessionLimited, with("CVR:4"), PadMarker, Response{2, false}},
-	"mchip-16":    {"mchip-16", OptionA, SessionMChip, with("CVR:6"), PadMarker, Response{1, true}},
-	"mchip-17":    {"mchip-17", OptionA, SessionMChip, with("CVR:6", "COUNTERS:8-16"), PadMarker, Response{1, true}},
-	"mchip-20":    {"mchip-20", OptionA, SessionCommon, with("CVR:6"), PadMarker, Response{1, false}},
-	"mchip-21":    {"mchip-21", OptionA, SessionCommon, with("CVR:6", "COUNTERS:8-16"), PadMarker, Response{1, false}},
-	"interac-133": {"interac-133", OptionA, SessionMChip, with("9F10:7-32"), PadMarker, Response{1, false}},
-	"emv-aes-128": {"emv-aes-128", OptionC128, SessionCommon, with("9F10:1-32"), 0, Response{2, false}},
-	"emv-aes-192": {"emv-aes-192", OptionC192, SessionCommon, with("9F10:1-32"), 0, Response{2, false}},
-	"emv-aes-256": {"emv-aes-256", OptionC256, SessionCommon, with("9F10:1-32"), 0, Response{2, false}},
+	"visa-10":     {"visa-10", OptionA, SessionNone, with("CVR:4"), PadZeros, Response{1, true}, IADVisa1},
+	"visa-18":     {"visa-18", OptionB, SessionCommon, with("9F10:7"), PadMarker, Response{2, false}, IADVisa1},
+	"visa-22":     {"visa-22", OptionB, SessionCommon, with("9F10:32"), PadMarker, Response{2, false}, IADVisa2},
+	"visa-luk":    {"visa-luk", OptionA, SessionLimited, with("CVR:4"), PadMarker, Response{2, false}, IADVisa1},
+	"mchip-16":    {"mchip-16", OptionA, SessionMChip, with("CVR:6"), PadMarker, Response{1, true}, IADMChip},
+	"mchip-17":    {"mchip-17", OptionA, SessionMChip, with("CVR:6", "COUNTERS:8-16"), PadMarker, Response{1, true}, IADMChip},
+	"mchip-20":    {"mchip-20", OptionA, SessionCommon, with("CVR:6"), PadMarker, Response{1, false}, IADMChip},
+	"mchip-21":    {"mchip-21", OptionA, SessionCommon, with("CVR:6", "COUNTERS:8-16"), PadMarker, Response{1, false}, IADMChip},
+	"interac-133": {"interac-133", OptionA, SessionMChip, with("9F10:7-32"), PadMarker, Response{1, false}, ""},
+	"emv-aes-128": {"emv-aes-128", OptionC128, SessionCommon, with("9F10:1-32"), 0, Response{2, false}, ""},
+	"emv-aes-192": {"emv-aes-192", OptionC192, SessionCommon, with("9F10:1-32"), 0, Response{2, false}, ""},
+	"emv-aes-256": {"emv-aes-256", OptionC256, SessionCommon, with("9F10:1-32"), 0, Response{2, false}, ""},
 }

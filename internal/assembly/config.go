@@ -59,6 +59,8 @@ type Config struct {
 	// Places says what is known of where terminals stand, by their number or
 	// the name of their group. A token's control on what is not known refuses.
 	Places map[string]Place `yaml:"places"`
+	// EMV says for which issuers of EMV cards the service answers.
+	EMV EMV `yaml:"emv"`
 	// Estate is the terminals that take phones.
 	Estate Estate `yaml:"estate"`
 

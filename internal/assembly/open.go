@@ -13,6 +13,7 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/issuerhost"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 	"github.com/tapvault/tapvault/vault"
 )
@@ -143,7 +144,8 @@ func (c Config) Keys() []keyref.Ref {
 		keyref.SyncIntake} {
 		refs = append(refs, keyref.Ref{Usage: u, Version: 1})
 	}
-	return refs
+	issuers, _ := issuerhost.Keys(c.issuers(), c.EMV.Profiles) // Validate has read them
+	return append(refs, issuers...)
 }
 
 // versions lists a realm's master versions, each once, lowest first.

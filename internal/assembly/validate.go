@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/issuerhost"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/vault"
 )
@@ -48,6 +49,9 @@ func (c Config) Validate() error {
 	c.validateOpening(v)
 	c.validateDenyList(v)
 	c.validateEstate(v)
+	if err := issuerhost.Check(c.issuers(), c.EMV.Profiles); err != nil {
+		v.add("emv: %v", err)
+	}
 	v.required("identity.issuer_url", c.Identity.IssuerURL)
 	v.required("identity.audience", c.Identity.Audience)
 	if t := c.Identity.AccessTTL; t != 0 && (t < time.Minute || t > time.Hour) {

@@ -25,27 +25,30 @@ const (
 	Overloaded      Kind = "overloaded"      // come back later
 	TooFast         Kind = "too-fast"        // this caller has asked for as much as it may
 
-	TokenUnknown   Kind = "token-unknown"
-	TokenState     Kind = "token-state"   // the token's state refuses this verb
-	TokenExpired   Kind = "token-expired" // its window has closed
-	TokenFuture    Kind = "token-future"  // its window has not opened
-	TokenSuspended Kind = "token-suspended"
-	CardExpired    Kind = "card-expired"
-	CardIsToken    Kind = "card-is-token" // the number given as a card number lies in a token range
-	CardUnknown    Kind = "card-unknown"  // no token was made for a card of this number
-	CardKnown      Kind = "card-known"    // the replacement is a card with tokens of its own
-	CardReplaced   Kind = "card-replaced" // the card of this number was replaced by another
-	NoRange        Kind = "no-range"      // no token range for this length of number
-	RangeExhausted Kind = "range-exhausted"
-	DayOutOfReach  Kind = "day-out-of-reach" // a service day that is over or too far ahead
-	CounterSpent   Kind = "counter-spent"    // no counters are left under this token
-	KeyReused      Kind = "idempotency-key-reused"
-	Intake         Kind = "intake"            // an enciphered card number that the intake key does not open
-	NoClientKey    Kind = "no-encryption-key" // an answer to encipher, for a caller that registered no key
-	RealmUnknown   Kind = "realm-unknown"     // no such realm of cards, or it has no such key
-	SlotToken      Kind = "slot-token"        // a stateless check was asked for a phone's slot token
-	ListTooOld     Kind = "list-too-old"      // no delta leads on from that version of the deny list
-	TransactionBad Kind = "transaction-bad"   // fields that cannot belong to one transaction
+	TokenUnknown    Kind = "token-unknown"
+	TokenState      Kind = "token-state"   // the token's state refuses this verb
+	TokenExpired    Kind = "token-expired" // its window has closed
+	TokenFuture     Kind = "token-future"  // its window has not opened
+	TokenSuspended  Kind = "token-suspended"
+	CardExpired     Kind = "card-expired"
+	CardIsToken     Kind = "card-is-token" // the number given as a card number lies in a token range
+	CardUnknown     Kind = "card-unknown"  // no token was made for a card of this number
+	CardKnown       Kind = "card-known"    // the replacement is a card with tokens of its own
+	CardReplaced    Kind = "card-replaced" // the card of this number was replaced by another
+	NoRange         Kind = "no-range"      // no token range for this length of number
+	RangeExhausted  Kind = "range-exhausted"
+	DayOutOfReach   Kind = "day-out-of-reach" // a service day that is over or too far ahead
+	CounterReplayed Kind = "counter-replayed" // a card's transaction counter was used before
+	CounterJumped   Kind = "counter-jumped"   // or is too far from the last one
+	CounterSpent    Kind = "counter-spent"    // no counters are left under this token
+	KeyReused       Kind = "idempotency-key-reused"
+	Intake          Kind = "intake"            // an enciphered card number that the intake key does not open
+	NoClientKey     Kind = "no-encryption-key" // an answer to encipher, for a caller that registered no key
+	RealmUnknown    Kind = "realm-unknown"     // no such realm of cards, or it has no such key
+	SlotToken       Kind = "slot-token"        // a stateless check was asked for a phone's slot token
+	ProfileUnknown  Kind = "profile-unknown"   // the issuer uses no such cryptogram profile
+	ListTooOld      Kind = "list-too-old"      // no delta leads on from that version of the deny list
+	TransactionBad  Kind = "transaction-bad"   // fields that cannot belong to one transaction
 
 	WalletUnknown Kind = "wallet-unknown" // no such wallet, or another requestor's
 	WalletState   Kind = "wallet-state"   // the wallet's state refuses this
@@ -66,7 +69,7 @@ const (
 var Kinds = []Kind{Internal, Malformed, TooLarge, MediaType, NoRoute, Method, Unauthenticated, Denied, Refused,
 	Overloaded, TooFast, TokenUnknown, TokenState, TokenExpired, TokenFuture, TokenSuspended, CardExpired, CardIsToken,
 	CardUnknown, CardKnown, CardReplaced,
-	NoRange, RangeExhausted, DayOutOfReach, CounterSpent, KeyReused, Intake, NoClientKey, RealmUnknown, SlotToken, TransactionBad, ListTooOld,
+	NoRange, RangeExhausted, DayOutOfReach, CounterSpent, KeyReused, Intake, NoClientKey, RealmUnknown, SlotToken, TransactionBad, ProfileUnknown, CounterReplayed, CounterJumped, ListTooOld,
 	WalletUnknown, WalletState, LoadUnknown, LoadState, FundsShort, FundsReserved,
 	HSMUnavailable, HSMKey, StoreDown, StoreReadOnly, StoreFull, AuditDown}
 

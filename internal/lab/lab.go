@@ -19,6 +19,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -185,7 +186,7 @@ func (l *Lab) bear(t testing.TB, service hsm.Config, imported map[keyref.Ref][]b
 		}
 	}
 	_, err = keyceremony.Rehearse(ctx, keyceremony.Plan{Holders: []keyceremony.Holder{
-		{Name: "service", Token: a, Keys: l.Config.Keys()},
+		{Name: "service", Token: a, Keys: slices.DeleteFunc(l.Config.Keys(), func(r keyref.Ref) bool { return imported[r] != nil })},
 		{Name: "psam", Token: b, Keys: keyceremony.PSAMKeys(Realm)},
 	}})
 	if err != nil {

@@ -1,0 +1,172 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/cryptogram/emv"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/issuerhost"
+	"github.com/tapvault/tapvault/token"
+)
+
+// IssuerHost answers for EMV cards.
+type IssuerHost interface {
+	Authorise(ctx context.Context, c access.Caller, r issuerhost.Request, a access.Attempt) (issuerhost.Response, error)
+	AuthoriseBatch(ctx context.Context, c access.Caller, rs []issuerhost.Request, a access.Attempt) ([]issuerhost.Item, error)
+	Verify(ctx context.Context, c access.Caller, t issuerhost.Transaction) error
+	Explain(ctx context.Context, c access.Caller, t issuerhost.Transaction) (issuerhost.Explanation, error)
+}
+
+func (s *server) emvARQC(ctx context.Context, q *request) (any, error) {
+	var in wire.EMVRequest
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	r, err := s.emvRequestIn(ctx, q, &in)
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.IssuerHost.Authorise(ctx, q.caller, r, q.attempt)
+	if err != nil {
+		return nil, err
+	}
+	return emvResponseOut(got), nil
+}
+
+// emvBatch answers each transaction by itself; one that cannot be read keeps its
+// place.
+func (s *server) emvBatch(ctx context.Context, q *request) (any, error) {
+	var in wire.EMVBatch
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	rs, wrong := make([]issuerhost.Request, len(in.Transactions)), make([]error, len(in.Transactions))
+	for i := range in.Transactions {
+		r, err := s.emvRequestIn(ctx, q, &in.Transactions[i])
+		var bad *wire.FieldError
+		if err != nil && !errors.As(err, &bad) && !isMalformed(err) && fault.KindOf(err) != fault.Intake {
+			return nil, err
+		}
+		if wrong[i] = err; err == nil {
+			rs[i] = r
+		}
+	}
+	items, err := s.IssuerHost.AuthoriseBatch(ctx, q.caller, rs, q.attempt)
+	if err != nil {
+		return nil, err
+	}
+	out := wire.EMVResults{Results: make([]wire.EMVResult, len(items))}
+	for i, item := range items {
+		if wrong[i] != nil {
+			item.Err = wrong[i]
+		}
+		if item.Err != nil {
+			out.Results[i].Problem = s.problemOf(ctx, item.Err)
+			continue
+		}
+		r := emvResponseOut(item.Response)
+		out.Results[i].Response = &r
+	}
+	return out, nil
+}
+
+func (s *server) emvVerify(ctx context.Context, q *request) (any, error) {
+	t, err := s.emvTransactionIn(ctx, q, access.EMVVerify)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.IssuerHost.Verify(ctx, q.caller, t); err != nil {
+		return nil, err
+	}
+	return verified, nil
+}
+
+func (s *server) emvExplain(ctx context.Context, q *request) (any, error) {
+	t, err := s.emvTransactionIn(ctx, q, access.EMVExplain)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.IssuerHost.Explain(ctx, q.caller, t)
+	if err != nil {
+		return nil, err
+	}
+	return explanationOut(e), nil
+}
+
+func (s *server) emvTransactionIn(ctx context.Context, q *request, a access.Action) (issuerhost.Transaction, error) {
+	var in wire.EMVTransaction
+	if err := wire.Decode(q.body, &in); err != nil {
+		return issuerhost.Transaction{}, err
+	}
+	return s.transactionIn(ctx, q, a, &in)
+}
+
+func (s *server) emvRequestIn(ctx context.Context, q *request, in *wire.EMVRequest) (r issuerhost.Request, err error) {
+	r.Transaction, err = s.transactionIn(ctx, q, access.EMVVerify, &in.EMVTransaction)
+	r.Silent = in.Answer == nil
+	if w := in.Answer; w != nil {
+		r.Answer.Proprietary = w.Proprietary
+		if w.ARC != nil {
+			r.Answer.Code = *w.ARC
+		}
+		if w.CSU != nil {
+			r.Answer.Status = *w.CSU
+		}
+	}
+	return r, err
+}
+
+func (s *server) transactionIn(ctx context.Context, q *request, a access.Action, in *wire.EMVTransaction) (t issuerhost.Transaction, err error) {
+	t = issuerhost.Transaction{Profile: in.Profile, Version: in.KeyVersion, AC: in.Cryptogram, Data: emv.Data{}}
+	t.Payer = issuerhost.Payer{PSN: in.PSN, Ref: token.Ref(in.Ref)}
+	switch {
+	case in.Number != "":
+		if t.Payer.Number, err = token.ParseNumber(in.Number); err != nil {
+			return t, at("payment_token", err)
+		}
+	case in.Ref == "":
+		if t.Payer.PAN, err = s.cardNumber(ctx, q, a, in.PAN, in.PANSealed); err != nil {
+			return t, err
+		}
+	}
+	if len(in.DE55) > 0 {
+		if t.Data, err = emv.ParseTLV(in.DE55); err != nil {
+			return t, &wire.FieldError{Path: "de55", Text: "must be BER-TLV data objects, each tag once"}
+		}
+	}
+	for name, v := range in.Data {
+		t.Data[name] = v
+	}
+	return t, nil
+}
+
+func emvResponseOut(r issuerhost.Response) wire.EMVResponse {
+	return wire.EMVResponse{Verified: true, ATC: r.ATC, Response: r.Response}
+}
+
+func explanationOut(e issuerhost.Explanation) wire.EMVExplanation {
+	out := wire.EMVExplanation{Holds: e.Holds, Used: methodOut(e.Used), Tried: e.Tried, Remarks: []wire.EMVRemark{}, Variants: []wire.EMVVariant{}}
+	for _, r := range e.Remarks {
+		out.Remarks = append(out.Remarks, wire.EMVRemark(r))
+	}
+	for _, v := range e.Variants {
+		w := wire.EMVVariant{Method: methodOut(v.Method)}
+		for _, c := range v.Changes {
+			w.Changes = append(w.Changes, wire.EMVChange(c))
+		}
+		out.Variants = append(out.Variants, w)
+	}
+	return out
+}
+
+func methodOut(m issuerhost.Method) wire.EMVMethod {
+	out := wire.EMVMethod{Profile: m.Profile, Key: m.Key, Master: string(m.Master), Session: string(m.Session), Algorithm: m.Algorithm,
+		Padding: uint8(m.Padding), PSN: m.PSN, Length: m.Length, Padded: m.Padded, Fields: []wire.EMVField{}}
+	for _, f := range m.Fields {
+		out.Fields = append(out.Fields, wire.EMVField(f))
+	}
+	return out
+}

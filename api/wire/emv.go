@@ -1,0 +1,269 @@
+package wire
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// Bytes is a byte field of any length that its place allows: hexadecimal text.
+type Bytes []byte
+
+// MarshalText prints upper-case hex.
+func (b Bytes) MarshalText() ([]byte, error) { return printHex(b) }
+
+// UnmarshalText reads whole bytes of hex.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	out := make([]byte, hex.DecodedLen(len(text)))
+	if _, err := hex.Decode(out, text); err != nil || len(text) == 0 {
+		return fmt.Errorf("must be hex digits, two for each byte")
+	}
+	*b = out
+	return nil
+}
+
+// Hex2 is two bytes: an authorisation response code.
+type Hex2 [2]byte
+
+// MarshalText prints upper-case hex.
+func (h Hex2) MarshalText() ([]byte, error) { return printHex(h[:]) }
+
+// UnmarshalText reads hex of exactly the right length.
+func (h *Hex2) UnmarshalText(b []byte) error { return parseHex(h[:], b) }
+
+// bytesUpTo reads 1 to high bytes.
+func bytesUpTo(d *decoder, v *Bytes, high int) *FieldError {
+	if err := parse(d, v); err != nil {
+		return err
+	}
+	if len(*v) > high {
+		return wrong("must be at most %d bytes", high)
+	}
+	return nil
+}
+
+// EMVData holds fields of a transaction by their tag.
+type EMVData map[string]Bytes
+
+const maxFields = 64
+
+// emvData reads 1 to 64 fields: tags in upper-case hex, or names of fields that
+// have no tag.
+func emvData(d *decoder, v *EMVData) *FieldError {
+	if !d.take('{') {
+		return wrong("must be a JSON object")
+	}
+	*v = EMVData{}
+	for {
+		name, err := d.text()
+		if err != nil {
+			return err
+		}
+		if !isFieldName(name) {
+			return wrong("holds a name that is no tag in upper-case hex")
+		}
+		if _, ok := (*v)[string(name)]; ok || len(*v) == maxFields {
+			return wrong("must hold at most %d fields, each once", maxFields)
+		}
+		if !d.take(':') {
+			return wrong("must be a JSON object: a colon is missing")
+		}
+		var b Bytes
+		if err := bytesUpTo(d, &b, 255); err != nil {
+			return err.under(string(name))
+		}
+		(*v)[string(name)] = b
+		if d.take('}') {
+			return nil
+		}
+		if !d.take(',') {
+			return wrong("must be a JSON object: a comma or brace is missing")
+		}
+	}
+}
+
+func isFieldName(name []byte) bool {
+	for _, c := range name {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return len(name) > 0 && len(name) <= 16 && (len(name) < 12 || !digits(name))
+}
+
+// EMVTransaction is the body of POST /v1/emv/verify and /v1/emv/explain: who
+// paid, and a cryptogram with what it covers. The payer is named by pan,
+// pan_jwe, payment_token or token_reference_id, one of them; the data stands in
+// data or in de55.
+type EMVTransaction struct {
+	PAN        Digits  `json:"pan,omitzero"`
+	PANSealed  string  `json:"pan_jwe,omitempty"`
+	PSN        string  `json:"psn,omitempty"` // 2 digits, of a card; absent: 00
+	Number     string  `json:"payment_token,omitempty"`
+	Ref        string  `json:"token_reference_id,omitempty"`
+	Profile    string  `json:"profile"`
+	KeyVersion uint8   `json:"key_version,omitempty"` // of the issuer's key; absent: the newest
+	Data       EMVData `json:"data,omitempty"`
+	DE55       Bytes   `json:"de55,omitempty"`
+	Cryptogram Hex8    `json:"cryptogram"` // tag 9F26
+}
+
+var emvTransaction = table[EMVTransaction]{
+	{"pan", may, func(d *decoder, v *EMVTransaction) *FieldError { return cardNumber(d, &v.PAN) }},
+	{"pan_jwe", may, func(d *decoder, v *EMVTransaction) *FieldError { return sealed(d, &v.PANSealed) }},
+	{"psn", may, func(d *decoder, v *EMVTransaction) *FieldError { return digitText(d, &v.PSN, 2, 2) }},
+	{"payment_token", may, func(d *decoder, v *EMVTransaction) *FieldError { return digitText(d, &v.Number, 13, 19) }},
+	{"token_reference_id", may, func(d *decoder, v *EMVTransaction) *FieldError { return name(d, &v.Ref, 64) }},
+	{"profile", must, func(d *decoder, v *EMVTransaction) *FieldError { return name(d, &v.Profile, 32) }},
+	{"key_version", may, func(d *decoder, v *EMVTransaction) *FieldError { return unsigned(d, &v.KeyVersion) }},
+	{"data", may, func(d *decoder, v *EMVTransaction) *FieldError { return emvData(d, &v.Data) }},
+	{"de55", may, func(d *decoder, v *EMVTransaction) *FieldError { return bytesUpTo(d, &v.DE55, 999) }},
+	{"cryptogram", must, func(d *decoder, v *EMVTransaction) *FieldError { return parse(d, &v.Cryptogram) }},
+}
+
+func (q *EMVTransaction) read(d *decoder) *FieldError {
+	if err := emvTransaction.read(d, q); err != nil {
+		return err
+	}
+	return q.complete()
+}
+
+func (q *EMVTransaction) complete() *FieldError {
+	named := 0
+	for _, is := range []bool{q.PAN.Reveal() != "", q.PANSealed != "", q.Number != "", q.Ref != ""} {
+		if is {
+			named++
+		}
+	}
+	switch {
+	case named != 1:
+		return wrong("must name who paid by pan, pan_jwe, payment_token or token_reference_id, one of them")
+	case q.PSN != "" && (q.Number != "" || q.Ref != ""):
+		return (&FieldError{Text: "must stand beside a card only: a token has its own"}).under("psn")
+	case (len(q.Data) == 0) == (len(q.DE55) == 0):
+		return wrong("must hold what the cryptogram covers in data or in de55, one of them")
+	}
+	return nil
+}
+
+// EMVAnswer is what the issuer tells the card. A profile that answers by method
+// 1 takes arc, one that answers by method 2 the others.
+type EMVAnswer struct {
+	ARC         *Hex2 `json:"arc,omitempty"`         // authorisation response code, as the bytes of its two characters
+	CSU         *Hex4 `json:"csu,omitempty"`         // card status update
+	Proprietary Bytes `json:"proprietary,omitempty"` // 1 to 8 bytes
+}
+
+var emvAnswer = table[EMVAnswer]{
+	{"arc", may, func(d *decoder, v *EMVAnswer) *FieldError { return optional(d, &v.ARC) }},
+	{"csu", may, func(d *decoder, v *EMVAnswer) *FieldError { return optional(d, &v.CSU) }},
+	{"proprietary", may, func(d *decoder, v *EMVAnswer) *FieldError { return bytesUpTo(d, &v.Proprietary, 8) }},
+}
+
+// EMVRequest is the body of POST /v1/emv/arqc.
+type EMVRequest struct {
+	EMVTransaction
+	Answer *EMVAnswer `json:"answer,omitempty"` // absent: none is made
+}
+
+var emvRequest = within(emvTransaction, func(v *EMVRequest) *EMVTransaction { return &v.EMVTransaction },
+	field[EMVRequest]{"answer", may, func(d *decoder, v *EMVRequest) *FieldError {
+		v.Answer = new(EMVAnswer)
+		if err := emvAnswer.read(d, v.Answer); err != nil {
+			return err
+		}
+		if (v.Answer.ARC == nil) == (v.Answer.CSU == nil) || v.Answer.CSU == nil && len(v.Answer.Proprietary) > 0 {
+			return wrong("must hold arc, or csu with proprietary data where there is some")
+		}
+		return nil
+	}})
+
+func readEMVRequest(d *decoder, q *EMVRequest) *FieldError {
+	if err := emvRequest.read(d, q); err != nil {
+		return err
+	}
+	return q.complete()
+}
+
+func (q *EMVRequest) read(d *decoder) *FieldError { return readEMVRequest(d, q) }
+
+// EMVBatch is the body of POST /v1/emv/arqc/batch: 1 to 500 requests.
+type EMVBatch struct {
+	Transactions []EMVRequest `json:"transactions"`
+}
+
+var emvBatch = table[EMVBatch]{
+	{"transactions", must, func(d *decoder, v *EMVBatch) *FieldError {
+		return list(d, &v.Transactions, MaxRecords, readEMVRequest)
+	}},
+}
+
+func (q *EMVBatch) read(d *decoder) *FieldError { return emvBatch.read(d, q) }
+
+// EMVResponse is the answer to an [EMVRequest] that held.
+type EMVResponse struct {
+	Verified bool   `json:"verified"`
+	ATC      uint16 `json:"atc"`                                  // the counter that was taken
+	Response Bytes  `json:"issuer_authentication_data,omitempty"` // tag 91
+}
+
+// EMVResult is what became of one request of a batch.
+type EMVResult struct {
+	Response *EMVResponse `json:"response,omitempty"`
+	Problem  *Problem     `json:"problem,omitempty"`
+}
+
+// EMVResults is the answer to [EMVBatch], in the same order.
+type EMVResults struct {
+	Results []EMVResult `json:"results"`
+}
+
+// EMVMethod is one way to compute a cryptogram.
+type EMVMethod struct {
+	Profile   string     `json:"profile"`
+	Key       string     `json:"key"` // label of the issuer's key
+	Master    string     `json:"master"`
+	Session   string     `json:"session"`
+	Algorithm string     `json:"algorithm"`
+	Padding   uint8      `json:"padding"` // method of ISO 9797-1; 0: CMAC pads by itself
+	PSN       string     `json:"psn"`
+	Fields    []EMVField `json:"fields"`
+	Length    int        `json:"length"` // bytes of the message
+	Padded    int        `json:"padded"` // and with padding
+}
+
+// EMVField is a field of a message.
+type EMVField struct {
+	Name   string `json:"name"`
+	Length int    `json:"length"`          // bytes; 0: missing
+	Wants  string `json:"wants,omitempty"` // what the profile wants, where that is something else
+}
+
+// EMVRemark is something odd that can be seen without a key.
+type EMVRemark struct {
+	Code  string `json:"code"`
+	Field string `json:"field,omitempty"`
+	Text  string `json:"text"`
+}
+
+// EMVChange is a difference to the way that was used.
+type EMVChange struct {
+	What string `json:"what"`
+	Used string `json:"used"`
+	Held string `json:"held"`
+	Note string `json:"note"`
+}
+
+// EMVVariant is a way in which a cryptogram would have held.
+type EMVVariant struct {
+	Changes []EMVChange `json:"changes"`
+	Method  EMVMethod   `json:"method"`
+}
+
+// EMVExplanation is the answer of POST /v1/emv/explain.
+type EMVExplanation struct {
+	Holds    bool         `json:"holds"`
+	Used     EMVMethod    `json:"used"`
+	Remarks  []EMVRemark  `json:"remarks"`
+	Variants []EMVVariant `json:"variants"`
+	Tried    int          `json:"tried"`
+}

@@ -1,0 +1,62 @@
+package assembly
+
+import (
+	"github.com/tapvault/tapvault/cryptogram/emv"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/issuerhost"
+	"github.com/tapvault/tapvault/issuerhost/counterdb"
+)
+
+// EMV says for which issuers of EMV cards the service answers.
+type EMV struct {
+	// Profiles are schemes besides the built-in ones, or instead of those of the
+	// same name: name, master, session, fields, padding, response, iad. See
+	// docs/emv.md.
+	Profiles []emv.Profile `yaml:"profiles"`
+	// Issuers are families of cards or tokens that share masters. Empty: the
+	// service answers for no EMV cards.
+	Issuers []EMVIssuer `yaml:"issuers"`
+}
+
+// EMVIssuer is a family of cards or tokens that share masters.
+type EMVIssuer struct {
+	// Realm begins the labels of its keys. Required.
+	Realm string `yaml:"realm"`
+	// Prefixes are what its numbers begin with, 2 to 12 digits; the longest that
+	// fits a number counts. At least one.
+	Prefixes []string `yaml:"prefixes"`
+	// Profiles are the names of the profiles that it uses. At least one.
+	Profiles []string `yaml:"profiles"`
+	// KeyVersions are the versions of its masters; requests that name none mean
+	// the first. Empty: version 1.
+	KeyVersions []uint8 `yaml:"key_versions"`
+	// Requestors are the token requestors whose callers are served, 11 digits
+	// each. Empty: every caller with the right.
+	Requestors []string `yaml:"requestors"`
+	// ATCAhead is how far a transaction counter may jump. 0: 1000.
+	ATCAhead uint16 `yaml:"atc_ahead"`
+	// ATCBehind is how far an unused one may lie behind, 0 to 63.
+	ATCBehind uint8 `yaml:"atc_behind"`
+}
+
+func (c Config) issuers() (all []issuerhost.Issuer) {
+	for _, i := range c.EMV.Issuers {
+		if len(i.KeyVersions) == 0 {
+			i.KeyVersions = []uint8{1}
+		}
+		all = append(all, issuerhost.Issuer{Realm: i.Realm, Prefixes: i.Prefixes, Profiles: i.Profiles, Versions: i.KeyVersions,
+			Requestors: i.Requestors, Ahead: i.ATCAhead, Behind: i.ATCBehind})
+	}
+	return all
+}
+
+// issuerHost answers for the EMV cards of the configuration's issuers.
+func (p *parts) issuerHost() (*issuerhost.Service, error) {
+	version := p.cfg.Vault.KeyVersions.PAR
+	if version == 0 {
+		version = 1
+	}
+	return issuerhost.New(issuerhost.Config{Keys: p.hsm, Gate: p.gate, Issuers: p.cfg.issuers(), Profiles: p.cfg.EMV.Profiles,
+		Tokens: p.vault.Reader(), Ranges: p.vault, Names: lateKeys{p.hsm}, NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version},
+		Counters: counterdb.New(p.db, p.opt.Now), Now: p.opt.Now})
+}

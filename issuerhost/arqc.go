@@ -1,0 +1,168 @@
+package issuerhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/cryptogram/emv"
+)
+
+// MaxBatch is how many transactions one batch may hold.
+const MaxBatch = 500
+
+// maxMisses is how many bad cryptograms of one card a caller may show in a day.
+// The card itself is never locked by them.
+const maxMisses = 32
+
+// Request is a transaction to be authorised, and what the issuer answers.
+type Request struct {
+	Transaction
+	Answer emv.Answer
+	// Silent asks for no answer: the host computes none, or the profile has none.
+	Silent bool
+}
+
+// Response is what became of a request that held.
+type Response struct {
+	ATC      uint16
+	Response []byte // the value of tag 91; empty when none was asked for
+}
+
+// Authorise checks the cryptogram of a transaction, takes its counter, and
+// answers as the issuer. The same attempt again is answered again.
+func (s *Service) Authorise(ctx context.Context, c access.Caller, r Request, a access.Attempt) (Response, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "emv"); err != nil {
+		return Response{}, err
+	}
+	return s.authorise(ctx, c, r, a)
+}
+
+func (s *Service) authorise(ctx context.Context, c access.Caller, r Request, a access.Attempt) (out Response, err error) {
+	f, err := s.find(ctx, c, access.EMVVerify, r.Transaction)
+	if err != nil {
+		return out, err
+	}
+	atc, ok := r.Data["9F36"]
+	if !ok || len(atc) != 2 {
+		return out, fmt.Errorf("%w: 9F36, the counter, has 2 bytes", emv.ErrMalformed)
+	}
+	name, err := f.name(ctx, "ac")
+	if err != nil {
+		return out, err
+	}
+	if err := f.matches(ctx, r.Transaction, name); err != nil {
+		return out, err
+	}
+	out.ATC = uint16(atc[0])<<8 | uint16(atc[1])
+	if err := f.spend(ctx, a, name, out.ATC); err != nil {
+		return Response{}, err
+	}
+	if !r.Silent {
+		out.Response, err = f.profile.Issuer(ctx, s.cfg.Keys, f.master, f.card, r.Data, r.AC, r.Answer)
+	}
+	return out, err
+}
+
+// matches compares the cryptogram with the one that the card makes, within
+// what the caller may still get wrong.
+func (f subject) matches(ctx context.Context, t Transaction, name [32]byte) error {
+	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
+	if err != nil {
+		return err
+	}
+	if n >= maxMisses {
+		return f.refuse(ctx, "misses", ErrMisses)
+	}
+	if err := f.profile.Divide(t.Data); err != nil {
+		return err
+	}
+	err = f.profile.Verify(ctx, f.cfg.Keys, f.master, f.card, t.Data, t.AC)
+	if !errors.Is(err, emv.ErrMismatch) {
+		return err
+	}
+	if err := f.cfg.Counters.Miss(ctx, f.caller.ID, name); err != nil {
+		return err
+	}
+	return f.refuse(ctx, "cryptogram", ErrRefused)
+}
+
+// spend takes the counter of a transaction that held.
+func (f subject) spend(ctx context.Context, a access.Attempt, name [32]byte, value uint16) error {
+	w := Window{f.issuer.Ahead, f.issuer.Behind}
+	if w.Ahead == 0 {
+		w.Ahead = defaultAhead
+	}
+	err := f.cfg.Counters.Spend(ctx, f.caller.ID, a, name, value, w)
+	switch {
+	case errors.Is(err, ErrReplayed):
+		return f.refuse(ctx, "counter-replayed", ErrReplayed)
+	case errors.Is(err, ErrJumped):
+		return f.refuse(ctx, "counter-jumped", ErrJumped)
+	}
+	return err
+}
+
+// Item is the answer to one request of a batch, or why there is none.
+type Item struct {
+	Response Response
+	Err      error
+}
+
+// lanes is how many requests of a batch are answered at a time: those that wait
+// together for their counters share a write.
+const lanes = 16
+
+// AuthoriseBatch answers up to [MaxBatch] requests as [Service.Authorise] does,
+// each by itself and in order. Of two that show one counter only one holds. The
+// same attempt again is answered again.
+func (s *Service) AuthoriseBatch(ctx context.Context, c access.Caller, rs []Request, a access.Attempt) ([]Item, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "batch"); err != nil {
+		return nil, err
+	}
+	if len(rs) == 0 || len(rs) > MaxBatch {
+		return nil, fmt.Errorf("%w: a batch holds 1 to %d transactions", emv.ErrMalformed, MaxBatch)
+	}
+	items := make([]Item, len(rs))
+	var wg sync.WaitGroup
+	for lane := range lanes {
+		wg.Go(func() {
+			for i := lane; i < len(rs); i += lanes {
+				one := a
+				if a.Key != "" { // each is an attempt of its own
+					one.Key = fmt.Sprintf("%s/%d", a.Key, i)
+				}
+				items[i].Response, items[i].Err = s.authorise(ctx, c, rs[i], one)
+			}
+		})
+	}
+	wg.Wait()
+	return items, nil
+}
+
+// Verify checks a cryptogram (ARQC, TC or AAC) and takes no counter: for
+// clearing and disputes. It is for cards only.
+func (s *Service) Verify(ctx context.Context, c access.Caller, t Transaction) error {
+	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "emv"); err != nil {
+		return err
+	}
+	f, err := s.cardOnly(ctx, c, access.EMVVerify, t)
+	if err != nil {
+		return err
+	}
+	name, err := f.name(ctx, "ac")
+	if err != nil {
+		return err
+	}
+	return f.matches(ctx, t, name)
+}
+
+// cardOnly is find for calls that could be repeated at will.
+func (s *Service) cardOnly(ctx context.Context, c access.Caller, a access.Action, t Transaction) (subject, error) {
+	if t.Payer.PAN.IsZero() || s.cfg.Ranges.IsToken(asn(t.Payer.PAN.Reveal())) {
+		return subject{}, s.cfg.Gate.Refuse(ctx, c, a, "token", "slot-token", ErrSlotToken)
+	}
+	return s.find(ctx, c, a, t)
+}
