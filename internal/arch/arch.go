@@ -61,6 +61,10 @@ var Table = map[string][]string{
 	"terminal/softsam":         {"cryptogram/softkey", "hsm/keyref", "terminal/psam"},
 	"terminal/psam":            {"cryptogram", "hsm/keyref", "terminal/apdu"},
 
+	// secure elements: formats, their side
+	"wallet/element/message": {"token", "wallet/credential", "wallet/mask", "wallet/payload"},
+	"wallet/element/applet":  {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/element/message", "wallet/mask", "wallet/payload"},
+
 	// layer 3: services
 	"tokenize":             {"access", "audit", "hsm/keyref", "internal/fault", "token", "tokenize/ff1"},
 	"wallet":               {"access", "account", "audit", "hsm/keyref", "internal/fault", "token", "wallet/credential", "wallet/mask", "wallet/payload"},
@@ -134,7 +138,7 @@ var Owners = map[string][]string{
 
 // CGoFree lists packages that phones and readers link: nothing they import,
 // however far, may need cgo, a database or a web framework.
-var CGoFree = []string{"wallet/bundle", "wallet/mask", "terminal", "terminal/psam", "terminal/deny", "terminal/softsam"}
+var CGoFree = []string{"wallet/bundle", "wallet/element/applet", "wallet/mask", "terminal", "terminal/psam", "terminal/deny", "terminal/softsam"}
 
 // Heavy lists what a [CGoFree] package must not reach.
 var Heavy = []string{"github.com/miekg/pkcs11", "gorm.io/", "github.com/gin-gonic/gin", "github.com/mattn/go-sqlite3", "C"}
