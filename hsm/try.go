@@ -3,9 +3,9 @@
 package hsm
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/sha256"
+	"crypto/subtle"
 	"fmt"
 	"math/big"
 
@@ -53,7 +53,7 @@ func (t *Token) trySeal(s pkcs11.SessionHandle, r keyref.Ref, k *key) error {
 	if lost(err) { // says nothing about the keys
 		return err
 	}
-	if err != nil || !bytes.Equal(back, text) {
+	if err != nil || subtle.ConstantTimeCompare(back, text) != 1 {
 		return fmt.Errorf("%w: what %q seals, %q does not open: they are not one key", ErrKeyUnfit, r.Label(), r.SecondLabel())
 	}
 	return nil

@@ -2,6 +2,7 @@ package keyceremony
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"fmt"
 	"io"
 
@@ -27,7 +28,7 @@ func combine(random io.Reader, seen *combined) (key [16]byte, err error) {
 			return key, fmt.Errorf("reading randomness: %w", err)
 		}
 		for k := range i {
-			if parts[k] == parts[i] {
+			if subtle.ConstantTimeCompare(parts[k][:], parts[i][:]) == 1 {
 				return [16]byte{}, fmt.Errorf("%w: two components are equal", ErrWeak)
 			}
 		}

@@ -1,8 +1,8 @@
 package vault
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"math/big"
@@ -51,7 +51,7 @@ func (v *Vault) prepare(ctx context.Context, pan token.PAN, expiry token.Expiry)
 		return v.newCard(ctx, s.first, pan, expiry)
 	}
 	c := card{row: *s.card, oldTag: s.card.ExpiryTag}
-	if tag := s.print.tag(expiry); !bytes.Equal(c.row.ExpiryTag, tag) {
+	if tag := s.print.tag(expiry); subtle.ConstantTimeCompare(c.row.ExpiryTag, tag) != 1 {
 		c.write, c.update, c.row.ExpiryTag, c.expiry = true, true, tag, expiry
 		err = v.seal(ctx, &c.row, pan, expiry)
 	}

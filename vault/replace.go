@@ -1,8 +1,8 @@
 package vault
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 
@@ -126,7 +126,7 @@ func (v *Vault) replaceWith(ctx context.Context, was, next sight, pan token.PAN,
 	if next.card != nil && next.card.ID != was.card.ID || next.former != nil && next.former.CardID != was.card.ID {
 		return replacement{}, ErrCardKnown
 	}
-	if next.card != nil && bytes.Equal(next.card.ExpiryTag, next.print.tag(expiry)) {
+	if next.card != nil && subtle.ConstantTimeCompare(next.card.ExpiryTag, next.print.tag(expiry)) == 1 {
 		return replacement{row: *next.card, done: true}, nil
 	}
 	r := replacement{row: *was.card, expiry: expiry, oldTag: was.card.ExpiryTag, back: next.former}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"crypto/des" //nolint:gosec // Triple DES is what the cards and key blocks in the field compute
+	"crypto/subtle"
 	"errors"
 	"math/bits"
 )
@@ -46,16 +47,25 @@ func Weakness(key []byte) string {
 	defer clear(k)
 	OddParity(k)
 	for i := 8; i < len(k); i += 8 {
-		if bytes.Equal(k[i:i+8], k[i-8:i]) {
+		if subtle.ConstantTimeCompare(k[i:i+8], k[i-8:i]) == 1 {
 			return "its halves are equal, which is single DES"
 		}
 	}
 	for i := 0; i < len(k)/8*8; i += 8 {
-		if weak[[8]byte(k[i:])] {
+		if isWeak(k[i : i+8]) {
 			return "a half is a weak or semi-weak DES key"
 		}
 	}
 	return ""
+}
+
+// isWeak looks at every weak key, whichever this one is.
+func isWeak(k []byte) bool {
+	found := 0
+	for w := range weak {
+		found |= subtle.ConstantTimeCompare(k, w[:])
+	}
+	return found == 1
 }
 
 // weak lists the four weak and twelve semi-weak keys of DES, with odd parity
