@@ -101,9 +101,32 @@ static ck_ulong fold(struct ck_functions *f, ck_ulong s, ck_ulong key, ck_byte *
 	return rv;
 }
 
+/* once derives a key, enciphers n bytes under it and destroys it. */
+static ck_ulong once(struct ck_functions *f, ck_ulong s, ck_ulong base, struct tv_step *st, struct ck_mechanism *m, ck_byte *in, ck_ulong n, ck_byte *out) {
+	ck_ulong h, len = n, rv = derive(f, s, base, st, &h);
+	if (rv) return rv;
+	rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, m, h);
+	if (!rv) rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, in, n, out, &len);
+	destroy(f, s, h);
+	return !rv && len != n ? CKR_GENERAL_ERROR : rv;
+}
+
+/* retail is algorithm 3: CBC with the left half alone, then the last block with
+ * the whole key. */
+static ck_ulong retail(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
+	struct ck_mechanism ecb = { CKM_DES3_ECB, NULL, 0 }, cbc = { CKM_DES3_CBC, zero_iv, sizeof zero_iv };
+	ck_ulong n = j->len[0] - TV_BLOCK, rv = 0;
+	ck_byte out[TV_DATA], *last = j->data + n;
+	if (n) {
+		if ((rv = once(f, s, key, &j->step[j->steps - 2], &cbc, j->data, n, out))) return rv;
+		for (int i = 0; i < TV_BLOCK; i++) last[i] ^= out[n - TV_BLOCK + i];
+	}
+	return once(f, s, key, &j->step[j->steps - 1], &ecb, last, TV_BLOCK, j->mac[0]);
+}
+
 static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byte *buf) {
-	ck_ulong key = j->base, made = 0, rv = 0;
-	for (; !rv && made < j->steps; made++) {
+	ck_ulong key = j->base, made = 0, rv = 0, levels = j->op == TV_RETAIL ? j->steps - 2 : j->steps;
+	for (; !rv && made < levels; made++) {
 		rv = derive(f, s, key, &j->step[made], &j->handle[made]);
 		if (rv) break;
 		key = j->handle[made];
@@ -112,7 +135,8 @@ static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byt
 		rv = fold(f, s, key, buf, &j->folded);
 		key = j->folded;
 	}
-	if (!rv) rv = j->op == TV_ECB || j->op == TV_CHAIN ? blocks(f, s, key, j) : macs(f, s, key, j);
+	if (!rv && j->op == TV_RETAIL) rv = retail(f, s, key, j);
+	else if (!rv) rv = j->op == TV_ECB || j->op == TV_CHAIN ? blocks(f, s, key, j) : macs(f, s, key, j);
 	while (made > (rv ? 0 : j->keep)) destroy(f, s, j->handle[--made]);
 	if (j->folded && (rv || !j->keep_folded)) { destroy(f, s, j->folded); j->folded = 0; }
 	return rv;

@@ -16,7 +16,10 @@ enum {
 enum { TV_DERIVES = 0, TV_ENCRYPTS = 1, TV_READABLE = 2 };
 
 /* What a job does with the key at the end of its derivations. */
-enum { TV_CBC = 0, TV_ECB = 1, TV_FOLD = 2, TV_CHAIN = 3 }; /* TV_CHAIN: CBC, of which all blocks are wanted */
+/* TV_CHAIN: CBC, of which all blocks are wanted. TV_RETAIL: algorithm 3 of ISO
+ * 9797-1 over one message; the last two steps are both made of the key before
+ * them, its left half thrice and the whole. */
+enum { TV_CBC = 0, TV_ECB = 1, TV_FOLD = 2, TV_CHAIN = 3, TV_RETAIL = 4 };
 
 struct tv_step { ck_byte data[24]; ck_ulong kind; };
 

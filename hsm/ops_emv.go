@@ -18,7 +18,14 @@ func (t *Token) MAC3(ctx context.Context, c keyref.Chain, padded []byte) (mac [8
 	if err != nil {
 		return mac, err
 	}
-	return t.retail(ctx, chain, whole)
+	if !whole.hasLast { // a stored key, whose left half is an object of its own
+		return t.retail(ctx, chain, whole)
+	}
+	chain.op, chain.whole = opRetail, whole.last
+	if err := t.engine.do(ctx, chain); err != nil {
+		return mac, err
+	}
+	return chain.macs[0], nil
 }
 
 // EncipherBlocks enciphers whole blocks under a Triple DES key, each by itself

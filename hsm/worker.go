@@ -15,10 +15,11 @@ const (
 	kindEncrypts = 1
 	kindReadable = 2
 
-	opCBC   = 0
-	opECB   = 1
-	opFold  = 2
-	opChain = 3
+	opCBC    = 0
+	opECB    = 1
+	opFold   = 2
+	opChain  = 3
+	opRetail = 4
 )
 
 // step is one derivation.
@@ -56,6 +57,7 @@ type job struct {
 	last   step // see hasLast
 	// hasLast says that last follows the levels. Its key dies with the job.
 	hasLast bool
+	whole   step // of opRetail: made of the same key as last
 	second  bool // start from the second object of the stored key
 	op      uint8
 	count   int
@@ -213,6 +215,10 @@ func (w *worker) plan(j *job, id uint64, base *pkcs11.ObjectHandle) (n int) {
 	}
 	if j.hasLast {
 		w.steps[n] = j.last
+		n++
+	}
+	if j.op == opRetail {
+		w.steps[n] = j.whole
 		n++
 	}
 	return n
