@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha1" //nolint:gosec // the HSM enciphers token keys with no other hash
 	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 
 	"github.com/tapvault/tapvault/terminal/apdu"
@@ -149,7 +150,7 @@ func (e *Element) raised(s message.Script) (next state, err error) {
 func (e *Element) unwrap(b []byte) (k [16]byte, err error) {
 	plain, err := rsa.DecryptOAEP(sha1.New(), nil, e.cfg.Key, b, nil)
 	defer clear(plain)
-	if err != nil || len(plain) != 24 || !bytes.Equal(plain[:8], plain[16:]) {
+	if err != nil || len(plain) != 24 || subtle.ConstantTimeCompare(plain[:8], plain[16:]) != 1 {
 		return k, errScript
 	}
 	return [16]byte(plain), nil
