@@ -55,6 +55,7 @@ const (
 	TapAuthorize   Action = "taps:authorize"     // an online tap at a terminal
 	CardLoad       Action = "cards:load"         // move money between an account and a physical card
 	ElementProvide Action = "elements:provision" // keys and scripts for secure elements
+	ElementCarry   Action = "elements:carry"     // be the courier of scripts and receipts
 
 	EMVVerify  Action = "emv:verify"  // cryptograms of EMV cards checked, and answered
 	EMVExplain Action = "emv:explain" // why one does not hold
@@ -64,16 +65,16 @@ const (
 var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
 	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
 	KeyRead, EventRead, RangeRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
-	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide, EMVVerify, EMVExplain}
+	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide, EMVVerify, EMVExplain, ElementCarry}
 
 // roleActions is what a role can be given at all; scopes then narrow it.
 var roleActions = map[Role][]Action{
 	Issuer: {TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace, PARRead,
 		Detokenize, DetokenizeDirect, PurchaseMake, TACVerify, LoadHost, EventRead, WalletManage, WalletRead, AccountPost,
 		CardLoad, CaseRead, EMVVerify, EMVExplain},
-	Terminal: {TapUpload, TerminalRead, PurchaseMake, TACVerify, DenyRead, TapAuthorize},
+	Terminal: {TapUpload, TerminalRead, PurchaseMake, TACVerify, DenyRead, TapAuthorize, ElementCarry},
 	Wallet: {BundleCreate, TokenRead, TokenRenew, TokenNotify, WalletManage, WalletRead, WalletSync, DeviceEnrol,
-		PINManage, EventRead, ElementProvide},
+		PINManage, EventRead, ElementProvide, ElementCarry},
 	Officer: {KeyRead},
 	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead,
 		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage, EMVExplain},

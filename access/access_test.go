@@ -43,6 +43,7 @@ var policy = map[access.Action][]access.Role{
 	access.TapAuthorize:     {access.Terminal},
 	access.CardLoad:         {access.Issuer},
 	access.ElementProvide:   {access.Wallet},
+	access.ElementCarry:     {access.Terminal, access.Wallet},
 	access.EMVVerify:        {access.Issuer},
 	access.EMVExplain:       {access.Issuer, access.Operator},
 }

@@ -141,6 +141,7 @@ type Config struct {
 	Devices     Devices
 	PINs        PINs
 	Syncer      Syncer
+	Elements    Elements
 	SyncKeys    KeySet // phones seal what they remember of taps to them
 	Taps        Taps
 	DenyList    DenyList
@@ -196,7 +197,7 @@ func (c *Config) complete() error {
 		c.Taps == nil, c.Purchases == nil, c.LoadHost == nil, c.Inventory == nil, c.Gate.Recorder == nil,
 		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
 		c.DenyList == nil, c.DenyKeys == nil, c.IssuerHost == nil,
-		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.SyncKeys == nil,
+		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.Elements == nil, c.SyncKeys == nil,
 		c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil} {
 		if missing {
 			return errors.New("api: a service is missing from the configuration")

@@ -338,7 +338,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 		Accounts: accounts{e.back}, Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
 		DenyList: denyBackend{e.back}, DenyKeys: e.back.KeySet,
 		WebhookKeys: e.back.KeySet, ResultKeys: e.back.KeySet,
-		Devices: phones{e.back}, PINs: phones{e.back}, Syncer: phones{e.back}, SyncKeys: e.back.KeySet,
+		Devices: phones{e.back}, PINs: phones{e.back}, Syncer: phones{e.back}, Elements: elements{e.back}, SyncKeys: e.back.KeySet,
 		Ranges: func(context.Context) ([]wire.Capacity, error) {
 			return []wire.Capacity{{Name: "day", Prefix: "623529", Length: 16, Luhn: true, Issuing: true, Size: 1e9, Fresh: 1e9, DaysLeft: 400}}, e.back.act()
 		},
@@ -416,6 +416,10 @@ func samples() []sample {
 		{post, "/v1/tokens/r1/ack", "/v1/tokens/{ref}/ack", `{"bundle_id":"b1","mac":"` + strings.Repeat("0A", 32) + `"}`, 200},
 		{post, "/v1/devices", "", `{"wallet_id":"` + sampleWallet + `","wrap_key":` + sampleKey + `,"sign_key":` + sampleKey + `,"attestation":` + sampleAttestation + `}`, 201},
 		{post, "/v1/devices/" + sampleDevice + "/attestation", "/v1/devices/{device}/attestation", sampleAttestation, 200},
+		{post, "/v1/elements", "", `{"wallet_id":"` + sampleWallet + `","serial":"0102030405060708","modulus":"C0FF","attestation":` + sampleAttestation + `}`, 201},
+		{get, "/v1/elements/" + sampleDevice, "/v1/elements/{element}", "", 200},
+		{post, "/v1/elements/" + sampleDevice + "/scripts", "/v1/elements/{element}/scripts", `{"verb":"ISSUE","token_reference_id":"r1","pin_jwe":"` + sealedCard + `"}`, 201},
+		{post, "/v1/elements/" + sampleDevice + "/courier", "/v1/elements/{element}/courier", `{"receipt":"E201"}`, 200},
 		{post, "/v1/wallets/" + sampleWallet + "/pin", "/v1/wallets/{wallet}/pin", `{"pin_jwe":"` + sealedCard + `","holder":["13800001111"]}`, 201},
 		{post, "/v1/wallets/" + sampleWallet + "/pin/verify", "/v1/wallets/{wallet}/pin/verify", `{"pin_jwe":"` + sealedCard + `"}`, 200},
 		{post, "/v1/wallets/" + sampleWallet + "/pin/change", "/v1/wallets/{wallet}/pin/change", `{"old_pin_jwe":"` + sealedCard + `","pin_jwe":"` + sealedCard + `"}`, 200},

@@ -73,7 +73,8 @@ func TestRule9AtTheEdge(t *testing.T) {
 	e.back.err = wallet.ErrRefused
 	var want string
 	for _, path := range []string{"/v1/devices", "/v1/devices/{device}/attestation", "/v1/wallets/{wallet}/pin", "/v1/wallets/{wallet}/pin/verify",
-		"/v1/wallets/{wallet}/pin/change", "/v1/wallets/{wallet}/pin/reset", "/v1/sync"} {
+		"/v1/wallets/{wallet}/pin/change", "/v1/wallets/{wallet}/pin/reset", "/v1/sync",
+		"/v1/elements", "/v1/elements/{element}", "/v1/elements/{element}/scripts", "/v1/elements/{element}/courier"} {
 		s := find(t, path)
 		w := e.do(s, s.request())
 		if got := shape(w.Body.String()); w.Code != http.StatusForbidden || want != "" && got != want {

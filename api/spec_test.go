@@ -118,7 +118,9 @@ func TestDescribedBodies(t *testing.T) {
 		"EMVTransaction": func() wire.Body { return &wire.EMVTransaction{} },
 		"WalletRequest":  func() wire.Body { return &wire.WalletRequest{} },
 		"WalletToken":    func() wire.Body { return &wire.WalletToken{} }, "WalletMove": func() wire.Body { return &wire.WalletMove{} },
-		"AccountEvent": func() wire.Body { return &wire.AccountEvent{} },
+		"ElementEnrolment": func() wire.Body { return &wire.ElementEnrolment{} }, "ElementOrder": func() wire.Body { return &wire.ElementOrder{} },
+		"ElementCourier": func() wire.Body { return &wire.ElementCourier{} },
+		"AccountEvent":   func() wire.Body { return &wire.AccountEvent{} },
 	}
 	for name, schema := range e.spec.Components.Schemas {
 		for _, example := range schema.Value.Examples {

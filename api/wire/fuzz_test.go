@@ -69,6 +69,9 @@ func FuzzAccountEvent(f *testing.F)      { fuzzBody(f, "AccountEvent") }
 func FuzzDirectBatch(f *testing.F)       { fuzzBody(f, "DirectBatch") }
 func FuzzAttestation(f *testing.F)       { fuzzBody(f, "Attestation") }
 func FuzzEnrolment(f *testing.F)         { fuzzBody(f, "Enrolment") }
+func FuzzElementEnrolment(f *testing.F)  { fuzzBody(f, "ElementEnrolment") }
+func FuzzElementOrder(f *testing.F)      { fuzzBody(f, "ElementOrder") }
+func FuzzElementCourier(f *testing.F)    { fuzzBody(f, "ElementCourier") }
 func FuzzPINSet(f *testing.F)            { fuzzBody(f, "PINSet") }
 func FuzzPINVerify(f *testing.F)         { fuzzBody(f, "PINVerify") }
 func FuzzPINChange(f *testing.F)         { fuzzBody(f, "PINChange") }

@@ -140,14 +140,16 @@ type PublicKey struct {
 // Parameters is the answer of GET /v1/terminals/parameters: what a reader must
 // hold to take phones.
 type Parameters struct {
-	AID            string      `json:"aid"`             // hex
-	Issuer         Hex8        `json:"issuer"`          // issuer id of file 0015
-	KeyVersion     uint8       `json:"key_version"`     // of the slot purchase key
-	AlgorithmID    uint8       `json:"algorithm_id"`    // as a phone answers it
-	CapFen         uint32      `json:"cap_fen"`         // most that one slot pays
-	ToleranceSec   int         `json:"tolerance_sec"`   // clocks may disagree by this much
-	Ranges         []Range     `json:"ranges"`          // token ranges
-	CredentialKeys []PublicKey `json:"credential_keys"` // check the signature of a CRED
-	ListVersion    uint64      `json:"list_version"`    // newest deny list
-	IssuedAt       time.Time   `json:"issued_at"`
+	AID        string `json:"aid"`         // hex
+	Issuer     Hex8   `json:"issuer"`      // issuer id of file 0015
+	KeyVersion uint8  `json:"key_version"` // of the slot purchase key
+	// ElementKeyVersion is that of secure elements; 0: there are none.
+	ElementKeyVersion uint8       `json:"element_key_version"`
+	AlgorithmID       uint8       `json:"algorithm_id"`    // as a phone answers it
+	CapFen            uint32      `json:"cap_fen"`         // most that one slot pays
+	ToleranceSec      int         `json:"tolerance_sec"`   // clocks may disagree by this much
+	Ranges            []Range     `json:"ranges"`          // token ranges
+	CredentialKeys    []PublicKey `json:"credential_keys"` // check the signature of a CRED
+	ListVersion       uint64      `json:"list_version"`    // newest deny list
+	IssuedAt          time.Time   `json:"issued_at"`
 }

@@ -71,6 +71,11 @@ func bodies() []body {
 		{"Attestation", func() Body { return &Attestation{} }, []string{attestationText}},
 		{"Enrolment", func() Body { return &Enrolment{} }, []string{
 			`{"wallet_id":"wlAAAAAAAAAAAAAAAAAAAAAAAAAA","wrap_key":` + jwkText + `,"sign_key":` + jwkText + `,"attestation":` + attestationText + `}`}},
+		{"ElementEnrolment", func() Body { return &ElementEnrolment{} }, []string{
+			`{"wallet_id":"wlAAAAAAAAAAAAAAAAAAAAAAAAAA","serial":"0102030405060708","modulus":"C0FF","attestation":` + attestationText + `}`}},
+		{"ElementOrder", func() Body { return &ElementOrder{} }, []string{`{"verb":"ERASE"}`,
+			`{"verb":"ISSUE","token_reference_id":"r1","pin_jwe":"a.b.c.d.e"}`}},
+		{"ElementCourier", func() Body { return &ElementCourier{} }, []string{`{}`, `{"receipt":"E201"}`}},
 		{"PINSet", func() Body { return &PINSet{} }, []string{`{"pin_jwe":"a.b.c.d.e"}`, `{"pin_jwe":"a.b.c.d.e","holder":["+86 138","1988"]}`}},
 		{"PINVerify", func() Body { return &PINVerify{} }, []string{`{"pin_jwe":"a.b.c.d.e"}`}},
 		{"PINChange", func() Body { return &PINChange{} }, []string{`{"old_pin_jwe":"a.b.c.d.e","pin_jwe":"a.b.c.d.f","holder":["1988"]}`}},

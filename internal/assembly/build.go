@@ -182,6 +182,10 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	elements, err := p.elements(taps, bundles, sealed)
+	if err != nil {
+		return nil, err
+	}
 	hooks, err := p.webhooks(ctx)
 	if err != nil {
 		return nil, err
@@ -195,7 +199,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
-		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
+		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, Elements: elements, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
 		Wallets:   standings{p.vault.Reader(), p.book()},
 		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
 		Gate: p.gate, Parameters: parameters,
@@ -251,7 +255,7 @@ func (p *parts) parameters(ctx context.Context) (wire.Parameters, error) {
 		return wire.Parameters{}, err
 	}
 	out := wire.Parameters{
-		AID: s.AID, Issuer: p.cfg.slotIssuer(), KeyVersion: s.KeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
+		AID: s.AID, Issuer: p.cfg.slotIssuer(), KeyVersion: s.KeyVersion, ElementKeyVersion: s.ElementKeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
 		ToleranceSec: int(tolerance.Seconds()), CredentialKeys: []wire.PublicKey{key},
 	}
 	for _, r := range p.vault.Ranges() {

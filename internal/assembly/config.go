@@ -211,6 +211,10 @@ type Slots struct {
 	Realm string `yaml:"realm"`
 	// KeyVersion is the PSAM key version that slots are for.
 	KeyVersion uint8 `yaml:"key_version"`
+	// ElementKeyVersion is the version of the slot masters that serve secure
+	// elements, and no phone: their tokens' keys leave the HSM, enciphered to the
+	// element. 0: none is served.
+	ElementKeyVersion uint8 `yaml:"element_key_version"`
 	// AlgorithmID is what the phone answers.
 	AlgorithmID uint8 `yaml:"algorithm_id"`
 	// Count is how many slots a bundle holds, 2 to 64.

@@ -83,7 +83,7 @@ func OpenHSM(ctx context.Context, c Config) (*hsm.Token, error) {
 	return hsm.Open(ctx, hsm.Config{
 		Module: c.Path(c.HSM.Module), Token: c.HSM.Token, PIN: hsm.PINFile(pin), InitArgs: c.HSM.InitArgs,
 		Workers: c.HSM.Workers, MaxSessions: c.HSM.MaxSessions, CardRealms: c.cardRealms(),
-		RefuseTACFold: !c.folds(),
+		RefuseTACFold: !c.folds(), ElementKeys: c.Slots.ElementKeyVersion,
 	})
 }
 
@@ -136,7 +136,9 @@ func (c Config) Keys() []keyref.Ref {
 		}
 	}
 	for _, u := range []keyref.Usage{keyref.SlotPurchaseMaster, keyref.SlotTACMaster} {
-		refs = append(refs, keyref.Ref{Realm: c.Slots.Realm, Usage: u, Version: c.Slots.KeyVersion})
+		for _, v := range c.slotVersions() {
+			refs = append(refs, keyref.Ref{Realm: c.Slots.Realm, Usage: u, Version: v})
+		}
 	}
 	refs = append(refs, vault.Keys(c.Vault.KeyVersions).Refs()...)
 	for _, u := range []keyref.Usage{keyref.Script, keyref.CredSign, keyref.JWTSign,

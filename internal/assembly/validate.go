@@ -147,6 +147,9 @@ func (c Config) validateSlots(v *checker) {
 	if c.Slots.KeyVersion&0x0F == 0 {
 		v.add("slots.key_version: its low four bits stand in every use descriptor and may not be 0")
 	}
+	if e := c.Slots.ElementKeyVersion; e != 0 && (e&0x0F == 0 || e&0x0F == c.Slots.KeyVersion&0x0F) {
+		v.add("slots.element_key_version: its low four bits may be neither 0 nor those of slots.key_version")
+	}
 	v.between("slots.count", c.Slots.Count, 2, 64)
 	v.between("slots.cap_fen", int(c.Slots.CapFen), 1, 1_000_000)
 	if b, err := hex.DecodeString(c.Slots.AID); err != nil || len(b) < 5 || len(b) > 16 {

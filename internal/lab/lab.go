@@ -187,11 +187,20 @@ func (l *Lab) bear(t testing.TB, service hsm.Config, imported map[keyref.Ref][]b
 	}
 	_, err = keyceremony.Rehearse(ctx, keyceremony.Plan{Holders: []keyceremony.Holder{
 		{Name: "service", Token: a, Keys: slices.DeleteFunc(l.Config.Keys(), func(r keyref.Ref) bool { return imported[r] != nil })},
-		{Name: "psam", Token: b, Keys: keyceremony.PSAMKeys(Realm)},
+		{Name: "psam", Token: b, Keys: l.PSAMKeys()},
 	}})
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
+}
+
+// PSAMKeys are what the token of [Lab.PSAM] holds.
+func (l *Lab) PSAMKeys() []keyref.Ref {
+	keys := keyceremony.PSAMKeys(Realm)
+	if v := l.Config.Slots.ElementKeyVersion; v != 0 {
+		keys = append(keys, keyref.Ref{Realm: Realm, Usage: keyref.SlotPurchaseMaster, Version: v})
+	}
+	return keys
 }
 
 // clients are the callers that every lab knows.

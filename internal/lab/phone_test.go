@@ -8,7 +8,6 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/lab"
 	"github.com/tapvault/tapvault/internal/sim"
-	"github.com/tapvault/tapvault/keyceremony"
 )
 
 // The card of the tests. Nothing that the service logs or answers as a problem
@@ -51,7 +50,7 @@ func newReader(t *testing.T, l *lab.Lab, now func() time.Time) *sim.Reader {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = psam.Close() })
-	if err := psam.Require(t.Context(), keyceremony.PSAMKeys(lab.Realm)...); err != nil {
+	if err := psam.Require(t.Context(), l.PSAMKeys()...); err != nil {
 		t.Fatal(err)
 	}
 	days, err := l.Config.Days()

@@ -65,23 +65,28 @@ func NewReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 	if cfg.Old {
 		policy.Tokens = nil
 	}
-	if err := r.start(ctx, cfg, p.KeyVersion, policy); err != nil {
+	if err := r.start(ctx, cfg, [2]uint8{p.KeyVersion, p.ElementKeyVersion}, policy); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-func (r *Reader) start(ctx context.Context, cfg ReaderConfig, version uint8, policy terminal.Policy) (err error) {
+func (r *Reader) start(ctx context.Context, cfg ReaderConfig, versions [2]uint8, policy terminal.Policy) (err error) {
 	if r.serial, err = psam.OpenFile(filepath.Join(cfg.Dir, "serial")); err != nil {
 		return err
 	}
 	if r.queue, err = terminal.OpenQueue(filepath.Join(cfg.Dir, "taps"), cfg.Now()); err != nil {
 		return err
 	}
-	module, err := psam.New(psam.Config{Keys: cfg.Keys, Terminal: cfg.Terminal, Serial: r.serial, Table: map[psam.KeyID]keyref.Ref{
+	version, element := versions[0], versions[1]
+	table := map[psam.KeyID]keyref.Ref{
 		{Usage: psam.TwoLevels, Version: version}:   {Realm: cfg.Realm, Usage: keyref.PurchaseMaster, Version: version},
 		{Usage: psam.ThreeLevels, Version: version}: {Realm: cfg.Realm, Usage: keyref.SlotPurchaseMaster, Version: version},
-	}})
+	}
+	if element != 0 {
+		table[psam.KeyID{Usage: psam.ThreeLevels, Version: element}] = keyref.Ref{Realm: cfg.Realm, Usage: keyref.SlotPurchaseMaster, Version: element}
+	}
+	module, err := psam.New(psam.Config{Keys: cfg.Keys, Terminal: cfg.Terminal, Serial: r.serial, Table: table})
 	if err != nil {
 		return err
 	}

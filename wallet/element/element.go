@@ -1,0 +1,229 @@
+// Package element serves secure elements: cards, bands, watches and key fobs
+// that make their own slot keys and keep their own PIN.
+//
+// An element is spoken to in scripts, which any courier carries: a phone, a
+// terminal. It obeys them in their order, each once, and answers with receipts.
+// A receipt that says that all scripts were obeyed is a sync: the account takes
+// what the element tells, grants what it can pay for, and the grant becomes the
+// next script. Grant first, then seal, as for phones; what breaks in between is
+// healed by the next courier, who settles the receipt that was kept.
+package element
+
+import (
+	"context"
+	"crypto/rsa"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet"
+	"github.com/tapvault/tapvault/wallet/credential"
+	"github.com/tapvault/tapvault/wallet/element/message"
+	"github.com/tapvault/tapvault/wallet/enrol"
+)
+
+// State is what is known of an element.
+type State string
+
+// States.
+const (
+	Fresh  State = "NEW" // nothing was heard of it
+	Issued State = "ISSUED"
+	Erased State = "ERASED"
+)
+
+// Element is an enrolled element.
+type Element struct {
+	ID         token.DeviceID
+	Serial     message.Serial
+	Wallet     token.WalletID
+	Client     string // who enrolled it
+	Key        *rsa.PublicKey
+	Leaf       string // of its attestation
+	KeyVersion byte
+	Ref        token.Ref // that it was issued last
+	Seq        uint32    // of the last script made
+	Acked      uint32    // of the last script that it obeyed, as it says
+	Number     uint32    // of its newest receipt
+	Receipt    []byte    // that is being settled
+	State      State
+	Tries      byte
+	Balance    token.Amount
+	EnrolledAt time.Time
+}
+
+// Script is one script as it was made; it is delivered in the same bytes however
+// often it is asked for.
+type Script struct {
+	Seq   uint32
+	Cause string // one script for each
+	Verb  message.Verb
+	Bytes []byte
+	At    time.Time
+	Ref   token.Ref // of an issue
+}
+
+// Store keeps elements and scripts. Safe for concurrent use.
+type Store interface {
+	// Insert makes e durable, once per attempt. A serial number that is there
+	// already is [wallet.ErrRefused].
+	Insert(ctx context.Context, caller string, a access.Attempt, e Element) (Element, error)
+	// Element returns an element, or [wallet.ErrRefused].
+	Element(ctx context.Context, id token.DeviceID) (Element, error)
+	// Put makes s durable as the element's next script, unless there is one for
+	// its cause. It reports false when another script has taken its number.
+	Put(ctx context.Context, id token.DeviceID, s Script) (bool, error)
+	// Script returns a script by its number; found is false when there is none.
+	Script(ctx context.Context, id token.DeviceID, seq uint32) (s Script, found bool, err error)
+	// Hear keeps what a receipt says unless a newer one was heard. Settled forgets
+	// the receipt that was being settled, if it is still that one.
+	Hear(ctx context.Context, e Element) error
+	Settled(ctx context.Context, id token.DeviceID, number uint32) error
+}
+
+// Keys is what this package needs of the HSM.
+type Keys interface {
+	// WrapTokenKey enciphers a token's key to an element.
+	WrapTokenKey(ctx context.Context, path keyref.Path, peer *rsa.PublicKey) ([]byte, error)
+	HMAC(ctx context.Context, ref keyref.Ref, msg []byte) ([32]byte, error)
+	Sign(ctx context.Context, ref keyref.Ref, digest [32]byte) ([64]byte, error)
+}
+
+// Accounts settles what elements report.
+type Accounts interface {
+	Open(ctx context.Context, c access.Caller, w token.WalletID) error
+	Sync(ctx context.Context, c access.Caller, q account.SyncRequest) (account.Settlement, error)
+	// Holder says to which wallet and device a token is bound; an error of kind
+	// [fault.Refused] says to none.
+	Holder(ctx context.Context, ref token.Ref) (token.WalletID, token.DeviceID, error)
+}
+
+// Tokens is what this package needs of the vault.
+type Tokens interface {
+	Token(ctx context.Context, ref token.Ref) (token.Token, error)
+	Move(ctx context.Context, ref token.Ref, from token.State, v token.Verb, at time.Time) (token.Token, error)
+}
+
+// Certifier signs the issuer's word for slots.
+type Certifier interface {
+	Certify(ctx context.Context, t token.Token, uds []credential.UD, risk byte) (credential.Credential, error)
+}
+
+// Opener opens PINs that were sealed to the HSM.
+type Opener interface {
+	Plain(ctx context.Context, sealed string) ([]byte, error)
+}
+
+// Config is what a [Service] is made of; fields without a default are required.
+type Config struct {
+	Store       Store
+	Keys        Keys
+	Accounts    Accounts
+	Tokens      Tokens
+	Credentials Certifier
+	Opener      Opener
+	Gate        audit.Gate
+	Terms       enrol.Terms // of tier SE
+
+	Realm       string // of the slot masters
+	KeyVersion  byte   // of those that serve elements, and no phone; 0: none is served
+	AlgorithmID byte
+	CredVersion uint8 // of cred-sign; 0: 1
+	ScrVersion  uint8 // of script; 0: 1
+
+	Issuer              [8]byte
+	AppType, AppVersion byte
+	AID                 []byte
+
+	Zone *time.Location   // of civil dates; nil: UTC
+	Now  func() time.Time // nil: time.Now
+	Rand io.Reader        // nil: crypto/rand
+}
+
+// Service serves elements. It is safe for concurrent use.
+type Service struct{ cfg Config }
+
+// New checks c and returns a service.
+func New(c Config) (*Service, error) {
+	if c.Store == nil || c.Keys == nil || c.Accounts == nil || c.Tokens == nil || c.Credentials == nil || c.Opener == nil || c.Gate.Recorder == nil {
+		return nil, errors.New("element: store, keys, accounts, tokens, credentials, opener and gate are all needed")
+	}
+	if c.KeyVersion != 0 && c.KeyVersion&0x0F == 0 {
+		return nil, errors.New("element: a key version whose low nibble is 0 names no slot")
+	}
+	if c.CredVersion == 0 {
+		c.CredVersion = 1
+	}
+	if c.ScrVersion == 0 {
+		c.ScrVersion = 1
+	}
+	if c.Zone == nil {
+		c.Zone = time.UTC
+	}
+	c.Now, c.Rand = wallet.Defaults(c.Now, c.Rand)
+	return &Service{c}, nil
+}
+
+// Request is what an element brings to be enrolled.
+type Request struct {
+	Wallet  token.WalletID
+	Serial  message.Serial
+	Key     *rsa.PublicKey
+	Verdict enrol.Verdict // of whoever checked its attestation
+	Level   enrol.Level
+	At      time.Time
+	Leaf    string
+	Attempt access.Attempt
+}
+
+// Enrol takes an element in. Only one whose attestation says that its key was
+// made in a secure element is: whoever has that key gets its token's key.
+func (s *Service) Enrol(ctx context.Context, c access.Caller, q Request) (Element, error) {
+	if err := s.cfg.Gate.Check(ctx, c, access.ElementProvide, string(q.Wallet)); err != nil {
+		return Element{}, err
+	}
+	refuse := func(reason string) (Element, error) {
+		return Element{}, s.cfg.Gate.Refuse(ctx, c, access.ElementProvide, string(q.Wallet), reason, wallet.ErrRefused)
+	}
+	now := s.cfg.Now()
+	switch {
+	case s.cfg.KeyVersion == 0:
+		return refuse("not-served")
+	case q.Verdict != enrol.Trusted || q.Level != enrol.Element || q.At.After(now.Add(120*time.Second)):
+		return refuse("attestation")
+	case q.Key == nil || q.Key.N == nil || q.Key.N.BitLen() < 2048 || q.Key.N.BitLen() > 4096 || q.Key.N.Bit(0) == 0 || q.Key.E != 65537:
+		return refuse("key")
+	}
+	if err := s.cfg.Accounts.Open(ctx, c, q.Wallet); err != nil {
+		return Element{}, s.hide(ctx, c, string(q.Wallet), "wallet", err)
+	}
+	id, err := token.DrawDeviceID(s.cfg.Rand)
+	if err != nil {
+		return Element{}, err
+	}
+	e, err := s.cfg.Store.Insert(ctx, c.ID, q.Attempt, Element{ID: id, Serial: q.Serial, Wallet: q.Wallet, Client: c.ID, Key: q.Key,
+		Leaf: q.Leaf, KeyVersion: s.cfg.KeyVersion, State: Fresh, EnrolledAt: now})
+	return e, s.hide(ctx, c, string(q.Wallet), "serial", err)
+}
+
+// Get returns an element.
+func (s *Service) Get(ctx context.Context, c access.Caller, id token.DeviceID) (Element, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.ElementProvide, string(id)); err != nil {
+		return Element{}, err
+	}
+	return s.own(ctx, c, id)
+}
+
+// own returns an element that c enrolled.
+func (s *Service) own(ctx context.Context, c access.Caller, id token.DeviceID) (Element, error) {
+	e, err := s.cfg.Store.Element(ctx, id)
+	if err == nil && e.Client != c.ID {
+		err = wallet.ErrRefused
+	}
+	return e, s.hide(ctx, c, string(id), "element", err)
+}
