@@ -10,6 +10,9 @@ var Public = map[string]string{
 	"vault/vaulttest *":        "a test kit, of made-up cards",
 	"cmd/tapsim *":             "a simulator, with keys of its own",
 
+	"wallet/element reports": "the number of a tap with the number of the token, both of a receipt whose MAC held",
+	"wallet/element settle":  "the number of a token in a receipt whose MAC held",
+
 	"account merge":                       "whether a record of a tap was changed by the one before it, both already judged",
 	"account older":                       "puts records in order, by time and then by the digest of what was judged already",
 	"account/detect pairs":                "numbers of terminals",
