@@ -59,19 +59,22 @@ const (
 
 	EMVVerify  Action = "emv:verify"  // cryptograms of EMV cards checked, and answered
 	EMVExplain Action = "emv:explain" // why one does not hold
+	EMVValues  Action = "emv:values"  // card verification values made
+	EMVScript  Action = "emv:script"  // commands for cards enciphered and signed
+	EMVToken   Action = "emv:token"   // cryptograms of tokens for purchases without a reader
 )
 
 // Actions lists every action.
 var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
 	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
 	KeyRead, EventRead, RangeRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
-	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide, EMVVerify, EMVExplain, ElementCarry}
+	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide, EMVVerify, EMVExplain, ElementCarry, EMVValues, EMVScript, EMVToken}
 
 // roleActions is what a role can be given at all; scopes then narrow it.
 var roleActions = map[Role][]Action{
 	Issuer: {TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace, PARRead,
 		Detokenize, DetokenizeDirect, PurchaseMake, TACVerify, LoadHost, EventRead, WalletManage, WalletRead, AccountPost,
-		CardLoad, CaseRead, EMVVerify, EMVExplain},
+		CardLoad, CaseRead, EMVVerify, EMVExplain, EMVValues, EMVScript, EMVToken},
 	Terminal: {TapUpload, TerminalRead, PurchaseMake, TACVerify, DenyRead, TapAuthorize, ElementCarry},
 	Wallet: {BundleCreate, TokenRead, TokenRenew, TokenNotify, WalletManage, WalletRead, WalletSync, DeviceEnrol,
 		PINManage, EventRead, ElementProvide, ElementCarry},

@@ -46,6 +46,9 @@ var policy = map[access.Action][]access.Role{
 	access.ElementCarry:     {access.Terminal, access.Wallet},
 	access.EMVVerify:        {access.Issuer},
 	access.EMVExplain:       {access.Issuer, access.Operator},
+	access.EMVValues:        {access.Issuer},
+	access.EMVScript:        {access.Issuer},
+	access.EMVToken:         {access.Issuer},
 }
 
 var roles = []access.Role{access.Issuer, access.Terminal, access.Wallet, access.Officer, access.Operator, access.Auditor}

@@ -152,6 +152,7 @@ type Config struct {
 	LoadHost    LoadHost
 	Loads       Loads
 	IssuerHost  IssuerHost
+	IssuerMore  IssuerMore
 	Inventory   Inventory
 
 	Gate       audit.Gate      // guards the terminal parameters, which no service owns
@@ -196,7 +197,7 @@ func (c *Config) complete() error {
 	for _, missing := range []bool{c.Identity == nil, c.Tokens == nil, c.Detokenizer == nil, c.Wallet == nil,
 		c.Taps == nil, c.Purchases == nil, c.LoadHost == nil, c.Inventory == nil, c.Gate.Recorder == nil,
 		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
-		c.DenyList == nil, c.DenyKeys == nil, c.IssuerHost == nil,
+		c.DenyList == nil, c.DenyKeys == nil, c.IssuerHost == nil, c.IssuerMore == nil,
 		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.Elements == nil, c.SyncKeys == nil,
 		c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil} {
 		if missing {

@@ -342,7 +342,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 		Ranges: func(context.Context) ([]wire.Capacity, error) {
 			return []wire.Capacity{{Name: "day", Prefix: "623529", Length: 16, Luhn: true, Issuing: true, Size: 1e9, Fresh: 1e9, DaysLeft: 400}}, e.back.act()
 		},
-		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back}, IssuerHost: issuers{e.back},
+		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back}, IssuerHost: issuers{e.back}, IssuerMore: moreIssuers{e.back},
 		Inventory: e.back, Gate: audit.Gate{Recorder: e.back},
 		Parameters: wire.Parameters{AID: "A000000632010105", KeyVersion: 1, CapFen: 1000, ToleranceSec: 120,
 			Ranges: []wire.Range{{Prefix: "623529", Length: 16, Luhn: true}}, CredentialKeys: []wire.PublicKey{{KeyType: "EC", Curve: "P-256",
@@ -459,6 +459,12 @@ func samples() []sample {
 		{post, "/v1/emv/arqc", "", `{` + emvBody + `,"answer":{"csu":"00820000","proprietary":"01"}}`, 200},
 		{post, "/v1/emv/arqc/batch", "", `{"transactions":[{` + emvBody + `},{"token_reference_id":"r1","profile":"visa-18","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4"}]}`, 200},
 		{post, "/v1/emv/verify", "", `{` + emvBody + `}`, 200},
+		{post, "/v1/emv/values", "", `{` + valueBody + `}`, 200},
+		{post, "/v1/emv/values/verify", "", `{` + valueBody + `,"value":"01234"}`, 200},
+		{post, "/v1/emv/scripts", "", scriptBody, 200},
+		{post, "/v1/emv/token-cryptograms", "", `{` + purchaseText + `}`, 200},
+		{post, "/v1/emv/token-cryptograms/verify", "", `{` + purchaseText + `,"token_requestor_id":"50120834693","cryptogram":"` + strings.Repeat("A", 28) + `"}`, 200},
+		{post, "/v1/emv/phones/verify", "", phoneBody, 200},
 		{post, "/v1/emv/explain", "", `{` + emvBody + `}`, 200},
 		{get, "/v1/keys", "", "", 200},
 		{post, "/v1/wallets", "", `{"holder":"REAL_NAME","overdraft_allowance":5000}`, 201},

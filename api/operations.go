@@ -126,6 +126,12 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/emv/arqc", limit: wire.MaxBody, attempt: taken, do: s.emvARQC},
 		{method: post, path: "/v1/emv/arqc/batch", limit: wire.MaxBatch, attempt: taken, do: s.emvBatch},
 		{method: post, path: "/v1/emv/verify", limit: wire.MaxBody, do: s.emvVerify},
+		{method: post, path: "/v1/emv/values", limit: wire.MaxBody, do: s.emvValue},
+		{method: post, path: "/v1/emv/values/verify", limit: wire.MaxBody, attempt: taken, do: s.emvValueVerify},
+		{method: post, path: "/v1/emv/scripts", limit: wire.MaxBody, do: s.emvScript},
+		{method: post, path: "/v1/emv/token-cryptograms", limit: wire.MaxBody, attempt: required, do: s.emvToken},
+		{method: post, path: "/v1/emv/token-cryptograms/verify", limit: wire.MaxBody, attempt: taken, do: s.emvTokenVerify},
+		{method: post, path: "/v1/emv/phones/verify", limit: wire.MaxBody, attempt: taken, do: s.emvPhone},
 		{method: post, path: "/v1/emv/explain", limit: wire.MaxBody, do: s.emvExplain},
 
 		{method: post, path: "/v1/accounts/:id/loads", limit: wire.MaxBody, attempt: taken, do: s.loadCard},

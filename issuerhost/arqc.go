@@ -69,24 +69,10 @@ func (s *Service) authorise(ctx context.Context, c access.Caller, r Request, a a
 // matches compares the cryptogram with the one that the card makes, within
 // what the caller may still get wrong.
 func (f subject) matches(ctx context.Context, t Transaction, name [32]byte) error {
-	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
-	if err != nil {
-		return err
-	}
-	if n >= maxMisses {
-		return f.refuse(ctx, "misses", ErrMisses)
-	}
 	if err := f.profile.Divide(t.Data); err != nil {
 		return err
 	}
-	err = f.profile.Verify(ctx, f.cfg.Keys, f.master, f.card, t.Data, t.AC)
-	if !errors.Is(err, emv.ErrMismatch) {
-		return err
-	}
-	if err := f.cfg.Counters.Miss(ctx, f.caller.ID, name); err != nil {
-		return err
-	}
-	return f.refuse(ctx, "cryptogram", ErrRefused)
+	return f.guarded(ctx, name, func() error { return f.profile.Verify(ctx, f.cfg.Keys, f.master, f.card, t.Data, t.AC) })
 }
 
 // spend takes the counter of a transaction that held.

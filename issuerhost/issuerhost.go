@@ -48,10 +48,11 @@ var (
 
 // Issuer is a family of cards or tokens that share masters.
 type Issuer struct {
-	Realm    string   // begins the labels of its keys
-	Prefixes []string // what its numbers begin with
-	Profiles []string // names of profiles
-	Versions []uint8  // of its masters; the first is used when a request names none
+	Realm    string         // begins the labels of its keys
+	Prefixes []string       // what its numbers begin with
+	Profiles []string       // names of profiles
+	Extra    []keyref.Usage // of keys that it has besides those of its profiles: see [Extras]
+	Versions []uint8        // of its masters; the first is used when a request names none
 	// Requestors are whose callers are served; empty: every caller with the right.
 	Requestors []string
 	Ahead      uint16 // how far a counter may jump; 0: 1000
@@ -59,6 +60,9 @@ type Issuer struct {
 }
 
 const defaultAhead = 1000
+
+// Extras are the usages of keys that an issuer may have besides its profiles'.
+var Extras = []keyref.Usage{keyref.CVK, keyref.CVC3Master, keyref.IntegrityMaster, keyref.ConfidentialityMaster, keyref.DeviceMaster, keyref.UserMaster}
 
 // What the service needs of others.
 type (
@@ -101,6 +105,8 @@ type Config struct {
 	Names    Names
 	NameKey  keyref.Ref // of usage par: what it names never changes
 	Counters Counters
+	Uses     Uses
+	PINs     PINTries
 	Now      func() time.Time // nil: time.Now
 }
 
@@ -112,8 +118,8 @@ type Service struct {
 
 // New checks c and returns a service.
 func New(c Config) (*Service, error) {
-	if c.Keys == nil || c.Gate.Recorder == nil || c.Tokens == nil || c.Ranges == nil || c.Names == nil || c.Counters == nil {
-		return nil, errors.New("configuring issuers: keys, gate, tokens, ranges, names and counters are required")
+	if c.Keys == nil || c.Gate.Recorder == nil || c.Tokens == nil || c.Ranges == nil || c.Names == nil || c.Counters == nil || c.Uses == nil || c.PINs == nil {
+		return nil, errors.New("configuring issuers: keys, gate, tokens, ranges, names, counters, uses and tries of PINs are required")
 	}
 	if c.NameKey.Usage != keyref.PARKey {
 		return nil, errors.New("configuring issuers: counters are named with a key of usage par")
@@ -176,6 +182,11 @@ func check(issuers []Issuer, profiles map[string]emv.Profile) error {
 			}
 			prefixes[p] = true
 		}
+		for _, u := range i.Extra {
+			if !slices.Contains(Extras, u) {
+				return fmt.Errorf("configuring issuers: %s: %q is no key that an issuer has besides its profiles'", i.Realm, u)
+			}
+		}
 		for _, name := range i.Profiles {
 			if _, ok := profiles[name]; !ok {
 				return fmt.Errorf("configuring issuers: %s uses the profile %q, which nobody gave", i.Realm, name)
@@ -193,9 +204,13 @@ func Keys(issuers []Issuer, own []emv.Profile) ([]keyref.Ref, error) {
 	}
 	var refs []keyref.Ref
 	for _, i := range issuers {
+		usages := slices.Clone(i.Extra)
 		for _, name := range i.Profiles {
+			usages = append(usages, profiles[name].Usage())
+		}
+		for _, u := range usages {
 			for _, v := range i.Versions {
-				ref := keyref.Ref{Realm: i.Realm, Usage: profiles[name].Usage(), Version: v}
+				ref := keyref.Ref{Realm: i.Realm, Usage: u, Version: v}
 				if !slices.Contains(refs, ref) {
 					refs = append(refs, ref)
 				}

@@ -110,7 +110,7 @@ func newHouse(t *testing.T) *house {
 	t.Helper()
 	h := &house{t: t, cards: &softkey.Ring{}, log: &record{}, tokens: &tokens{}, db: storetest.New(t)}
 	issuers := []issuerhost.Issuer{
-		{Realm: "bank", Prefixes: []string{"4761", "5413", "623529"}, Versions: []uint8{1, 2}, Ahead: 100, Behind: 5,
+		{Realm: "bank", Prefixes: []string{"4761", "5413", "623529"}, Versions: []uint8{1, 2}, Ahead: 100, Behind: 5, Extra: issuerhost.Extras,
 			Profiles: []string{"visa-10", "visa-18", "mchip-16", "mchip-17", "mchip-20", "emv-aes-128", "city"}},
 		{Realm: "other", Prefixes: []string{"47617399"}, Versions: []uint8{1}, Profiles: []string{"visa-18"}, Requestors: []string{"11111111111"}},
 	}
@@ -137,8 +137,9 @@ func newHouse(t *testing.T) *house {
 	}
 	h.tokens.t = token.Token{Ref: "trAAAAAAAAAAAAAAAAAAAAAAAAAA", Number: n, Requestor: "50120834693", PSN: "01", State: token.Active,
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
+	kept := counterdb.New(h.db, func() time.Time { return now })
 	h.cfg = issuerhost.Config{Keys: tok, Gate: audit.Gate{Recorder: h.log}, Issuers: issuers, Profiles: own(t), Tokens: h.tokens, Ranges: prefix("623529"),
-		Names: tok, NameKey: name, Counters: counterdb.New(h.db, func() time.Time { return now }), Now: func() time.Time { return now }}
+		Names: tok, NameKey: name, Counters: kept, Uses: kept, PINs: kept, Now: func() time.Time { return now }}
 	h.open()
 	return h
 }

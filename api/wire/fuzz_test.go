@@ -79,3 +79,9 @@ func FuzzSync(f *testing.F)              { fuzzBody(f, "Sync") }
 func FuzzEMVTransaction(f *testing.F)    { fuzzBody(f, "EMVTransaction") }
 func FuzzEMVRequest(f *testing.F)        { fuzzBody(f, "EMVRequest") }
 func FuzzEMVBatch(f *testing.F)          { fuzzBody(f, "EMVBatch") }
+func FuzzEMVValue(f *testing.F)          { fuzzBody(f, "EMVValue") }
+func FuzzEMVValueCheck(f *testing.F)     { fuzzBody(f, "EMVValueCheck") }
+func FuzzEMVScript(f *testing.F)         { fuzzBody(f, "EMVScript") }
+func FuzzEMVPurchase(f *testing.F)       { fuzzBody(f, "EMVPurchase") }
+func FuzzEMVPurchaseCheck(f *testing.F)  { fuzzBody(f, "EMVPurchaseCheck") }
+func FuzzEMVPhone(f *testing.F)          { fuzzBody(f, "EMVPhone") }

@@ -110,6 +110,19 @@ func bodies() []body {
 		{"EMVBatch", func() Body { return &EMVBatch{} }, []string{
 			`{"transactions":[{"pan":"6222021234567894","profile":"visa-18","data":{"9F36":"0007"},"cryptogram":"61EDCC708B4C97B4"},` +
 				`{"token_reference_id":"r1","profile":"visa-18","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4","answer":{"arc":"3030"}}]}`}},
+		{"EMVValue", func() Body { return &EMVValue{} }, []string{
+			`{"pan":"6222021234567894","kind":"cvv","expiry":"2912","service_code":"101","key_version":2}`, `{"pan_jwe":"a.b.c.d.e","kind":"cvv2","expiry":"2912"}`,
+			`{"pan":"6222021234567894","kind":"dcvv","expiry":"2912","service_code":"101","atc":"0007"}`}},
+		{"EMVValueCheck", func() Body { return &EMVValueCheck{} }, []string{
+			`{"pan":"6222021234567894","psn":"01","kind":"cvc3","atc":"0007","un":"00000899","track":"42313233","value":"01234"}`}},
+		{"EMVScript", func() Body { return &EMVScript{} }, []string{
+			`{"pan":"6222021234567894","psn":"01","profile":"visa-22","key_version":1,"atc":"0007","cryptogram":"61EDCC708B4C97B4","commands":[{"header":"8424000210"}]}`,
+			`{"token_reference_id":"r1","profile":"visa-22","atc":"0007","cryptogram":"61EDCC708B4C97B4","first":2,"commands":[{"header":"8424000210","data":"0102","encipher":"mchip"}]}`}},
+		{"EMVPurchase", func() Body { return &EMVPurchase{} }, []string{`{"payment_token":"6235290123456781","profile":"visa-18","amount":1200,"currency":"156"}`}},
+		{"EMVPurchaseCheck", func() Body { return &EMVPurchaseCheck{} }, []string{
+			`{"token_reference_id":"r1","profile":"visa-18","amount":1200,"currency":"156","token_requestor_id":"50120834693","cryptogram":"AQEAAAABAQIDBGHtzHCLTJe0AAA="}`}},
+		{"EMVPhone", func() Body { return &EMVPhone{} }, []string{
+			`{"token_reference_id":"r1","profile":"mchip-20","atc":"0007","message":"0102","user_cryptogram":"61EDCC708B4C97B4","device_cryptogram":"6112233445"}`}},
 		{"CardShown", func() Body { return &CardShown{} }, []string{`{"card":` + cardText + `,"rand":"C4121FC6","online_seq":8,"balance":800,"amount":1,"mac1":"DBC07D9F"}`}},
 	}
 }

@@ -45,6 +45,9 @@ type Revealer interface {
 // equal compares in constant time.
 func equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
 
+// Match compares digits in constant time. [ErrMismatch] says that they differ.
+func Match(want, got string) error { return match([]byte(want), []byte(got)) }
+
 // match turns a comparison into an error.
 func match(a, b []byte) error {
 	if !equal(a, b) {

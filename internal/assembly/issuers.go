@@ -27,6 +27,9 @@ type EMVIssuer struct {
 	Prefixes []string `yaml:"prefixes"`
 	// Profiles are the names of the profiles that it uses. At least one.
 	Profiles []string `yaml:"profiles"`
+	// Keys are usages of keys that it has besides those of its profiles: cvk, cvc3,
+	// imk-smi, imk-smc, imk-md, imk-umd. What needs another is refused.
+	Keys []keyref.Usage `yaml:"keys"`
 	// KeyVersions are the versions of its masters; requests that name none mean
 	// the first. Empty: version 1.
 	KeyVersions []uint8 `yaml:"key_versions"`
@@ -44,7 +47,7 @@ func (c Config) issuers() (all []issuerhost.Issuer) {
 		if len(i.KeyVersions) == 0 {
 			i.KeyVersions = []uint8{1}
 		}
-		all = append(all, issuerhost.Issuer{Realm: i.Realm, Prefixes: i.Prefixes, Profiles: i.Profiles, Versions: i.KeyVersions,
+		all = append(all, issuerhost.Issuer{Realm: i.Realm, Prefixes: i.Prefixes, Profiles: i.Profiles, Versions: i.KeyVersions, Extra: i.Keys,
 			Requestors: i.Requestors, Ahead: i.ATCAhead, Behind: i.ATCBehind})
 	}
 	return all
@@ -56,7 +59,8 @@ func (p *parts) issuerHost() (*issuerhost.Service, error) {
 	if version == 0 {
 		version = 1
 	}
+	kept := counterdb.New(p.db, p.opt.Now)
 	return issuerhost.New(issuerhost.Config{Keys: p.hsm, Gate: p.gate, Issuers: p.cfg.issuers(), Profiles: p.cfg.EMV.Profiles,
 		Tokens: p.vault.Reader(), Ranges: p.vault, Names: lateKeys{p.hsm}, NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version},
-		Counters: counterdb.New(p.db, p.opt.Now), Now: p.opt.Now})
+		Counters: kept, Uses: kept, PINs: kept, Now: p.opt.Now})
 }

@@ -21,6 +21,8 @@ func TestEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
 		t.Run("Race", func(t *testing.T) { race(t, db(t)) })
 		t.Run("Window", func(t *testing.T) { inOrder(t, db(t)) })
+		t.Run("PINs", func(t *testing.T) { pins(t, db(t)) })
+		t.Run("Uses", func(t *testing.T) { uses(t, db(t)) })
 		t.Run("Misses", func(t *testing.T) { misses(t, db(t)) })
 	})
 }
@@ -105,5 +107,86 @@ func TestClosed(t *testing.T) {
 	}
 	if _, err := d.Misses(t.Context(), "bank", [32]byte{1}); fault.KindOf(err) != fault.StoreDown {
 		t.Error(err)
+	}
+}
+
+// pins: no more tries than there may be are taken, however many ask at once.
+func pins(t *testing.T, db *store.DB) {
+	var taken atomic.Int64
+	var wg sync.WaitGroup
+	d := counterdb.New(db, nil)
+	for range 20 {
+		wg.Go(func() {
+			ok, err := d.Try(t.Context(), [32]byte{1}, 5)
+			if err != nil {
+				t.Error(err)
+			}
+			if ok {
+				taken.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if taken.Load() != 5 {
+		t.Errorf("%d tries were taken of 5", taken.Load())
+	}
+	try := func(want bool) {
+		t.Helper()
+		if ok, err := d.Try(t.Context(), [32]byte{1}, 5); err != nil || ok != want {
+			t.Errorf("%v, %v", ok, err)
+		}
+	}
+	settle := func(right bool) {
+		t.Helper()
+		if err := d.Settle(t.Context(), [32]byte{1}, right); err != nil {
+			t.Error(err)
+		}
+	}
+	try(false)
+	settle(false)
+	try(true)
+	try(false)
+	settle(true)
+	for range 5 {
+		try(true)
+	}
+	try(false)
+}
+
+// uses: each value is given once, used once, and not after its time.
+func uses(t *testing.T, db *store.DB) {
+	at := time.Date(2026, time.July, 24, 9, 0, 0, 0, time.UTC)
+	d := counterdb.New(db, func() time.Time { return at })
+	var seen sync.Map
+	var wg sync.WaitGroup
+	for range 12 {
+		wg.Go(func() {
+			n, err := d.Next(t.Context(), "bank", access.Attempt{}, [32]byte{1}, time.Hour)
+			if err != nil {
+				t.Error(err)
+			}
+			if _, twice := seen.LoadOrStore(n, true); twice {
+				t.Errorf("%d was given twice", n)
+			}
+		})
+	}
+	wg.Wait()
+	use := func(key string, n uint16, want error) {
+		t.Helper()
+		if err := d.Use(t.Context(), "bank", access.Attempt{Key: key}, [32]byte{1}, n); !errors.Is(err, want) {
+			t.Errorf("%d: %v, want %v", n, err, want)
+		}
+	}
+	use("a", 7, nil)
+	use("a", 7, nil)
+	use("b", 7, issuerhost.ErrReplayed)
+	use("", 3, nil)
+	use("", 3, issuerhost.ErrReplayed)
+	use("", 13, issuerhost.ErrReplayed)
+	at = at.Add(time.Hour)
+	use("", 4, issuerhost.ErrReplayed)
+	storetest.Exec(t, db, "UPDATE emv_counters SET high = 65535")
+	if _, err := d.Next(t.Context(), "bank", access.Attempt{}, [32]byte{1}, time.Hour); fault.KindOf(err) != fault.CounterSpent {
+		t.Errorf("after the last counter: %v", err)
 	}
 }

@@ -1,0 +1,148 @@
+package issuerhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/cryptogram/emv"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/token"
+)
+
+// ValueKind is a kind of card verification value.
+type ValueKind string
+
+// Kinds of values. The last two are made by cards, of their counters.
+const (
+	CVV  ValueKind = "cvv"
+	CVV2 ValueKind = "cvv2"
+	ICVV ValueKind = "icvv"
+	DCVV ValueKind = "dcvv"
+	CVC3 ValueKind = "cvc3"
+)
+
+// Dynamic reports whether k is made of a counter.
+func (k ValueKind) Dynamic() bool { return k == DCVV || k == CVC3 }
+
+// Value says which value of which card is meant.
+type Value struct {
+	Kind    ValueKind
+	PAN     token.PAN
+	PSN     string  // cvc3
+	Expiry  string  // four digits, in the order that the issuer chose
+	Service string  // service code of the stripe: cvv, dcvv
+	ATC     [2]byte // dcvv, cvc3
+	UN      [4]byte // cvc3
+	Track   []byte  // cvc3: the track's data, as the card has it
+	Version uint8   // of the issuer's key; 0: its first
+}
+
+// maxValueMisses is how many wrong values of a card a caller may show in a day:
+// they have three digits.
+const maxValueMisses = 5
+
+// MakeValue makes a value of a card. It is recorded, and has a right of its own:
+// whoever has the values of a card can pay with it where nothing else is asked.
+func (s *Service) MakeValue(ctx context.Context, c access.Caller, v Value) (string, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.EMVValues, "emv"); err != nil {
+		return "", err
+	}
+	f, err := s.forValue(ctx, c, access.EMVValues, v)
+	if err != nil {
+		return "", err
+	}
+	if err := s.cfg.Gate.Check(ctx, c, access.EMVValues, f.object); err != nil {
+		return "", err
+	}
+	return f.value(ctx, v)
+}
+
+// CheckValue compares a value with the one that the card has. The counter of a
+// dynamic one is taken when it held.
+func (s *Service) CheckValue(ctx context.Context, c access.Caller, v Value, shown string, a access.Attempt) error {
+	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "emv"); err != nil {
+		return err
+	}
+	f, err := s.forValue(ctx, c, access.EMVVerify, v)
+	if err != nil {
+		return err
+	}
+	if v.Kind == CVC3 && (len(shown) < 3 || len(shown) > 5) || v.Kind != CVC3 && len(shown) != 3 {
+		return fmt.Errorf("%w: a value has three digits, a CVC3 up to five", emv.ErrMalformed)
+	}
+	name, err := f.name(ctx, "value\x00"+string(v.Kind))
+	if err != nil {
+		return err
+	}
+	if err := f.same(ctx, v, shown, name); err != nil || !v.Kind.Dynamic() {
+		return err
+	}
+	return f.spend(ctx, a, name, uint16(v.ATC[0])<<8|uint16(v.ATC[1]))
+}
+
+func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte) error {
+	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
+	if err != nil {
+		return err
+	}
+	if n >= maxValueMisses {
+		return f.refuse(ctx, "misses", ErrMisses)
+	}
+	want, err := f.value(ctx, v)
+	if err != nil {
+		return err
+	}
+	if err := emv.Match(want[len(want)-len(shown):], shown); !errors.Is(err, emv.ErrMismatch) {
+		return err
+	}
+	if err := f.cfg.Counters.Miss(ctx, f.caller.ID, name); err != nil {
+		return err
+	}
+	return f.refuse(ctx, "value", ErrRefused)
+}
+
+// forValue finds the card. Tokens have no values.
+func (s *Service) forValue(ctx context.Context, c access.Caller, a access.Action, v Value) (f subject, err error) {
+	if v.PAN.IsZero() || s.cfg.Ranges.IsToken(asn(v.PAN.Reveal())) {
+		return f, s.cfg.Gate.Refuse(ctx, c, a, "token", "slot-token", ErrSlotToken)
+	}
+	i, ok := s.issuer(v.PAN.Reveal())
+	if !ok {
+		return f, s.cfg.Gate.Refuse(ctx, c, a, "", "issuer", ErrIssuer)
+	}
+	payer := Payer{PAN: v.PAN, PSN: v.PSN}
+	if f, err = s.find(ctx, c, a, Transaction{Payer: payer, Profile: i.Profiles[0], Version: v.Version}); err != nil {
+		return f, err
+	}
+	usage := map[ValueKind]keyref.Usage{CVV: keyref.CVK, CVV2: keyref.CVK, ICVV: keyref.CVK, DCVV: keyref.ACMaster, CVC3: keyref.CVC3Master}[v.Kind]
+	f.master.Usage = usage
+	// every value is of option A, whatever the issuer's first profile has
+	f.profile = emv.Profile{Master: emv.OptionA}
+	if usage == "" || usage != keyref.ACMaster && !slices.Contains(f.issuer.Extra, usage) ||
+		usage == keyref.ACMaster && !slices.ContainsFunc(f.issuer.Profiles, func(n string) bool { return s.profiles[n].Usage() == usage }) {
+		return f, f.refuse(ctx, "key", ErrIssuer)
+	}
+	return f, nil
+}
+
+func (f subject) value(ctx context.Context, v Value) (string, error) {
+	k, stored := f.cfg.Keys, keyref.Chain{Key: f.master}
+	switch v.Kind {
+	case CVV:
+		return emv.CVV(ctx, k, stored, f.card, v.Expiry, v.Service)
+	case CVV2:
+		return emv.CVV(ctx, k, stored, f.card, v.Expiry, emv.ServiceCVV2)
+	case ICVV:
+		return emv.CVV(ctx, k, stored, f.card, v.Expiry, emv.ServiceICVV)
+	case DCVV:
+		return emv.DynamicCVV(ctx, k, emv.OptionA, f.master, f.card, v.Expiry, v.Service, v.ATC)
+	}
+	card, err := f.profile.Card(f.master, f.card)
+	if err != nil {
+		return "", err
+	}
+	return emv.CVC3(ctx, k, card, v.Track, v.UN, v.ATC)
+}
