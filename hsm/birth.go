@@ -116,7 +116,7 @@ func (t *Token) checkBirth(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.S
 // settle turns a session key without any use into the token objects of ref,
 // one use each, and destroys it.
 func (t *Token) settle(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, ref keyref.Ref, spec keyref.Spec) (made []pkcs11.ObjectHandle, err error) {
-	defer t.mod.ctx.DestroyObject(s, h) // at worst it dies with the session
+	defer t.destroy(s, []pkcs11.ObjectHandle{h})
 	c, err := t.mod.ctx.CopyObject(s, h, traits(spec.Type, spec.Role, ref.Label(), true))
 	if err != nil {
 		return nil, fmt.Errorf("storing it: %w", err)
@@ -152,7 +152,7 @@ func (t *Token) generateDES3(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref
 	if err != nil {
 		return nil, err
 	}
-	defer t.mod.ctx.DestroyObject(s, seed)
+	defer t.destroy(s, []pkcs11.ObjectHandle{seed})
 	data, err := t.mod.ctx.GenerateRandom(s, 16)
 	if err != nil {
 		return nil, err

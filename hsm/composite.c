@@ -52,7 +52,7 @@ static ck_ulong derive(struct ck_functions *f, ck_ulong s, ck_ulong base, struct
 	return ((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, templates[st->kind], ATTRIBUTES, h);
 }
 
-static void destroy(struct ck_functions *f, ck_ulong s, ck_ulong h) { ((ck_destroy)f->fn[CK_DESTROY_OBJECT])(s, h); }
+static ck_ulong destroy(struct ck_functions *f, ck_ulong s, ck_ulong h) { return ((ck_destroy)f->fn[CK_DESTROY_OBJECT])(s, h); }
 
 /* macs enciphers each message from a zero IV and keeps the last block. */
 static ck_ulong macs(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
@@ -107,8 +107,9 @@ static ck_ulong once(struct ck_functions *f, ck_ulong s, ck_ulong base, struct t
 	if (rv) return rv;
 	rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, m, h);
 	if (!rv) rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, in, n, out, &len);
-	destroy(f, s, h);
-	return !rv && len != n ? CKR_GENERAL_ERROR : rv;
+	ck_ulong bad = destroy(f, s, h);
+	if (!rv && len != n) rv = CKR_GENERAL_ERROR;
+	return rv ? rv : bad;
 }
 
 /* retail is algorithm 3: CBC with the left half alone, then the last block with
@@ -124,8 +125,8 @@ static ck_ulong retail(struct ck_functions *f, ck_ulong s, ck_ulong key, struct 
 	return once(f, s, key, &j->step[j->steps - 1], &ecb, last, TV_BLOCK, j->mac[0]);
 }
 
-static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byte *buf) {
-	ck_ulong key = j->base, made = 0, rv = 0, levels = j->op == TV_RETAIL ? j->steps - 2 : j->steps;
+static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byte *buf, ck_ulong *left) {
+	ck_ulong key = j->base, made = 0, rv = 0, bad, levels = j->op == TV_RETAIL ? j->steps - 2 : j->steps;
 	for (; !rv && made < levels; made++) {
 		rv = derive(f, s, key, &j->step[made], &j->handle[made]);
 		if (rv) break;
@@ -137,18 +138,23 @@ static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byt
 	}
 	if (!rv && j->op == TV_RETAIL) rv = retail(f, s, key, j);
 	else if (!rv) rv = j->op == TV_ECB || j->op == TV_CHAIN ? blocks(f, s, key, j) : macs(f, s, key, j);
-	while (made > (rv ? 0 : j->keep)) destroy(f, s, j->handle[--made]);
-	if (j->folded && (rv || !j->keep_folded)) { destroy(f, s, j->folded); j->folded = 0; }
+	while (made > (rv ? 0 : j->keep)) if ((bad = destroy(f, s, j->handle[--made]))) *left = bad;
+	if (j->folded && (rv || !j->keep_folded)) {
+		if ((bad = destroy(f, s, j->folded))) *left = bad;
+		j->folded = 0;
+	}
 	return rv;
 }
 
-void tv_run(struct ck_functions *f, ck_ulong s, struct tv_batch *b, ck_ulong n, ck_ulong drops) {
-	for (ck_ulong i = 0; i < drops; i++) destroy(f, s, b->drop[i]);
+ck_ulong tv_run(struct ck_functions *f, ck_ulong s, struct tv_batch *b, ck_ulong n, ck_ulong drops) {
+	ck_ulong left = 0, bad;
+	for (ck_ulong i = 0; i < drops; i++) if ((bad = destroy(f, s, b->drop[i]))) left = bad;
 	for (ck_ulong i = 0; i < n; i++) {
 		struct tv_job *j = &b->job[i];
 		j->done = 1;
-		if ((j->rv = run(f, s, j, b->key))) return;
+		if ((j->rv = run(f, s, j, b->key, &left))) break;
 	}
+	return left;
 }
 
 struct ck_functions *tv_load(const char *module, char **why) {
@@ -205,8 +211,9 @@ static ck_ulong read_once(struct ck_functions *f, ck_ulong s, ck_ulong h, ck_byt
 	struct ck_attribute value = { CKA_VALUE, secret, len };
 	ck_ulong rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, h, &value, 1);
 	if (!rv && value.len != len) rv = CKR_GENERAL_ERROR;
-	destroy(f, s, h);
-	return rv;
+	/* one that can be read and stays is a failure of its own */
+	ck_ulong bad = destroy(f, s, h);
+	return rv ? rv : bad;
 }
 
 ck_ulong tv_reveal(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_ulong mechanism, ck_byte *data, ck_ulong len,

@@ -46,8 +46,9 @@ struct tv_batch *tv_new(void);
 void tv_free(struct tv_batch *b);
 
 /* tv_run destroys the first drops handles of b->drop, then does n jobs in
- * order and stops after the first that fails. */
-void tv_run(struct ck_functions *f, ck_ulong session, struct tv_batch *b, ck_ulong n, ck_ulong drops);
+ * order and stops after the first that fails. It returns the code of the last
+ * destroying that failed: the session is then not fit for more. */
+ck_ulong tv_run(struct ck_functions *f, ck_ulong session, struct tv_batch *b, ck_ulong n, ck_ulong drops);
 
 /* Calls that miekg/pkcs11 has no builder for, or would leave a secret in freed
  * memory. The values of a template stand one after the other in blob. */

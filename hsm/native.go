@@ -187,12 +187,13 @@ func (b *batch) put(i int, base pkcs11.ObjectHandle, steps []step, j *job) {
 	c.messages, c.folded, c.rv, c.done = C.ck_ulong(j.count), 0, 0, 0
 }
 
-// run does the first n jobs, after destroying drops.
-func (b *batch) run(f native, s pkcs11.SessionHandle, n int, drops []pkcs11.ObjectHandle) {
+// run does the first n jobs, after destroying drops. It reports whether
+// everything that had to be destroyed was.
+func (b *batch) run(f native, s pkcs11.SessionHandle, n int, drops []pkcs11.ObjectHandle) (clean bool) {
 	for i, h := range drops {
 		b.b.drop[i] = C.ck_ulong(h)
 	}
-	C.tv_run(f.f, C.ck_ulong(s), b.b, C.ck_ulong(n), C.ck_ulong(len(drops)))
+	return C.tv_run(f.f, C.ck_ulong(s), b.b, C.ck_ulong(n), C.ck_ulong(len(drops))) == 0
 }
 
 // result copies job i's answer into j and reports whether it was begun.

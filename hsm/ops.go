@@ -45,14 +45,34 @@ func (t *Token) Unseal(ctx context.Context, ref keyref.Ref, sealed, aad []byte) 
 	if len(sealed) < ivLen+tagLen {
 		return nil, fmt.Errorf("unsealing under %v: %w", ref, errSealed)
 	}
-	err = t.withKey(ctx, "unsealing under", ref, keyref.AES256, func(s pkcs11.SessionHandle, k *key) error {
-		plain, err = t.gcmOpen(s, k.second, sealed[:ivLen], sealed[ivLen:], aad)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	for range 2 {
+		err = t.withKey(ctx, "unsealing under", ref, keyref.AES256, func(s pkcs11.SessionHandle, k *key) error {
+			plain, err = t.gcmOpen(s, k.second, sealed[:ivLen], sealed[ivLen:], aad)
+			return err
+		})
+		if err == nil {
+			return plain, nil
+		}
+		if !errors.Is(err, errSealed) {
+			return nil, err
+		}
+		if err := t.opensAnything(ctx, ref); err != nil {
+			return nil, err
+		}
 	}
-	return plain, nil
+	return nil, err
+}
+
+// opensAnything tells a module that fails from data that was changed: both
+// may be answered by one code. It seals and opens in a session of its own.
+func (t *Token) opensAnything(ctx context.Context, ref keyref.Ref) error {
+	err := t.withKey(ctx, "unsealing under", ref, keyref.AES256, func(s pkcs11.SessionHandle, k *key) error {
+		return t.trySeal(s, ref, k)
+	})
+	if errors.Is(err, ErrKeyUnfit) { // they were one key when they were made ready
+		return fmt.Errorf("unsealing under %v: %w: it opens nothing now", ref, ErrUnavailable)
+	}
+	return err
 }
 
 func (t *Token) gcmSeal(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, iv, plain, aad []byte) ([]byte, error) {

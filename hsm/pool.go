@@ -73,7 +73,7 @@ func (p *pool) pop(gen uint64) (s pooled, ok bool) {
 // put takes a session back. After any error it is closed instead: an operation
 // may still be active in it, and the next caller would meet it.
 func (p *pool) put(s pooled, err error) {
-	if err != nil {
+	if _, bad := p.t.spoiled.LoadAndDelete(s.session); bad || err != nil {
 		p.t.mod.ctx.CloseSession(s.session)
 	} else {
 		p.mu.Lock()

@@ -52,12 +52,15 @@ func (t *Token) require(ctx context.Context, late bool, refs []keyref.Ref) error
 	if t.closed {
 		return errClosed
 	}
-	old := t.state.Load()
+	old, err := t.atAnchor()
+	if err != nil {
+		return err
+	}
 	anchor := old.anchor
 	fresh := map[keyref.Ref]*key{}
 	for _, r := range refs {
 		k, err := t.loadKey(anchor, r)
-		if err != nil {
+		if t.judge(err); err != nil {
 			return opError("requiring "+r.String(), err)
 		}
 		k.late = late && (old.keys[r] == nil || old.keys[r].late)

@@ -27,7 +27,10 @@ func (t *Token) ImportScratch(ctx context.Context, ref keyref.Ref, value []byte)
 	if t.closed {
 		return errClosed
 	}
-	st := t.state.Load()
+	st, err := t.atAnchor()
+	if err != nil {
+		return err
+	}
 	if st.keys[ref] != nil {
 		return fmt.Errorf("importing a scratch key: %w: %v", ErrKeyExists, ref)
 	}
@@ -38,7 +41,7 @@ func (t *Token) ImportScratch(ctx context.Context, ref keyref.Ref, value []byte)
 		return fmt.Errorf("importing a scratch key: %w: %v is no DES3 key, and none of EMV", ErrKeyUnfit, ref)
 	}
 	made, err := t.create(st.anchor, ref, spec, value, false)
-	if err != nil {
+	if t.judge(err); err != nil {
 		t.destroy(st.anchor, made)
 		return opError("importing scratch key "+ref.String(), err)
 	}
@@ -68,12 +71,14 @@ func (t *Token) Forget(ctx context.Context, ref keyref.Ref) error {
 	return nil
 }
 
-// destroy removes session objects. It cannot fail in a way that matters: they
-// die with their session at the latest.
+// destroy removes session objects. When that fails, the session is closed
+// before it is used again, and they die with it.
 func (t *Token) destroy(s pkcs11.SessionHandle, hs []pkcs11.ObjectHandle) {
 	for _, h := range hs {
 		if h != 0 {
-			t.mod.ctx.DestroyObject(s, h)
+			if t.mod.ctx.DestroyObject(s, h) != nil {
+				t.spoiled.Store(s, true)
+			}
 		}
 	}
 }

@@ -24,13 +24,18 @@ type Token struct {
 	state  atomic.Pointer[state]
 	pool   *pool
 	engine *engine
+	// spoiled holds sessions that failed where no caller sees it: cleaning up.
+	spoiled sync.Map // of pkcs11.SessionHandle
 
 	// mu is held by whoever replaces state, so also by the one owner of the
 	// anchor session.
 	mu     sync.Mutex
 	nextID uint64
 	broken error // a refused PIN: no login is tried any more
-	closed bool
+	// suspect says that a call failed in the anchor session, which is then not
+	// asked again but replaced, with a login of its own, at the next need.
+	suspect bool
+	closed  bool
 }
 
 // state is what a login brought; it is replaced, never changed.
@@ -202,12 +207,20 @@ func (t *Token) recover(gen uint64) error {
 	switch {
 	case old.gen != gen:
 		return nil
-	case t.alive(old):
+	case !t.doubted(old) && t.alive(old):
 		t.dropGone(old)
 		return nil
-	case t.broken != nil:
+	}
+	return t.renew(old)
+}
+
+// renew logs in with a new anchor session and finds the keys again. t.mu must
+// be held.
+func (t *Token) renew(old *state) error {
+	if t.broken != nil {
 		return t.broken
 	}
+	t.suspect = true
 	anchor, err := t.openSession()
 	if err != nil {
 		return err
@@ -222,9 +235,32 @@ func (t *Token) recover(gen uint64) error {
 		}
 		return opError("logging in again", err)
 	}
+	t.suspect = false
 	t.mod.ctx.CloseSession(old.anchor) // most likely gone
 	return nil
 }
+
+// atAnchor returns the present state, with an anchor session in which nothing
+// has failed. t.mu must be held.
+func (t *Token) atAnchor() (*state, error) {
+	if t.doubted(t.state.Load()) {
+		if err := t.renew(t.state.Load()); err != nil {
+			return nil, err
+		}
+	}
+	return t.state.Load(), nil
+}
+
+// doubted reports whether something failed in the anchor session. t.mu must be
+// held.
+func (t *Token) doubted(st *state) bool {
+	_, bad := t.spoiled.LoadAndDelete(st.anchor)
+	t.suspect = t.suspect || bad
+	return t.suspect
+}
+
+// judge looks at the outcome of calls in the anchor session. t.mu must be held.
+func (t *Token) judge(err error) { t.suspect = t.suspect || code(err) != pkcs11.CKR_OK }
 
 func (t *Token) loggedIn(s pkcs11.SessionHandle) bool {
 	info, err := t.mod.ctx.GetSessionInfo(s)

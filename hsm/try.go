@@ -85,8 +85,11 @@ func (t *Token) fingerprint(s pkcs11.SessionHandle, k *key) (print [8]byte, err 
 	if err != nil {
 		return print, fmt.Errorf("deriving from it: %w", err)
 	}
-	defer t.mod.ctx.DestroyObject(s, child)
-	return t.encipher(s, child, [8]byte([]byte("equality")))
+	print, err = t.encipher(s, child, [8]byte([]byte("equality")))
+	if gone := t.mod.ctx.DestroyObject(s, child); err == nil {
+		err = gone
+	}
+	return print, err
 }
 
 // fingerprintAES does the same for an AES master.

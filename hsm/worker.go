@@ -132,9 +132,12 @@ func (w *worker) run() {
 			todo = todo[1:]
 			continue
 		}
-		w.c.run(w.t.mod.native, w.session, n, w.drops)
+		clean := w.c.run(w.t.mod.native, w.session, n, w.drops)
 		w.drops = w.drops[:0]
 		todo = todo[w.collect(st, todo[:n]):]
+		if !clean { // the answers are good; what was left behind dies with the session
+			w.discard()
+		}
 	}
 }
 

@@ -39,6 +39,8 @@ type Options struct {
 	Values map[keyref.Ref][]byte
 	// Config changes the configuration before the token is opened.
 	Config func(*hsm.Config)
+	// Module is a library to use in the place of SoftHSM's, a shim of it say.
+	Module string
 }
 
 // shared is the directory of this process, and the label of the next token.
@@ -58,6 +60,12 @@ func Empty(t testing.TB) hsm.Config {
 	if err != nil {
 		t.Fatalf("hsmtest: %v", err)
 	}
+	return EmptyOn(t, module)
+}
+
+// EmptyOn is Empty with a library in the place of SoftHSM's.
+func EmptyOn(t testing.TB, module string) hsm.Config {
+	t.Helper()
 	label, err := enter()
 	if err != nil {
 		t.Fatalf("hsmtest: %v", err)
@@ -74,7 +82,12 @@ func Empty(t testing.TB) hsm.Config {
 // New returns an open token with the keys of o. It is closed after the test.
 func New(t testing.TB, o Options) *hsm.Token {
 	t.Helper()
-	cfg := Empty(t)
+	var cfg hsm.Config
+	if o.Module == "" {
+		cfg = Empty(t)
+	} else {
+		cfg = EmptyOn(t, o.Module)
+	}
 	if o.Config != nil {
 		o.Config(&cfg)
 	}

@@ -1,0 +1,158 @@
+//go:build linux
+
+// Package shim makes a PKCS #11 module that stands in front of another and breaks it on demand, while it runs.
+//
+// It is a shared object in C, because the hot path of hsm makes its calls from
+// C, past any fake in Go. One process uses either the module or its shim, not
+// both: a module has one initialisation.
+package shim
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+//go:embed csrc/shim.c
+var source string
+
+// Call is a function of PKCS #11: its place in the list of functions.
+type Call int
+
+// Calls that tests break.
+const (
+	GetTokenInfo   Call = 6
+	OpenSession    Call = 12
+	CloseSession   Call = 13
+	GetSessionInfo Call = 15
+	Login          Call = 18
+	CreateObject   Call = 20
+	CopyObject     Call = 21
+	DestroyObject  Call = 22
+	GetAttribute   Call = 24
+	FindInit       Call = 26
+	Find           Call = 27
+	FindFinal      Call = 28
+	EncryptInit    Call = 29
+	Encrypt        Call = 30
+	DecryptInit    Call = 33
+	Decrypt        Call = 34
+	SignInit       Call = 42
+	Sign           Call = 43
+	GenerateKey    Call = 58
+	DeriveKey      Call = 62
+	GenerateRandom Call = 64
+)
+
+const functions = 68
+
+// control is struct control of shim.c.
+type control struct {
+	delayUS, removed, drop, logout, reused, open atomic.Uint64
+	fn                                           [functions]fault
+}
+
+type fault struct{ mode, rv, skip, count, delayUS, calls atomic.Uint64 }
+
+// Shim is a module that was made by [Build].
+type Shim struct {
+	// Module is the path of the shared object.
+	Module string
+	c      *control
+}
+
+// Build compiles a shim for module into dir, which has to be empty. It stays
+// mapped until the process ends, as a module does.
+func Build(dir, module string) (*Shim, error) {
+	so, src := filepath.Join(dir, "shim.so"), filepath.Join(dir, "shim.c")
+	for name, text := range map[string]string{src: source, so + ".module": module + "\n",
+		so + ".ctl": strings.Repeat("\x00", int(unsafe.Sizeof(control{})))} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			return nil, fmt.Errorf("making a shim: %w", err)
+		}
+	}
+	if out, err := exec.Command("cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", so, src, "-ldl", "-lpthread").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compiling a shim: %w\n%s", err, out)
+	}
+	f, err := os.OpenFile(so+".ctl", os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("making a shim: %w", err)
+	}
+	defer f.Close()
+	m, err := syscall.Mmap(int(f.Fd()), 0, int(unsafe.Sizeof(control{})), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("mapping a shim's control file: %w", err)
+	}
+	return &Shim{Module: so, c: (*control)(unsafe.Pointer(&m[0]))}, nil
+}
+
+// Fault is one way of breaking a call.
+type Fault struct {
+	Code  uint // what the call answers
+	Done  bool // it takes effect all the same
+	Skip  int  // how many calls pass first
+	Times int  // how many fail then; 0: all
+}
+
+// Fail breaks a call until [Shim.Heal].
+func (s *Shim) Fail(c Call, f Fault) {
+	x := &s.c.fn[c]
+	x.mode.Store(0)
+	x.rv.Store(uint64(f.Code))
+	x.skip.Store(uint64(f.Skip))
+	x.count.Store(uint64(f.Times))
+	if f.Times == 0 {
+		x.count.Store(1 << 62)
+	}
+	if x.mode.Store(1); f.Done {
+		x.mode.Store(2)
+	}
+}
+
+// Delay makes every call take so much longer.
+func (s *Shim) Delay(d time.Duration) { s.c.delayUS.Store(uint64(d.Microseconds())) }
+
+// DelayCall makes one call take so much longer.
+func (s *Shim) DelayCall(c Call, d time.Duration) { s.c.fn[c].delayUS.Store(uint64(d.Microseconds())) }
+
+// DropSessions closes every session before the next call.
+func (s *Shim) DropSessions() { s.c.drop.Store(1) }
+
+// LoseLogin logs out before the next call.
+func (s *Shim) LoseLogin() { s.c.logout.Store(1) }
+
+// Remove pulls the token out: its sessions are gone, and nothing finds it.
+func (s *Shim) Remove() { s.c.removed.Store(1) }
+
+// Insert puts it back.
+func (s *Shim) Insert() { s.c.removed.Store(0) }
+
+// Forget sets the count of [Shim.Reused] to nothing.
+func (s *Shim) Forget() { s.c.reused.Store(0) }
+
+// Heal ends every fault and delay.
+func (s *Shim) Heal() {
+	s.Insert()
+	s.Delay(0)
+	for i := range s.c.fn {
+		s.c.fn[i].mode.Store(0)
+		s.c.fn[i].delayUS.Store(0)
+	}
+}
+
+// Reused counts calls in a session in which an earlier call was made to fail,
+// but for those that clean up.
+func (s *Shim) Reused() int { return int(s.c.reused.Load()) }
+
+// Open counts the sessions that are open.
+func (s *Shim) Open() int { return int(s.c.open.Load()) }
+
+// Calls counts how often a call was made.
+func (s *Shim) Calls(c Call) int { return int(s.c.fn[c].calls.Load()) }
