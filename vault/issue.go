@@ -133,7 +133,7 @@ func (v *Vault) issueFrom(ctx context.Context, n *numbering, d draft) (token.Tok
 		if err != nil {
 			return token.Token{}, err
 		}
-		t, made, err := v.insert(ctx, n, d, func(tx *gorm.DB) (numberRow, error) { return v.fresh(tx, n, s, d) })
+		t, made, err := v.insertFresh(ctx, ordered{n, s, d})
 		switch {
 		case made, errors.Is(err, errTaken):
 			n.leases.used(s)
@@ -197,11 +197,16 @@ func (v *Vault) put(tx *gorm.DB, row tokenRow, d draft) error {
 	if done.RowsAffected != 1 {
 		return errLiving
 	}
-	if err := v.emit(tx, event.Event{Type: event.Issued, Ref: d.Ref, Requestor: d.Requestor, At: moment(row.CreatedAt),
-		Data: map[string]string{"state": row.State, "decision": row.Decision}}); err != nil {
+	if err := v.emit(tx, row.issued()); err != nil {
 		return err
 	}
 	return v.follow(tx, d)
+}
+
+// issued is the event that tells of a new token.
+func (r tokenRow) issued() event.Event {
+	return event.Event{Type: event.Issued, Ref: token.Ref(r.Ref), Requestor: token.Requestor(r.Requestor), At: moment(r.CreatedAt),
+		Data: map[string]string{"state": r.State, "decision": r.Decision}}
 }
 
 func (v *Vault) tokenRow(n *numbering, num numberRow, d draft) (tokenRow, error) {
@@ -223,12 +228,16 @@ func (v *Vault) tokenRow(n *numbering, num numberRow, d draft) (tokenRow, error)
 
 // fresh gives out a leased serial for the first time.
 func (v *Vault) fresh(tx *gorm.DB, n *numbering, s slot, d draft) (numberRow, error) {
-	row := numberRow{n.Name, s.serial, string(d.Ref), firstCtr, v.freeAfter(d)}
+	row := v.freshRow(n, s, d)
 	err := tx.Create(&row).Error
 	if errors.Is(err, gorm.ErrDuplicatedKey) {
 		return row, errTaken
 	}
 	return row, err
+}
+
+func (v *Vault) freshRow(n *numbering, s slot, d draft) numberRow {
+	return numberRow{n.Name, s.serial, string(d.Ref), firstCtr, v.freeAfter(d)}
 }
 
 // comeBack gives out the number that has been free for longest. Its counters

@@ -99,47 +99,33 @@ type sight struct {
 // a card counts as unknown only when the versions were learnt after it was
 // missed.
 func (v *Vault) look(ctx context.Context, pan token.PAN) (sight, error) {
-	s, err := v.glance(ctx, pan)
-	if err != nil || s.card != nil || s.former != nil {
-		return s, err
-	}
-	if news, err := v.indexes.news(v.cfg.DB.Read(ctx)); err != nil || !news {
+	s, news, err := v.glance(ctx, pan)
+	if err != nil || !news {
 		return s, err
 	}
 	if err := v.indexes.learn(v.cfg.DB.Read(ctx), v.cfg.Keys.Index); err != nil {
 		return sight{}, err
 	}
-	return v.glance(ctx, pan)
+	s, _, err = v.glance(ctx, pan)
+	return s, err
 }
 
-// glance is look under the versions that are known by now.
-func (v *Vault) glance(ctx context.Context, pan token.PAN) (sight, error) {
+// glance is look under the versions that are known by now. news tells that
+// there are others, under which the card may be.
+func (v *Vault) glance(ctx context.Context, pan token.PAN) (s sight, news bool, err error) {
 	prints, err := v.prints(ctx, pan)
 	if err != nil {
-		return sight{}, err
+		return sight{}, false, err
 	}
-	s := sight{first: prints[0]}
-	indexes := make([][]byte, len(prints))
-	for i, p := range prints {
-		indexes[i] = p.index()
+	g, err := v.reading.sights.Do(ctx, prints)
+	if err != nil {
+		return sight{}, false, err
 	}
-	var cards []cardRow
-	if err := v.cfg.DB.Read(ctx).Where("pan_index IN ?", indexes).Limit(1).Find(&cards).Error; err != nil {
-		return sight{}, fmt.Errorf("looking for the card: %w", err)
-	}
-	if len(cards) == 1 {
-		s.card = &cards[0]
+	s = sight{first: prints[0], card: g.card, former: g.former}
+	if s.card != nil {
 		s.print = prints[slices.IndexFunc(prints, func(p cardPrint) bool { return p.version == s.card.IndexVersion })]
-		return s, nil
 	}
-	var former []formerRow
-	if err := v.cfg.DB.Read(ctx).Where("pan_index IN ?", indexes).Limit(1).Find(&former).Error; err != nil {
-		return sight{}, fmt.Errorf("looking for a replaced card: %w", err)
-	}
-	if len(former) == 1 {
-		s.former = &former[0]
-	}
-	return s, nil
+	return s, g.news, nil
 }
 
 // prints computes a print for each version that rows bear, that of new rows

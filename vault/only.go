@@ -88,15 +88,7 @@ func (w *Writer) CardExpiry(ctx context.Context, ref token.Ref) (token.Expiry, e
 
 // cardOf reads the row of the card behind a token.
 func (v *Vault) cardOf(ctx context.Context, ref token.Ref) (cardRow, error) {
-	var rows []cardRow
-	err := v.cfg.DB.Read(ctx).Where("id = (SELECT card_id FROM tokens WHERE ref = ?)", string(ref)).Limit(1).Find(&rows).Error
-	if err != nil {
-		return cardRow{}, fmt.Errorf("reading a card: %w", err)
-	}
-	if len(rows) == 0 {
-		return cardRow{}, ErrNotFound
-	}
-	return rows[0], nil
+	return v.reading.cards.Do(ctx, ref)
 }
 
 // Renew makes the token that o orders after the one that o.Renews names: for

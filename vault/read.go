@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -32,7 +33,11 @@ func (v *Vault) Opener() *Opener { return &Opener{v.Reader()} }
 // Token returns the token that ref names, as it is stored: time moves no state
 // here. It returns [ErrNotFound] when there is none.
 func (r *Reader) Token(ctx context.Context, ref token.Ref) (token.Token, error) {
-	return r.v.one(r.v.cfg.DB.Read(ctx), ref)
+	view, err := r.v.reading.tokens.Do(ctx, ref)
+	if err != nil {
+		return token.Token{}, err
+	}
+	return r.v.toToken(view)
 }
 
 // ByNumber returns the token that bore num at a time: the one whose window
@@ -45,11 +50,9 @@ func (r *Reader) ByNumber(ctx context.Context, num token.Number, at time.Time) (
 		if !ok {
 			continue
 		}
-		var rows []tokenView
-		err := views(r.v.cfg.DB.Read(ctx)).
-			Where("tokens.range_id = ? AND tokens.serial = ?", n.Name, serial).Find(&rows).Error
+		rows, err := r.v.reading.numbers.Do(ctx, place{n.Name, serial})
 		if err != nil {
-			return token.Token{}, fmt.Errorf("reading a token: %w", err)
+			return token.Token{}, err
 		}
 		if len(rows) > 0 {
 			return r.v.toToken(nearest(rows, at.UnixMilli()))
@@ -90,28 +93,35 @@ func oneView(db *gorm.DB, ref token.Ref) (view tokenView, err error) {
 	return view, nil
 }
 
+// ofTokens are the columns of a token and what is shown of its card, in the
+// order in which [tokenView.scan] reads them.
+const (
+	ofTokens = "tokens.ref, tokens.card_id, tokens.range_id, tokens.serial, tokens.requestor, tokens.psn, tokens.expiry, " +
+		"tokens.location, tokens.state, tokens.not_before, tokens.not_after, tokens.ctr_first, tokens.ctr_next, " +
+		"tokens.created_at, tokens.changed_at, tokens.assurance_method, tokens.assurance_data, tokens.form_factor, " +
+		"tokens.device, tokens.suspenders, tokens.decision, tokens.controls, tokens.renews, tokens.renewed_by, " +
+		"tokens.notice, tokens.notice_reason, tokens.noticed_at, tokens.revision, tokens.living, tokens.kept_until, cards.par, cards.last4"
+	withCards = "JOIN cards ON cards.id = tokens.card_id"
+)
+
 // views selects tokens with what is shown of their cards.
-func views(db *gorm.DB) *gorm.DB {
-	return db.Table("tokens").
-		Select("tokens.ref, tokens.card_id, tokens.range_id, tokens.serial, tokens.requestor, tokens.psn, tokens.expiry, " +
-			"tokens.location, tokens.state, tokens.not_before, tokens.not_after, tokens.ctr_first, tokens.ctr_next, " +
-			"tokens.created_at, tokens.changed_at, tokens.assurance_method, tokens.assurance_data, tokens.form_factor, " +
-			"tokens.device, tokens.suspenders, tokens.decision, tokens.controls, tokens.renews, tokens.renewed_by, " +
-			"tokens.notice, tokens.notice_reason, tokens.noticed_at, tokens.revision, tokens.living, tokens.kept_until, cards.par, cards.last4").
-		Joins("JOIN cards ON cards.id = tokens.card_id")
+func views(db *gorm.DB) *gorm.DB { return db.Table("tokens").Select(ofTokens).Joins(withCards) }
+
+func (t *tokenView) scan(rows *sql.Rows) error {
+	r := &t.Row
+	return rows.Scan(&r.Ref, &r.CardID, &r.RangeID, &r.Serial, &r.Requestor, &r.PSN, &r.Expiry,
+		&r.Location, &r.State, &r.NotBefore, &r.NotAfter, &r.CtrFirst, &r.CtrNext,
+		&r.CreatedAt, &r.ChangedAt, &r.AssuranceMethod, &r.AssuranceData, &r.FormFactor,
+		&r.Device, &r.Suspenders, &r.Decision, &r.Controls, &r.Renews, &r.RenewedBy,
+		&r.Notice, &r.NoticeReason, &r.NoticedAt, &r.Revision, &r.Living, &r.KeptUntil, &t.PAR, &t.Last4)
 }
 
 // PAN gives back the number and the expiry date of the card behind a token.
 // Whether it may be given is the caller's to have decided.
 func (o *Opener) PAN(ctx context.Context, ref token.Ref) (token.PAN, token.Expiry, error) {
-	var rows []cardRow
-	err := o.v.cfg.DB.Read(ctx).
-		Where("id = (SELECT card_id FROM tokens WHERE ref = ?)", string(ref)).Limit(1).Find(&rows).Error
+	row, err := o.v.reading.cards.Do(ctx, ref)
 	if err != nil {
-		return token.PAN{}, "", fmt.Errorf("reading a card: %w", err)
+		return token.PAN{}, "", err
 	}
-	if len(rows) == 0 {
-		return token.PAN{}, "", ErrNotFound
-	}
-	return o.v.unseal(ctx, rows[0])
+	return o.v.unseal(ctx, row)
 }

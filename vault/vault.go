@@ -22,6 +22,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/gather"
 	"github.com/tapvault/tapvault/internal/store"
 )
 
@@ -116,6 +117,8 @@ type Vault struct {
 	instance string // names this process in leases
 	ranges   []*numbering
 	indexes  indexVersions
+	reading  reading
+	making   *gather.Gatherer[ordered, made]
 }
 
 // Open reads the token ranges, makes those that the configuration adds, and
@@ -128,6 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 		return nil, err
 	}
 	v := &Vault{cfg: cfg}
+	v.reading, v.making = v.readers(), v.makers()
 	if v.instance, err = v.name(); err != nil {
 		return nil, fmt.Errorf("opening the vault: %w", err)
 	}

@@ -57,3 +57,12 @@ func TestRetireBesideAWrite(t *testing.T) {
 		t.Fatalf("retiring: %v; issuing: %v", retired, issued)
 	}
 }
+
+func (h held) EmitAll(tx *gorm.DB, all []event.Event) error {
+	for _, e := range all {
+		if err := h.Emit(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -49,23 +50,13 @@ func New(cfg Config) (*Outbox, error) {
 // about one of them do not ask for the same place; if they do, one of them fails
 // and its caller begins again.
 func (o *Outbox) Emit(tx *gorm.DB, e event.Event) error {
-	if e.At.IsZero() {
-		e.At = o.cfg.Now()
-	}
-	if err := e.Check(); err != nil {
-		return err
-	}
-	data, err := packData(e.Data)
+	values, err := o.values(e)
 	if err != nil {
 		return err
 	}
-	if e.ID, err = o.drawID(); err != nil {
-		return err
-	}
-	values := []any{e.ID, string(e.Type), string(e.Requestor), e.At.UnixMilli(), data, e.Subject()}
-	statement := insertFirst
-	if e.Type != event.Issued && e.Type != event.WalletOpened {
-		statement, values = insertNext, append(values, e.Subject())
+	statement := insert + first
+	if !isFirst(e) {
+		statement, values = insert+next, append(values, e.Subject())
 	}
 	if err := tx.Exec(statement, values...).Error; err != nil {
 		return fmt.Errorf("keeping an event: %w", err)
@@ -73,12 +64,59 @@ func (o *Outbox) Emit(tx *gorm.DB, e event.Event) error {
 	return nil
 }
 
-// The first event of a subject says that it was made, and there is only one: for
-// it the others need not be looked at.
+// EmitAll is Emit for many events, each of another subject. Those that are the
+// first of theirs take one statement together.
+func (o *Outbox) EmitAll(tx *gorm.DB, all []event.Event) error {
+	var firsts []string
+	var values []any
+	for _, e := range all {
+		if !isFirst(e) {
+			if err := o.Emit(tx, e); err != nil {
+				return err
+			}
+			continue
+		}
+		v, err := o.values(e)
+		if err != nil {
+			return err
+		}
+		firsts, values = append(firsts, first), append(values, v...)
+	}
+	if len(firsts) == 0 {
+		return nil
+	}
+	if err := tx.Exec(insert+strings.Join(firsts, ", "), values...).Error; err != nil {
+		return fmt.Errorf("keeping events: %w", err)
+	}
+	return nil
+}
+
+// values checks e and returns what its row holds.
+func (o *Outbox) values(e event.Event) ([]any, error) {
+	if e.At.IsZero() {
+		e.At = o.cfg.Now()
+	}
+	if err := e.Check(); err != nil {
+		return nil, err
+	}
+	data, err := packData(e.Data)
+	if err != nil {
+		return nil, err
+	}
+	if e.ID, err = o.drawID(); err != nil {
+		return nil, err
+	}
+	return []any{e.ID, string(e.Type), string(e.Requestor), e.At.UnixMilli(), data, e.Subject()}, nil
+}
+
+// isFirst reports whether e says that its subject was made. There is only one
+// such event of each: for it the others need not be looked at.
+func isFirst(e event.Event) bool { return e.Type == event.Issued || e.Type == event.WalletOpened }
+
 const (
-	insert      = "INSERT INTO events (id, type, requestor, at, data, position, ref, seq) VALUES (?, ?, ?, ?, ?, 0, ?, "
-	insertFirst = insert + "1)"
-	insertNext  = insert + "(SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE ref = ?))"
+	insert = "INSERT INTO events (id, type, requestor, at, data, position, ref, seq) VALUES "
+	first  = "(?, ?, ?, ?, ?, 0, ?, 1)"
+	next   = "(?, ?, ?, ?, ?, 0, ?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE ref = ?))"
 )
 
 // ids are base32 in the order of its digits, so that ids sort by time.

@@ -63,3 +63,31 @@ func Prior(db *gorm.DB, caller string, a access.Attempt, op string) (string, err
 	}
 	return rows[0].Result, nil
 }
+
+// First is an attempt that is believed to be the first of its key.
+type First struct {
+	Caller  string
+	Attempt access.Attempt
+	Op      string
+	Result  string
+}
+
+// OnceAll is [Once] for many attempts in one statement. ok is false when one of
+// them was made before, or two are the same; the transaction is to be undone
+// then.
+func OnceAll(tx *gorm.DB, all []First) (ok bool, err error) {
+	rows := make([]attempt, 0, len(all))
+	for _, f := range all {
+		if f.Attempt.Key != "" {
+			rows = append(rows, attempt{f.Caller, f.Attempt.Key, f.Op, f.Attempt.Digest[:], f.Result, tx.NowFunc().UnixMilli()})
+		}
+	}
+	if len(rows) == 0 {
+		return true, nil
+	}
+	done := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows)
+	if done.Error != nil {
+		return false, fmt.Errorf("keeping attempts: %w", done.Error)
+	}
+	return done.RowsAffected == int64(len(rows)), nil
+}

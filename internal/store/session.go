@@ -18,7 +18,7 @@ type session struct {
 
 // maxStmts bounds the statements kept prepared; the service has far fewer, and
 // the bound is for those whose text depends on the number of rows.
-const maxStmts = 256
+const maxStmts = 1024
 
 func newSession(conn *sql.Conn) *session {
 	return &session{conn: conn, stmts: map[string]*sql.Stmt{}}

@@ -186,6 +186,11 @@ type kept struct{ all []event.Event }
 
 func (k *kept) Emit(_ *gorm.DB, e event.Event) error { k.all = append(k.all, e); return nil }
 
+func (k *kept) EmitAll(_ *gorm.DB, all []event.Event) error {
+	k.all = append(k.all, all...)
+	return nil
+}
+
 func replacedTold(t *testing.T, f *Fixture) {
 	a, b := issue(t, f, 1), issue(t, f, 1)
 	gone := issue(t, f, 1)

@@ -425,6 +425,15 @@ func (o *told) Emit(_ *gorm.DB, e event.Event) error {
 	return nil
 }
 
+func (o *told) EmitAll(tx *gorm.DB, all []event.Event) error {
+	for _, e := range all {
+		if err := o.Emit(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func events(t *testing.T, f *Fixture) {
 	o := new(told)
 	f = f.Again(t, func(c *vault.Config) { c.Events = o })

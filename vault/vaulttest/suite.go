@@ -2,6 +2,7 @@ package vaulttest
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ func Run(t *testing.T, newDB func(testing.TB) *store.DB) {
 		"attempts in a race":            attemptsRace,
 		"numbers in a race":             numbersRace,
 		"one card in a race":            cardRace,
+		"a mixed crowd":                 mixedCrowd,
 		"moves":                         moves,
 		"moves in a race":               movesRace,
 		"suspenders":                    suspenders,
@@ -178,6 +180,54 @@ func racing(n int, fn func(i int)) {
 		wg.Go(func() { fn(i) })
 	}
 	wg.Wait()
+}
+
+// mixedCrowd has many ask at once, in a way that some of whom stand in the way
+// of the others: each attempt twice, each card and each living token by several.
+func mixedCrowd(t *testing.T, f *Fixture) {
+	const asks, attempts, cards = 96, 48, 12
+	f = f.Again(t, func(c *vault.Config) { c.Events = new(told) })
+	f.Clock.Add(time.Minute)
+	got, errs := make([]token.Token, asks), make([]error, asks)
+	racing(asks, func(i int) {
+		n := i % attempts
+		o := f.Order(t, n%cards)
+		if n%3 == 0 {
+			o.Only = "phone"
+		}
+		a := access.Attempt{Key: fmt.Sprint("crowd-", n), Digest: [32]byte{byte(n)}}
+		got[i], errs[i] = f.Writer().Issue(t.Context(), o, "bank", a)
+	})
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	refs, numbers, only := map[token.Ref]bool{}, map[string]token.Ref{}, map[int]token.Ref{}
+	for i, tok := range got {
+		if n := i % attempts; tok.Ref != got[n].Ref {
+			t.Fatalf("attempt %d made %s and %s", n, got[n].Ref, tok.Ref)
+		} else if first, is := only[n%cards]; n%3 == 0 && is && first != tok.Ref {
+			t.Fatalf("two living tokens of card %d", n%cards)
+		} else if n%3 == 0 {
+			only[n%cards] = tok.Ref
+		}
+		if other, is := numbers[tok.Number.Digits()]; is && other != tok.Ref {
+			t.Fatal("two tokens have one number")
+		}
+		refs[tok.Ref], numbers[tok.Number.Digits()] = true, tok.Ref
+	}
+	// A third of the attempts ask for the only token of their card. 3 and 12 have
+	// 3 in common, so those are of 4 cards.
+	if want := attempts*2/3 + 4; len(refs) != want {
+		t.Fatalf("%d tokens, not %d", len(refs), want)
+	}
+	if n := count(t, f, "cards"); n != cards {
+		t.Fatalf("%d cards, not %d", n, cards)
+	}
+	for table, want := range map[string]int{"tokens": len(refs), "numbers": len(refs), "attempts": attempts} {
+		if n := count(t, f, table); int(n) != want {
+			t.Errorf("%d rows of %s, not %d", n, table, want)
+		}
+	}
 }
 
 func attemptsRace(t *testing.T, f *Fixture) {

@@ -1,0 +1,227 @@
+package vault
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/tapvault/tapvault/internal/gather"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/token"
+)
+
+// Rows that are asked for at the same time are read by one query.
+
+// mostRead bounds the rows that one query asks for, and readLanes how many such
+// queries of one kind run at the same time: with more, fewer share each.
+const (
+	mostRead  = 64
+	readLanes = 1
+)
+
+// reading holds those who wait for rows.
+type reading struct {
+	tokens  *gather.Gatherer[token.Ref, tokenView]
+	numbers *gather.Gatherer[place, []tokenView]
+	cards   *gather.Gatherer[token.Ref, cardRow]
+	sights  *gather.Gatherer[[]cardPrint, glanced]
+}
+
+func (v *Vault) readers() reading {
+	return reading{
+		tokens:  readTogether(v.readTokens),
+		numbers: readTogether(v.readNumbers),
+		cards:   readTogether(v.readCards),
+		sights:  readTogether(v.readSights),
+	}
+}
+
+// readTogether makes a gatherer of a query, which fails for all or finds for
+// each what it asked for.
+func readTogether[In, Out any](query func(context.Context, []In) ([]gather.Answer[Out], error)) *gather.Gatherer[In, Out] {
+	return gather.New(gather.Config[In, Out]{Most: mostRead, Lanes: readLanes,
+		Serve: func(ctx context.Context, all []In) []gather.Answer[Out] {
+			answers, err := query(ctx, all)
+			if err != nil {
+				answers = make([]gather.Answer[Out], len(all))
+				for i := range answers {
+					answers[i].Err = err
+				}
+			}
+			return answers
+		}})
+}
+
+// padded repeats the last of keys until there are as many as a power of two:
+// so few texts of a query are ever prepared.
+func padded[K any](keys []K) []K {
+	n := 1
+	for n < len(keys) {
+		n *= 2
+	}
+	for len(keys) > 0 && len(keys) < n {
+		keys = append(keys, keys[len(keys)-1])
+	}
+	return keys
+}
+
+// found answers each of all with the row of its key.
+func found[K comparable, Row any](all []K, rows map[K]Row) []gather.Answer[Row] {
+	answers := make([]gather.Answer[Row], len(all))
+	for i, k := range all {
+		row, ok := rows[k]
+		if answers[i].Value = row; !ok {
+			answers[i].Err = ErrNotFound
+		}
+	}
+	return answers
+}
+
+func refs(all []token.Ref) []string {
+	out := make([]string, 0, 2*len(all))
+	for _, r := range all {
+		out = append(out, string(r))
+	}
+	return padded(out)
+}
+
+func (v *Vault) readTokens(ctx context.Context, all []token.Ref) ([]gather.Answer[tokenView], error) {
+	byRef := make(map[token.Ref]tokenView, len(all))
+	err := v.eachView(ctx, "tokens.ref IN ?", func(t tokenView) { byRef[token.Ref(t.Row.Ref)] = t }, refs(all))
+	return found(all, byRef), err
+}
+
+// eachView reads the tokens that where describes.
+func (v *Vault) eachView(ctx context.Context, where string, take func(tokenView), args ...any) error {
+	err := store.Each(v.cfg.DB.Read(ctx), "SELECT "+ofTokens+" FROM tokens "+withCards+" WHERE "+where,
+		func(rows *sql.Rows) error {
+			var t tokenView
+			err := t.scan(rows)
+			take(t)
+			return err
+		}, args...)
+	if err != nil {
+		return fmt.Errorf("reading tokens: %w", err)
+	}
+	return nil
+}
+
+// place is where a number stands in its range.
+type place struct {
+	rangeID string
+	serial  int64
+}
+
+// readNumbers finds all tokens that ever bore each number; it may be none.
+func (v *Vault) readNumbers(ctx context.Context, all []place) ([]gather.Answer[[]tokenView], error) {
+	serials := map[string][]int64{}
+	for _, p := range all {
+		serials[p.rangeID] = append(serials[p.rangeID], p.serial)
+	}
+	at := map[place][]tokenView{}
+	for id, s := range serials {
+		err := v.eachView(ctx, "tokens.range_id = ? AND tokens.serial IN ?", func(t tokenView) {
+			p := place{id, t.Row.Serial}
+			at[p] = append(at[p], t)
+		}, id, padded(s))
+		if err != nil {
+			return nil, err
+		}
+	}
+	answers := make([]gather.Answer[[]tokenView], len(all))
+	for i, p := range all {
+		answers[i].Value = at[p]
+	}
+	return answers, nil
+}
+
+const cardsOf = "SELECT tokens.ref, cards.id, cards.pan_index, cards.index_version, cards.expiry_tag, cards.sealed, cards.seal_version, " +
+	"cards.par, cards.last4, cards.created_at FROM tokens " + withCards + " WHERE tokens.ref IN ?"
+
+// readCards finds the cards behind tokens.
+func (v *Vault) readCards(ctx context.Context, all []token.Ref) ([]gather.Answer[cardRow], error) {
+	byRef := make(map[token.Ref]cardRow, len(all))
+	err := store.Each(v.cfg.DB.Read(ctx), cardsOf, func(rows *sql.Rows) error {
+		var ref string
+		var c cardRow
+		err := rows.Scan(&ref, &c.ID, &c.PANIndex, &c.IndexVersion, &c.ExpiryTag, &c.Sealed, &c.SealVersion, &c.PAR, &c.Last4, &c.CreatedAt)
+		byRef[token.Ref(ref)] = c
+		return err
+	}, refs(all))
+	if err != nil {
+		return nil, fmt.Errorf("reading cards: %w", err)
+	}
+	return found(all, byRef), nil
+}
+
+// glanced is what the database knows of a card number. news tells, of a number
+// that it does not know, that rows bear a version of the index key which was
+// not tried.
+type glanced struct {
+	card   *cardRow
+	former *formerRow
+	news   bool
+}
+
+// readSights looks for card numbers by their prints. Whether there is news is
+// asked after the look, so that what was written meanwhile is not missed.
+func (v *Vault) readSights(ctx context.Context, all [][]cardPrint) ([]gather.Answer[glanced], error) {
+	answers := make([]gather.Answer[glanced], len(all))
+	cards, err := rowsOf(v, ctx, all, func(i int) bool { return true }, func(r cardRow) []byte { return r.PANIndex })
+	if err != nil {
+		return nil, fmt.Errorf("looking for cards: %w", err)
+	}
+	for i, r := range cards {
+		answers[i].Value.card = &r
+	}
+	if len(cards) == len(all) {
+		return answers, nil
+	}
+	missed := func(i int) bool { return answers[i].Value.card == nil }
+	former, err := rowsOf(v, ctx, all, missed, func(r formerRow) []byte { return r.PANIndex })
+	if err != nil {
+		return nil, fmt.Errorf("looking for replaced cards: %w", err)
+	}
+	news, err := v.indexes.news(v.cfg.DB.Read(ctx))
+	if err != nil {
+		return nil, err
+	}
+	for i := range answers {
+		if r, ok := former[i]; ok {
+			answers[i].Value.former = &r
+		} else {
+			answers[i].Value.news = news && missed(i)
+		}
+	}
+	return answers, nil
+}
+
+// rowsOf finds rows by the prints of those in all that are wanted, each by its
+// place in all.
+func rowsOf[Row any](v *Vault, ctx context.Context, all [][]cardPrint, wanted func(int) bool, index func(Row) []byte) (map[int]Row, error) {
+	var keys [][]byte
+	for i, prints := range all {
+		for _, p := range prints {
+			if wanted(i) {
+				keys = append(keys, p.index())
+			}
+		}
+	}
+	var rows []Row
+	if err := v.cfg.DB.Read(ctx).Where("pan_index IN ?", padded(keys)).Find(&rows).Error; err != nil {
+		return nil, err
+	}
+	byIndex := make(map[string]Row, len(rows))
+	for _, r := range rows {
+		byIndex[string(index(r))] = r
+	}
+	at := map[int]Row{}
+	for i, prints := range all {
+		for _, p := range prints {
+			if r, ok := byIndex[string(p.index())]; ok && wanted(i) {
+				at[i] = r
+			}
+		}
+	}
+	return at, nil
+}
