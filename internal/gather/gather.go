@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/tapvault/tapvault/internal/fault"
 )
@@ -28,8 +29,8 @@ type Gatherer[In, Out any] struct {
 
 // Config says how askers are served.
 type Config[In, Out any] struct {
-	// Serve answers each of all, in their order. Its context is never cancelled:
-	// what was begun for many is not broken off by one.
+	// Serve answers each of all, in their order. What was begun for many is not
+	// broken off by one: its context ends when the last of them would have gone.
 	Serve func(ctx context.Context, all []In) []Answer[Out]
 	Most  int // how many are served together; at least 1
 	Lanes int // how many servings run at the same time; at least 1
@@ -68,7 +69,8 @@ func New[In, Out any](cfg Config[In, Out]) *Gatherer[In, Out] {
 }
 
 // Do asks for in and returns the answer. ctx bounds the wait to be served; who
-// is being served waits for the answer, so that the question is never left open.
+// is being served waits for the answer, so that the question is never left open:
+// at longest until the latest deadline of those who are served together.
 func (g *Gatherer[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	me := &asker[In, Out]{ctx, in, make(chan outcome[Out], 1)}
 	if all := g.arrive(me); all != nil {
@@ -127,7 +129,9 @@ func (g *Gatherer[In, Out]) serve(all []*asker[In, Out]) {
 	for i, a := range all {
 		ins[i] = a.in
 	}
-	answers, panicked := g.try(context.WithoutCancel(all[0].ctx), ins)
+	ctx, cancel := common(all)
+	defer cancel()
+	answers, panicked := g.try(ctx, ins)
 	for i, a := range all {
 		o := outcome[Out]{panicked: panicked}
 		if panicked == nil {
@@ -135,6 +139,25 @@ func (g *Gatherer[In, Out]) serve(all []*asker[In, Out]) {
 		}
 		a.done <- o
 	}
+}
+
+// patience is how long those who named no deadline are served.
+const patience = 10 * time.Second
+
+// common returns a context with the values of the first of all, and the latest
+// of their deadlines: a database that hangs must not hold the lane for ever.
+func common[In, Out any](all []*asker[In, Out]) (context.Context, context.CancelFunc) {
+	var latest time.Time
+	for _, a := range all {
+		d, named := a.ctx.Deadline()
+		if !named {
+			d = time.Now().Add(patience)
+		}
+		if d.After(latest) {
+			latest = d
+		}
+	}
+	return context.WithDeadline(context.WithoutCancel(all[0].ctx), latest)
 }
 
 func (g *Gatherer[In, Out]) try(ctx context.Context, ins []In) (answers []Answer[Out], panicked any) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tapvault/tapvault/internal/gather"
 )
@@ -139,6 +140,38 @@ func TestAPanicIsEveryAskersOwn(t *testing.T) {
 	gather.WaitFor(g, 2)
 	goOn <- true
 	<-begun
+	goOn <- true
+	wg.Wait()
+}
+
+func TestAServingEndsWithTheLastDeadline(t *testing.T) {
+	begun, goOn := make(chan time.Time), make(chan bool)
+	g := gather.New(gather.Config[int, int]{Most: 8, Lanes: 1, Serve: func(ctx context.Context, all []int) []gather.Answer[int] {
+		at, named := ctx.Deadline()
+		if !named || ctx.Err() != nil {
+			t.Errorf("%d are served for ever, or not at all: %v", len(all), ctx.Err())
+		}
+		begun <- at
+		<-goOn
+		return make([]gather.Answer[int], len(all))
+	}})
+	var wg sync.WaitGroup
+	ask := func(ctx context.Context) {
+		wg.Go(func() { _, _ = g.Do(ctx, 1) })
+	}
+	ask(t.Context())
+	<-begun
+	early, late := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+	for _, at := range []time.Time{early, late, early} {
+		ctx, cancel := context.WithDeadline(t.Context(), at)
+		defer cancel()
+		ask(ctx)
+	}
+	gather.WaitFor(g, 3)
+	goOn <- true
+	if at := <-begun; !at.Equal(late) {
+		t.Errorf("the serving of three ends at %v, not %v", at, late)
+	}
 	goOn <- true
 	wg.Wait()
 }

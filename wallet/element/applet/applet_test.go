@@ -40,7 +40,6 @@ type stand struct {
 	memory *applet.Banks
 	e      *applet.Element
 	number token.Number
-	seq    uint32
 }
 
 var factoryKey = func() *rsa.PrivateKey {
