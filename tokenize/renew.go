@@ -114,22 +114,23 @@ func next(cal token.Calendar, now time.Time, overlap time.Duration, old token.To
 	if begin.Before(now) {
 		begin = now
 	}
-	tomorrow := cal.Next(cal.DayOf(now))
-	day := cal.DayOf(begin)
+	// With less than the shortest life left of a day, the next one counts as
+	// today: tokens that are issued then live until its end.
+	_, reach := cal.Window(cal.Next(cal.DayOf(now.Add(shortest))))
 	if from = old.NotAfter.Add(-overlap); from.Before(now) {
 		from = now.Truncate(time.Second)
 	}
 	if endsWithDay(cal, old) {
-		if day != tomorrow && day != cal.DayOf(now) {
+		if !begin.Before(reach) {
 			return "", from, to, ErrDay
 		}
+		day := cal.DayOf(begin)
 		only = day.String()
 		if _, to = cal.Window(day); to.Sub(begin) < shortest {
 			_, to = cal.Window(cal.Next(day))
 		}
 		return only, from, to, nil
 	}
-	_, reach := cal.Window(tomorrow)
 	if old.FormFactor == token.FormCardOnFile {
 		reach = now.Add(aheadOnFile)
 	}
