@@ -208,6 +208,14 @@ func TestCutAtEveryCall(t *testing.T) {
 				if _, err := s.round(); !errors.Is(err, errCut) {
 					t.Fatalf("call %d is not made: %v", n, err)
 				}
+				// A courier who brings nothing finishes it too, once the receipt was kept.
+				want := uint32(2)
+				if n == 1 && !after {
+					want = 1
+				}
+				if c, err := s.Carry(t.Context(), server, s.id, nil); err != nil || c.Seq != want {
+					t.Fatalf("a courier without a receipt is given script %d, want %d (%v)", c.Seq, want, err)
+				}
 				rounds := 0
 				for more := true; more; rounds++ {
 					var err error
