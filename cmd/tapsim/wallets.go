@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tapvault/tapvault/internal/sim"
 	"github.com/tapvault/tapvault/terminal"
@@ -186,9 +187,14 @@ func (d *demo) cloneIsFound(ctx context.Context) (err error) {
 	return nil
 }
 
-// twoCopies lets two copies of one phone pay with the same slot.
+// twoCopies lets two copies of one phone pay with the same slot, the second in a
+// later second: of taps in one second it is their digests that decide which of
+// them is posted.
 func (d *demo) twoCopies(ctx context.Context) error {
-	for _, r := range []*sim.Reader{d.world.reader, d.second} {
+	for i, r := range []*sim.Reader{d.world.reader, d.second} {
+		if i > 0 {
+			time.Sleep(time.Second)
+		}
 		c, err := d.copied.Clone()
 		if err != nil {
 			return err
