@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "bare.h"
+#include "key.h"
 
 typedef ck_ulong (*slot_list)(ck_byte, ck_ulong *, ck_ulong *);
 typedef ck_ulong (*token_info)(ck_ulong, void *);
@@ -13,16 +13,6 @@ typedef ck_ulong (*open_session)(ck_ulong, ck_ulong, void *, void *, ck_ulong *)
 typedef ck_ulong (*one_handle)(ck_ulong);
 typedef ck_ulong (*find_init)(ck_ulong, struct ck_attribute *, ck_ulong);
 typedef ck_ulong (*find_next)(ck_ulong, ck_ulong *, ck_ulong, ck_ulong *);
-
-static ck_byte yes = 1, no = 0, zero_iv[8];
-static ck_ulong secret_key = CKO_SECRET_KEY, des3 = CKK_DES3;
-
-#define KEY(derive, encrypt) { \
-	{ CKA_CLASS, &secret_key, sizeof secret_key }, { CKA_KEY_TYPE, &des3, sizeof des3 }, \
-	{ CKA_TOKEN, &no, 1 }, { CKA_PRIVATE, &yes, 1 }, { CKA_SENSITIVE, &yes, 1 }, { CKA_EXTRACTABLE, &no, 1 }, \
-	{ CKA_DERIVE, &derive, 1 }, { CKA_ENCRYPT, &encrypt, 1 }, { CKA_DECRYPT, &no, 1 }, { CKA_SIGN, &no, 1 }, \
-	{ CKA_VERIFY, &no, 1 }, { CKA_WRAP, &no, 1 }, { CKA_UNWRAP, &no, 1 } }
-enum { KEY_ATTRIBUTES = 13 };
 
 static struct ck_attribute card_key[] = KEY(yes, no), process_key[] = KEY(no, yes);
 
