@@ -57,6 +57,7 @@ const (
 	PINVerify  Usage = "pin-verify"  // HMAC-SHA256: checks a PIN-equivalent secret
 	DenySign   Usage = "deny-sign"   // ECDSA P-256: signs deny lists and terminal policies
 	SyncIntake Usage = "sync-intake" // ECDH P-256: opens what a phone sealed about its taps
+	AuditSign  Usage = "audit-sign"  // ECDSA P-256: signs the transcripts of key ceremonies
 )
 
 // EMV keys of an issuer (class 1), one set for each range of cards or tokens,
@@ -148,6 +149,7 @@ var specs = map[Usage]Spec{
 	PINVerify:          {Type: HMAC, Role: Sign},
 	DenySign:           {Type: ECP256, Role: Sign},
 	SyncIntake:         {Type: ECP256, Role: Derive},
+	AuditSign:          {Type: ECP256, Role: Sign},
 
 	ACMaster:              {Type: DES3, Role: Derive, Realm: true, EMV: true},
 	IntegrityMaster:       {Type: DES3, Role: Derive, Realm: true, EMV: true},

@@ -29,6 +29,7 @@ var Public = map[string]string{
 	"internal/store Prior":                "the digest of a caller's own request",
 	"issuerhost fieldTurns":               "names of fields",
 	"keyceremony record":                  "check values, which are read aloud",
+	"keyceremony/transcript parseLine":    "a public record with itself, printed again",
 	"load Begin":                          "dates and fields of an order; its MACs were compared before",
 	"load alike":                          "fields of an order",
 	"load same":                           "fields of an order",

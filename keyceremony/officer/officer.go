@@ -1,0 +1,169 @@
+// Package officer holds the signing keys of the people of a ceremony, sealed in files under their passphrases.
+package officer
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/tapvault/tapvault/internal/fault"
+)
+
+// Errors.
+var (
+	ErrMalformed  = fault.New(fault.Malformed, "this is no officer's key")
+	ErrPassphrase = fault.New(fault.Refused, "the passphrase does not open this key")
+	ErrSignature  = fault.New(fault.Refused, "the signature is not this person's")
+)
+
+// MinPassphrase is how many bytes a passphrase has at least.
+const MinPassphrase = 10
+
+// Public is the key that others know a person by.
+type Public struct{ key ed25519.PublicKey }
+
+const publicPrefix = "ed25519:"
+
+// ParsePublic reads "ed25519:" and 32 bytes of base64.
+func ParsePublic(text string) (Public, error) {
+	b64, ok := strings.CutPrefix(text, publicPrefix)
+	b, err := base64.StdEncoding.Strict().DecodeString(b64)
+	if !ok || err != nil || len(b) != ed25519.PublicKeySize {
+		return Public{}, fmt.Errorf("%w: a public key is %q and 32 bytes of base64", ErrMalformed, publicPrefix)
+	}
+	return Public{b}, nil
+}
+
+// String is the inverse of [ParsePublic].
+func (p Public) String() string { return publicPrefix + base64.StdEncoding.EncodeToString(p.key) }
+
+// Verify checks a signature over a message of a domain.
+func (p Public) Verify(domain string, msg, signature []byte) error {
+	if len(p.key) != ed25519.PublicKeySize || !ed25519.Verify(p.key, framed(domain, msg), signature) {
+		return ErrSignature
+	}
+	return nil
+}
+
+// Key is a person's own key.
+type Key struct{ private ed25519.PrivateKey }
+
+// New draws a key.
+func New(random io.Reader) (Key, error) {
+	var seed [ed25519.SeedSize]byte
+	defer clear(seed[:])
+	if _, err := io.ReadFull(random, seed[:]); err != nil {
+		return Key{}, fmt.Errorf("reading randomness: %w", err)
+	}
+	return Key{ed25519.NewKeyFromSeed(seed[:])}, nil
+}
+
+// Public returns what others may know.
+func (k Key) Public() Public { return Public{k.private.Public().(ed25519.PublicKey)} }
+
+// Sign signs a message of a domain.
+func (k Key) Sign(domain string, msg []byte) []byte {
+	return ed25519.Sign(k.private, framed(domain, msg))
+}
+
+// Wipe forgets the key.
+func (k Key) Wipe() { clear(k.private) }
+
+// framed keeps signatures of one purpose from serving another.
+func framed(domain string, msg []byte) []byte {
+	return append(append([]byte("tapvault ceremony\x00"+domain+"\x00"), byte(len(msg)>>8), byte(len(msg))), msg...)
+}
+
+// file is a sealed key as it is written.
+type file struct {
+	What   string `json:"what"`
+	Name   string `json:"name"`
+	Public string `json:"public"`
+	Time   uint32 `json:"argon2id_time"`
+	Memory uint32 `json:"argon2id_kib"`
+	Salt   []byte `json:"salt"`
+	Sealed []byte `json:"sealed"` // nonce, seed and tag of AES-256-GCM
+}
+
+const what = "tapvault officer key 1"
+
+// Bounds of what a file may ask of Argon2id.
+const (
+	argonTime, maxTime     = 3, 16
+	argonMemory, maxMemory = 64 << 10, 1 << 20
+	minMemory              = 8 << 10
+	maxFile                = 4 << 10
+)
+
+// Seal writes the key of a person for a passphrase.
+func (k Key) Seal(random io.Reader, name string, passphrase []byte) ([]byte, error) {
+	if len(passphrase) < MinPassphrase {
+		return nil, fmt.Errorf("%w: a passphrase has %d characters at least", ErrMalformed, MinPassphrase)
+	}
+	f := file{What: what, Name: name, Public: k.Public().String(), Time: argonTime, Memory: argonMemory, Salt: make([]byte, 16)}
+	nonce := make([]byte, 12)
+	for _, b := range [][]byte{f.Salt, nonce} {
+		if _, err := io.ReadFull(random, b); err != nil {
+			return nil, fmt.Errorf("reading randomness: %w", err)
+		}
+	}
+	a, err := f.cipher(passphrase)
+	if err != nil {
+		return nil, err
+	}
+	f.Sealed = a.Seal(nonce, nonce, k.private.Seed(), []byte(f.Name+"\x00"+f.Public))
+	out, err := json.MarshalIndent(f, "", "  ")
+	return append(out, '\n'), err
+}
+
+func (f file) cipher(passphrase []byte) (cipher.AEAD, error) {
+	key := argon2.IDKey(passphrase, f.Salt, f.Time, f.Memory, 2, 32)
+	defer clear(key)
+	b, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(b)
+}
+
+// Open reads the key of a person.
+func Open(text []byte, passphrase []byte) (name string, k Key, err error) {
+	f, err := parse(text)
+	if err != nil {
+		return "", k, err
+	}
+	a, err := f.cipher(passphrase)
+	if err != nil {
+		return "", k, err
+	}
+	seed, err := a.Open(nil, f.Sealed[:12], f.Sealed[12:], []byte(f.Name+"\x00"+f.Public))
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return "", k, ErrPassphrase
+	}
+	defer clear(seed)
+	k = Key{ed25519.NewKeyFromSeed(seed)}
+	if k.Public().String() != f.Public {
+		return "", Key{}, ErrMalformed
+	}
+	return f.Name, k, nil
+}
+
+func parse(text []byte) (f file, err error) {
+	if len(text) > maxFile {
+		return f, ErrMalformed
+	}
+	d := json.NewDecoder(strings.NewReader(string(text)))
+	d.DisallowUnknownFields()
+	if d.Decode(&f) != nil || f.What != what || len(f.Salt) != 16 || len(f.Sealed) != 12+32+16 ||
+		f.Time < 1 || f.Time > maxTime || f.Memory < minMemory || f.Memory > maxMemory {
+		return f, ErrMalformed
+	}
+	return f, nil
+}

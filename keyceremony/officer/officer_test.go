@@ -1,0 +1,75 @@
+package officer
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestSealed(t *testing.T) {
+	k, err := New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := k.Seal(rand.Reader, "alice", []byte("correct horse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(text, k.private.Seed()) {
+		t.Error("the file holds the key")
+	}
+	name, again, err := Open(text, []byte("correct horse"))
+	if err != nil || name != "alice" || again.Public().String() != k.Public().String() {
+		t.Fatalf("Open = %q, %v", name, err)
+	}
+	if _, _, err := Open(text, []byte("wrong horse!")); !errors.Is(err, ErrPassphrase) {
+		t.Errorf("a wrong passphrase: %v", err)
+	}
+	if _, _, err := Open([]byte(strings.Replace(string(text), "alice", "mallo", 1)), []byte("correct horse")); !errors.Is(err, ErrPassphrase) {
+		t.Errorf("another name: %v", err)
+	}
+	if _, err := k.Seal(rand.Reader, "alice", []byte("short")); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a short passphrase: %v", err)
+	}
+}
+
+func TestSignatures(t *testing.T) {
+	k, _ := New(rand.Reader)
+	other, _ := New(rand.Reader)
+	p, err := ParsePublic(k.Public().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig := k.Sign("approval", []byte("plan"))
+	if err := p.Verify("approval", []byte("plan"), sig); err != nil {
+		t.Error(err)
+	}
+	for name, err := range map[string]error{
+		"another plan":   p.Verify("approval", []byte("plam"), sig),
+		"another domain": p.Verify("closing", []byte("plan"), sig),
+		"another person": other.Public().Verify("approval", []byte("plan"), sig),
+		"nobody":         Public{}.Verify("approval", []byte("plan"), sig),
+	} {
+		if !errors.Is(err, ErrSignature) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, s := range []string{"", "ed25519:", "ed25519:AAAA", k.Public().String() + "=", strings.ToUpper(k.Public().String())} {
+		if _, err := ParsePublic(s); !errors.Is(err, ErrMalformed) {
+			t.Errorf("ParsePublic(%q): %v", s, err)
+		}
+	}
+}
+
+// FuzzOpen: whatever a file says, it is refused or bounded.
+func FuzzOpen(f *testing.F) {
+	f.Add([]byte(`{"what":"tapvault officer key 1","argon2id_time":4000000000}`))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if k, err := parse(text); err == nil && (k.Time > maxTime || k.Memory > maxMemory) {
+			t.Error("a file asks for more than it may")
+		}
+	})
+}

@@ -1,0 +1,230 @@
+package transcript_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/keyceremony/officer"
+	"github.com/tapvault/tapvault/keyceremony/script"
+	"github.com/tapvault/tapvault/keyceremony/transcript"
+)
+
+const text = `ceremony: test
+kind: destroy
+reason: to see
+token: test
+quorum: 2
+people:
+  - {name: alice, role: security-officer}
+  - {name: bob, role: security-officer}
+  - {name: walter, role: witness}
+keys: [{label: transit.mpk.v1, evidence: gone}]
+`
+
+// written is a whole transcript, made without an engine; change may spoil a
+// record before it is written, and so has the hashes of an honest one.
+func written(t *testing.T, change func(*transcript.Record)) []byte {
+	t.Helper()
+	p, err := script.Read([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)
+	file := filepath.Join(t.TempDir(), "t")
+	b, err := transcript.Create(file, func() time.Time { tick = tick.Add(time.Second); return tick })
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(r transcript.Record) {
+		if change != nil {
+			change(&r)
+		}
+		if err := b.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := map[string]string{transcript.DataScript: text, transcript.DataDigest: fmt.Sprintf("%X", p.Digest()), transcript.DataMode: transcript.Rehearsal, transcript.DataNonce: "n"}
+	keys := map[string]officer.Key{}
+	for _, x := range p.Script.People {
+		keys[x.Name], _ = officer.New(rand.Reader)
+		data[transcript.PersonData(x.Name)] = keys[x.Name].Public().String()
+	}
+	hsm, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	public, _ := transcript.AuditPublic(&hsm.PublicKey)
+	add(transcript.Record{Type: transcript.Opened, Says: "opened", Data: data})
+	for _, s := range p.Steps {
+		r := transcript.Record{Type: transcript.Done, Step: s.Number, Who: s.Who, Says: s.Says}
+		switch s.Op {
+		case script.OpApprove:
+			r.Type = transcript.Approved
+			r.Data = map[string]string{transcript.DataSignature: sign(keys[s.Who].Sign(transcript.DomainApproval, transcript.ApprovalMessage(p.Digest(), "n")))}
+		case script.OpSign:
+			r.Type = transcript.Signed
+			r.Data = map[string]string{transcript.DataSignature: sign(keys[s.Who].Sign(transcript.DomainTranscript, []byte(b.Head())))}
+		case script.OpTokenSign:
+			d := transcript.TokenDigest(b.Head())
+			x, y, err := ecdsa.Sign(rand.Reader, hsm, d[:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			sig := make([]byte, 64)
+			x.FillBytes(sig[:32])
+			y.FillBytes(sig[32:])
+			r.Type, r.Data = transcript.Signed, map[string]string{transcript.DataSignature: sign(sig), transcript.DataPublic: public}
+		}
+		add(r)
+	}
+	add(transcript.Record{Type: transcript.Closed, Says: "closed"})
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func sign(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+
+func TestWhole(t *testing.T) {
+	out := written(t, nil)
+	s, err := transcript.Verify(out, transcript.Expect{Script: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(s.Tell(), "REHEARSAL") || !strings.Contains(s.Tell(), "destroyed for good") {
+		t.Error(s.Tell())
+	}
+	if page, err := s.Page(); err != nil || !bytes.Contains(page, []byte(s.Digest)) || bytes.Contains(page, []byte("UNFINISHED")) {
+		t.Errorf("the page: %v", err)
+	}
+	if _, err := transcript.Verify(out, transcript.Expect{Script: []byte(text + "#")}); !errors.Is(err, transcript.ErrBroken) {
+		t.Errorf("another script: %v", err)
+	}
+	if _, err := transcript.Verify(out, transcript.Expect{AuditKey: "p256:04"}); !errors.Is(err, transcript.ErrBroken) {
+		t.Errorf("another token: %v", err)
+	}
+}
+
+// TestEveryByte flips each bit-pattern neighbour of every byte: none passes,
+// and the line is named.
+func TestEveryByte(t *testing.T) {
+	out := written(t, nil)
+	line := 1
+	for i, b := range out {
+		for _, x := range []byte{0x01, 0x20} {
+			spoiled := bytes.Clone(out)
+			spoiled[i] = b ^ x
+			_, err := transcript.Verify(spoiled, transcript.Expect{})
+			if err == nil {
+				t.Fatalf("byte %d of line %d may be changed", i, line)
+			}
+			if named := fmt.Sprintf("line %d:", line); !strings.Contains(err.Error(), named) && b != '\n' && !errors.Is(err, transcript.ErrUnfinished) {
+				t.Fatalf("byte %d of line %d: %v", i, line, err)
+			}
+		}
+		if b == '\n' {
+			line++
+		}
+	}
+}
+
+// TestRehashed: somebody who writes the chain anew has no signature for it.
+func TestRehashed(t *testing.T) {
+	for name, change := range map[string]func(*transcript.Record){
+		"a foreign approval": func(r *transcript.Record) {
+			if r.Type == transcript.Approved {
+				k, _ := officer.New(rand.Reader)
+				r.Data[transcript.DataSignature] = sign(k.Sign(transcript.DomainApproval, []byte("x")))
+			}
+		},
+		"a moved signature": func(r *transcript.Record) {
+			if r.Type == transcript.Signed && r.Who == "walter" {
+				r.Says += " again" // harmless
+				r.Who = "bob"
+			}
+		},
+		"a step left out": func(r *transcript.Record) {
+			if r.Step == 5 {
+				r.Type = transcript.Began
+			}
+		},
+		"an approval as a note": func(r *transcript.Record) {
+			if r.Type == transcript.Approved {
+				r.Type = transcript.Done
+			}
+		},
+		"another mode": func(r *transcript.Record) {
+			if r.Type == transcript.Opened {
+				r.Data[transcript.DataMode] = "real"
+			}
+		},
+	} {
+		if _, err := transcript.Verify(written(t, change), transcript.Expect{}); !errors.Is(err, transcript.ErrBroken) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCutOff(t *testing.T) {
+	out := written(t, nil)
+	lines := bytes.SplitAfter(out, []byte("\n"))
+	for n := range len(lines) - 1 {
+		part := bytes.Join(lines[:n], nil)
+		if _, err := transcript.Verify(part, transcript.Expect{}); err == nil {
+			t.Fatalf("%d lines are enough", n)
+		}
+		file := filepath.Join(t.TempDir(), "t")
+		if err := os.WriteFile(file, append(part, lines[n][:len(lines[n])/2]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, torn, err := transcript.Reopen(file, time.Now)
+		if err != nil || torn != len(lines[n])/2 || len(b.Records()) != n {
+			t.Fatalf("line %d torn: %d bytes, %v", n+1, torn, err)
+		}
+		if _, _, err := transcript.Reopen(file, time.Now); !errors.Is(err, transcript.ErrExists) {
+			t.Errorf("a second writer: %v", err)
+		}
+		if err := b.Add(transcript.Record{Type: transcript.Resumed, Says: "on"}); err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+		after, _ := os.ReadFile(file)
+		if !bytes.HasPrefix(after, part) {
+			t.Error("what was there was overwritten")
+		}
+	}
+	file := filepath.Join(t.TempDir(), "t")
+	os.WriteFile(file, out, 0o600)
+	if _, _, err := transcript.Reopen(file, time.Now); !errors.Is(err, transcript.ErrExists) {
+		t.Errorf("a closed one was opened: %v", err)
+	}
+	if _, err := transcript.Create(file, time.Now); !errors.Is(err, transcript.ErrExists) {
+		t.Errorf("it was created anew: %v", err)
+	}
+}
+
+// FuzzVerify: nothing but what was written holds.
+func FuzzVerify(f *testing.F) {
+	f.Add([]byte("x"), 0)
+	f.Add([]byte{}, 100)
+	f.Fuzz(func(t *testing.T, in []byte, at int) {
+		if s, err := transcript.Verify(in, transcript.Expect{}); err == nil {
+			again, err := s.Page()
+			if err != nil || len(again) == 0 {
+				t.Error("a transcript that holds has no page")
+			}
+		}
+	})
+}
