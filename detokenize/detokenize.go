@@ -51,9 +51,8 @@ var Purposes = []string{Settlement, Dispute, Authorisation}
 // Opener is where card numbers come from. Errors for tokens that do not exist
 // are of kind [fault.TokenUnknown].
 type Opener interface {
-	Token(ctx context.Context, ref token.Ref) (token.Token, error)
-	ByNumber(ctx context.Context, n token.Number, at time.Time) (token.Token, error)
-	PAN(ctx context.Context, ref token.Ref) (token.PAN, token.Expiry, error)
+	Sealed(ctx context.Context, ref token.Ref) (token.Token, token.Sealed, error)
+	SealedByNumber(ctx context.Context, n token.Number, at time.Time) (token.Token, token.Sealed, error)
 }
 
 // Evidence judges taps. Errors that say a tap proves nothing are of kind
@@ -178,6 +177,7 @@ func (q Query) check() error {
 // is made by [Service.Verify] only; the zero value proves nothing.
 type Verified struct {
 	token  token.Token
+	card   token.Sealed
 	tapID  string
 	tap    account.Tap
 	caller string
@@ -238,7 +238,7 @@ func (s *Service) Reveal(ctx context.Context, c access.Caller, v Verified, purpo
 	if purpose == Authorisation && !s.cfg.Now().Before(v.token.NotAfter) {
 		return Answer{}, s.refuse(ctx, c, v.action, ref, "expired")
 	}
-	pan, expiry, err := s.cfg.Opener.PAN(ctx, v.token.Ref)
+	pan, expiry, err := v.card(ctx)
 	if err != nil {
 		return Answer{}, fmt.Errorf("opening a card number: %w", err)
 	}

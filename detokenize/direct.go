@@ -36,7 +36,7 @@ func (s *Service) direct(ctx context.Context, c access.Caller, q Query, purpose 
 	if err != nil {
 		return Answer{}, err
 	}
-	t, reason, err := s.token(ctx, q)
+	t, card, reason, err := s.token(ctx, q)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -57,7 +57,7 @@ func (s *Service) direct(ctx context.Context, c access.Caller, q Query, purpose 
 	if reason != "" {
 		return Answer{}, s.refuse(ctx, c, a, object, reason)
 	}
-	return s.Reveal(ctx, c, Verified{token: t, caller: c.ID, action: a, sealed: to}, purpose)
+	return s.Reveal(ctx, c, Verified{token: t, card: card, caller: c.ID, action: a, sealed: to}, purpose)
 }
 
 // controlled judges a direct use, and counts it when it authorises a purchase.

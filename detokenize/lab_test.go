@@ -65,14 +65,26 @@ type opener struct {
 	fail   error
 }
 
-func (o *opener) PAN(ctx context.Context, ref token.Ref) (token.PAN, token.Expiry, error) {
-	o.mu.Lock()
-	o.opened++
-	o.mu.Unlock()
-	if o.fail != nil {
-		return token.PAN{}, "", o.fail
+func (o *opener) Sealed(ctx context.Context, ref token.Ref) (token.Token, token.Sealed, error) {
+	t, card, err := o.Opener.Sealed(ctx, ref)
+	return t, o.watched(card), err
+}
+
+func (o *opener) SealedByNumber(ctx context.Context, n token.Number, at time.Time) (token.Token, token.Sealed, error) {
+	t, card, err := o.Opener.SealedByNumber(ctx, n, at)
+	return t, o.watched(card), err
+}
+
+func (o *opener) watched(card token.Sealed) token.Sealed {
+	return func(ctx context.Context) (token.PAN, token.Expiry, error) {
+		o.mu.Lock()
+		o.opened++
+		o.mu.Unlock()
+		if o.fail != nil {
+			return token.PAN{}, "", o.fail
+		}
+		return card(ctx)
 	}
-	return o.Opener.PAN(ctx, ref)
 }
 
 // lab is the service on a real vault, a real account and a real HSM token, and

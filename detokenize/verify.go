@@ -32,7 +32,7 @@ func (s *Service) Verify(ctx context.Context, c access.Caller, q Query) (Verifie
 	if err != nil {
 		return Verified{}, err
 	}
-	t, reason, err := s.token(ctx, q)
+	t, card, reason, err := s.token(ctx, q)
 	if err != nil {
 		return Verified{}, err
 	}
@@ -41,7 +41,7 @@ func (s *Service) Verify(ctx context.Context, c access.Caller, q Query) (Verifie
 		object = string(t.Ref)
 		reason = s.standing(c, t)
 	}
-	v := Verified{token: t, caller: c.ID, action: access.Detokenize, sealed: to, signed: q.Signed}
+	v := Verified{token: t, card: card, caller: c.ID, action: access.Detokenize, sealed: to, signed: q.Signed}
 	if reason == "" {
 		reason, err = s.evidence(ctx, &v, q.of(c))
 	}
@@ -84,26 +84,27 @@ func (q Query) object() string {
 	return string(q.Ref)
 }
 
-// token finds the token that q names; reason says why there is none.
-func (s *Service) token(ctx context.Context, q Query) (t token.Token, reason string, err error) {
+// token finds the token that q names, and its card; reason says why there is
+// none.
+func (s *Service) token(ctx context.Context, q Query) (t token.Token, card token.Sealed, reason string, err error) {
 	at := s.cfg.Now()
 	if q.Tap != nil {
 		if at, err = q.Tap.At.In(s.cfg.Zone); err != nil {
-			return token.Token{}, "malformed-tap", nil
+			return token.Token{}, nil, "malformed-tap", nil
 		}
 	}
 	if q.Ref != "" {
-		t, err = s.cfg.Opener.Token(ctx, q.Ref)
+		t, card, err = s.cfg.Opener.Sealed(ctx, q.Ref)
 	} else {
-		t, err = s.cfg.Opener.ByNumber(ctx, q.Number, at)
+		t, card, err = s.cfg.Opener.SealedByNumber(ctx, q.Number, at)
 	}
 	if fault.KindOf(err) == fault.TokenUnknown {
-		return token.Token{}, "unknown", nil
+		return token.Token{}, nil, "unknown", nil
 	}
 	if err != nil {
-		return token.Token{}, "", fmt.Errorf("reading a token: %w", err)
+		return token.Token{}, nil, "", fmt.Errorf("reading a token: %w", err)
 	}
-	return t, "", nil
+	return t, card, "", nil
 }
 
 // standing says why t is not one that c gets a card number for, or "".

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,10 @@ var ErrMalformed = fault.New(fault.Malformed, "malformed")
 // PAN is a card number. Its digits sit behind a pointer and leave only through
 // [PAN.Reveal]; printing, logging or marshalling a PAN shows its last four.
 type PAN struct{ digits *string }
+
+// Sealed opens a card number, with its expiry date, that was read and not
+// opened yet.
+type Sealed func(context.Context) (PAN, Expiry, error)
 
 // ParsePAN reads a card number of 12 to 19 digits whose Luhn digit holds.
 func ParsePAN(s string) (PAN, error) {

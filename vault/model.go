@@ -120,6 +120,13 @@ type tokenView struct {
 	Last4 string
 }
 
+// sealedView is a token row with its card, sealed.
+type sealedView struct {
+	tokenView
+	Sealed      []byte
+	SealVersion uint8
+}
+
 func (v *Vault) toToken(view tokenView) (token.Token, error) {
 	r := view.Row
 	n := v.rangeByName(r.RangeID)

@@ -24,6 +24,7 @@ type reading struct {
 	tokens  *gather.Gatherer[token.Ref, tokenView]
 	numbers *gather.Gatherer[place, []tokenView]
 	cards   *gather.Gatherer[token.Ref, cardRow]
+	sealed  *gather.Gatherer[token.Ref, sealedView]
 	sights  *gather.Gatherer[[]cardPrint, glanced]
 }
 
@@ -32,6 +33,7 @@ func (v *Vault) readers() reading {
 		tokens:  readTogether(v.readTokens),
 		numbers: readTogether(v.readNumbers),
 		cards:   readTogether(v.readCards),
+		sealed:  readTogether(v.readSealed),
 		sights:  readTogether(v.readSights),
 	}
 }
@@ -150,6 +152,22 @@ func (v *Vault) readCards(ctx context.Context, all []token.Ref) ([]gather.Answer
 	}, refs(all))
 	if err != nil {
 		return nil, fmt.Errorf("reading cards: %w", err)
+	}
+	return found(all, byRef), nil
+}
+
+// readSealed finds tokens and the sealed cards behind them.
+func (v *Vault) readSealed(ctx context.Context, all []token.Ref) ([]gather.Answer[sealedView], error) {
+	byRef := make(map[token.Ref]sealedView, len(all))
+	err := store.Each(v.cfg.DB.Read(ctx), "SELECT "+ofTokens+sealedToo+" FROM tokens "+withCards+" WHERE tokens.ref IN ?",
+		func(rows *sql.Rows) error {
+			var s sealedView
+			err := s.scan(rows, &s.Sealed, &s.SealVersion)
+			byRef[token.Ref(s.Row.Ref)] = s
+			return err
+		}, refs(all))
+	if err != nil {
+		return nil, fmt.Errorf("reading tokens and cards: %w", err)
 	}
 	return found(all, byRef), nil
 }
