@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -21,6 +22,7 @@ func TestEachDatabase(t *testing.T) {
 			"failures spoil themselves": failuresSpoilThemselves,
 			"counting in a race":        countingInARace,
 			"a transaction inside one":  nested,
+			"lists in a query":          lists,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 		}
@@ -30,6 +32,40 @@ func TestEachDatabase(t *testing.T) {
 func readersCannotWrite(t *testing.T, d *store.DB) {
 	if err := d.Read(t.Context()).Exec("DELETE FROM attempts").Error; !errors.Is(err, store.ErrReadOnly) {
 		t.Fatalf("got %v, want ErrReadOnly", err)
+	}
+}
+
+// lists: a list stands for as many values as it has, and what fails is an error
+// of this package.
+func lists(t *testing.T, d *store.DB) {
+	err := d.Tx(t.Context(), func(tx *gorm.DB) error { return errors.Join(keep(tx, "a"), keep(tx, "b"), keep(tx, "c")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		args []any
+		want string
+	}{
+		{[]any{"c", []string{"a", "c", "no"}}, "ac"},
+		{[]any{"c", []string{"b"}}, "b"},
+		{[]any{"c", []string{}}, ""},
+		{[]any{"d", []string{"a"}}, ""},
+	} {
+		got := ""
+		err := store.Each(d.Read(t.Context()), "SELECT attempt_key FROM attempts WHERE caller = ? AND attempt_key IN ? ORDER BY attempt_key",
+			func(rows *sql.Rows) error {
+				var key string
+				err := rows.Scan(&key)
+				got += key
+				return err
+			}, x.args...)
+		if err != nil || got != x.want {
+			t.Errorf("%v: %q, %v", x.args, got, err)
+		}
+	}
+	err = store.Each(d.Read(t.Context()), "DELETE FROM attempts WHERE caller = ?", func(*sql.Rows) error { return nil }, "c")
+	if !errors.Is(err, store.ErrReadOnly) {
+		t.Errorf("a query that writes: %v", err)
 	}
 }
 
