@@ -29,20 +29,9 @@ func (p *parts) book() *tapdb.DB {
 // sweepSlots does in the background what time brings to slots, and what detection
 // has left to do, until stop is called.
 func sweepSlots(ctx context.Context, accounts *account.Service, every time.Duration, log *slog.Logger) (stop func() error) {
-	if every == 0 {
-		every = time.Minute
-	}
-	return run(ctx, func(ctx context.Context) {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for ctx.Err() == nil {
-			if _, err := accounts.Sweep(ctx); err != nil && ctx.Err() == nil {
-				log.WarnContext(ctx, "slots could not be swept", "error", err.Error())
-			}
-			select {
-			case <-ctx.Done():
-			case <-tick.C:
-			}
+	return repeat(ctx, every, func(ctx context.Context) {
+		if _, err := accounts.Sweep(ctx); err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "slots could not be swept", "error", err.Error())
 		}
 	})
 }

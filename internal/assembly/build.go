@@ -211,7 +211,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run), publishing(ctx, denials, p.cfg.DenyList.Every),
-		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log))
+		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log))
 	return handler, nil
 }
 

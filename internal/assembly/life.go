@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/tokenize"
 	"github.com/tapvault/tapvault/webhook"
@@ -127,9 +128,6 @@ func (p *parts) capacity(ctx context.Context) ([]wire.Capacity, error) {
 
 // sweep expires tokens in the background until stop is called.
 func sweep(ctx context.Context, tokens *tokenize.Service, every time.Duration, log *slog.Logger) (stop func() error) {
-	if every == 0 {
-		every = time.Minute
-	}
 	once := func(ctx context.Context) {
 		n, err := tokens.Sweep(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -138,6 +136,24 @@ func sweep(ctx context.Context, tokens *tokenize.Service, every time.Duration, l
 		if n > 0 {
 			log.InfoContext(ctx, "tokens expired", "count", n)
 		}
+	}
+	return repeat(ctx, every, once)
+}
+
+// forgetting removes attempts that nobody makes again.
+func forgetting(ctx context.Context, db *store.DB, log *slog.Logger) (stop func() error) {
+	return repeat(ctx, 24*time.Hour, func(ctx context.Context) {
+		if _, err := db.Forget(ctx); err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "old attempts could not be forgotten", "error", err.Error())
+		}
+	})
+}
+
+// repeat does a thing now and then every so often, once a minute unless told,
+// until stop is called.
+func repeat(ctx context.Context, every time.Duration, once func(context.Context)) (stop func() error) {
+	if every == 0 {
+		every = time.Minute
 	}
 	return run(ctx, func(ctx context.Context) {
 		tick := time.NewTicker(every)

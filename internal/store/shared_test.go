@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -23,6 +24,7 @@ func TestEachDatabase(t *testing.T) {
 			"counting in a race":        countingInARace,
 			"a transaction inside one":  nested,
 			"lists in a query":          lists,
+			"attempts are forgotten":    forgotten,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 		}
@@ -66,6 +68,46 @@ func lists(t *testing.T, d *store.DB) {
 	err = store.Each(d.Read(t.Context()), "DELETE FROM attempts WHERE caller = ?", func(*sql.Rows) error { return nil }, "c")
 	if !errors.Is(err, store.ErrReadOnly) {
 		t.Errorf("a query that writes: %v", err)
+	}
+}
+
+// forgotten: attempts that are old enough go, of whichever caller, and no
+// other; a key is then as good as new.
+func forgotten(t *testing.T, d *store.DB) {
+	old := time.Now().Add(-store.AttemptsKept - time.Minute).UnixMilli()
+	err := d.Tx(t.Context(), func(tx *gorm.DB) error {
+		for i := range 1203 { // more than two walks' worth
+			if _, err := store.Once(tx, fmt.Sprintf("c%d", i%3), access.Attempt{Key: fmt.Sprintf("k%04d", i)}, "op", "r"); err != nil {
+				return err
+			}
+		}
+		return tx.Exec("UPDATE attempts SET created_at = ? WHERE attempt_key < ? AND caller <> ?", old, "k0700", "c1").Error
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const were, stay = 1203, 1203 - 467 // of the first 700, those whose number leaves 0 or 2
+	for _, want := range []int64{were - stay, 0} {
+		if n, err := d.Forget(t.Context()); err != nil || n != want {
+			t.Fatalf("forgot %d, %v; want %d", n, err, want)
+		}
+	}
+	var left, wrong int64
+	if err := d.Read(t.Context()).Table("attempts").Count(&left).Error; err != nil || left != stay {
+		t.Fatalf("%d are left, %v", left, err)
+	}
+	if err := d.Read(t.Context()).Table("attempts").Where("created_at = ?", old).Count(&wrong).Error; err != nil || wrong != 0 {
+		t.Fatalf("%d old ones are left, %v", wrong, err)
+	}
+	err = d.Tx(t.Context(), func(tx *gorm.DB) error {
+		prior, err := store.Once(tx, "c0", access.Attempt{Key: "k0000"}, "op", "new")
+		if prior != "" {
+			err = errors.Join(err, fmt.Errorf("remembered %q", prior))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
