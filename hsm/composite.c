@@ -157,13 +157,14 @@ ck_ulong tv_run(struct ck_functions *f, ck_ulong s, struct tv_batch *b, ck_ulong
 	return left;
 }
 
-struct ck_functions *tv_load(const char *module, char **why) {
+struct ck_functions *tv_load(const char *module, char **why, int *nss) {
 	struct ck_functions *f = NULL;
 	void *lib = dlopen(module, RTLD_LAZY);
 	ck_ulong (*list)(struct ck_functions **);
 	if (!lib) { *why = dlerror(); return NULL; }
 	*(void **)&list = dlsym(lib, "C_GetFunctionList");
 	if (!list || list(&f) || !f) { *why = "it has no C_GetFunctionList"; dlclose(lib); return NULL; }
+	*nss = dlsym(lib, "NSC_GetFunctionList") != NULL;
 	return f; /* never closed: a module that was unloaded under its threads crashes */
 }
 

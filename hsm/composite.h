@@ -52,7 +52,7 @@ ck_ulong tv_run(struct ck_functions *f, ck_ulong session, struct tv_batch *b, ck
 
 /* Calls that miekg/pkcs11 has no builder for, or would leave a secret in freed
  * memory. The values of a template stand one after the other in blob. */
-struct ck_functions *tv_load(const char *module, char **why);
+struct ck_functions *tv_load(const char *module, char **why, int *nss);
 ck_ulong tv_login(struct ck_functions *f, ck_ulong session, ck_byte *pin, ck_ulong len);
 ck_ulong tv_create(struct ck_functions *f, ck_ulong session, ck_ulong *types, ck_ulong *lens, ck_ulong n,
 	ck_byte *blob, ck_ulong *handle);

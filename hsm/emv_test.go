@@ -198,8 +198,8 @@ func TestEMVBirths(t *testing.T) {
 	if err != nil || len(list) != len(refs) {
 		t.Errorf("%+v, %v", list, err)
 	}
-	for _, i := range list {
-		if !i.Local || i.Check == nil || !i.Spec.EMV {
+	for _, i := range list { // NSS does not remember where a secret key was made
+		if i.Local != (hsmtest.On(t) != "nss") || i.Check == nil || !i.Spec.EMV {
 			t.Errorf("%+v", i)
 		}
 	}

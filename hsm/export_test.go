@@ -3,6 +3,8 @@
 package hsm
 
 import (
+	"slices"
+
 	"github.com/miekg/pkcs11"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -38,15 +40,17 @@ func (t *Token) Plant(label string, typ keyref.Type, role keyref.Role, value []b
 }
 
 // PlantPair stores a key pair by other attributes.
-func (t *Token) PlantPair(label string, params []byte) error {
-	pub := publicTemplate(label, keyref.Sign)
-	for _, a := range pub {
-		if a.Type == pkcs11.CKA_EC_PARAMS {
+func (t *Token) PlantPair(label, id string, params []byte) error {
+	pub, priv := publicTemplate(label, keyref.Sign), template(keyref.ECP256, keyref.Sign, label, true)
+	for _, a := range slices.Concat(pub, priv) {
+		switch a.Type {
+		case pkcs11.CKA_EC_PARAMS:
 			a.Value = params
+		case pkcs11.CKA_ID:
+			a.Value = []byte(id)
 		}
 	}
-	_, _, err := t.mod.ctx.GenerateKeyPair(t.state.Load().anchor, mechOf(births[keyref.ECP256]), pub,
-		template(keyref.ECP256, keyref.Sign, label, true))
+	_, _, err := t.mod.ctx.GenerateKeyPair(t.state.Load().anchor, mechOf(births[keyref.ECP256]), pub, priv)
 	return err
 }
 

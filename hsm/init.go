@@ -50,29 +50,34 @@ func (m *module) blank(label string) (uint, error) {
 		switch {
 		case err != nil:
 			continue
+		case i.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 && i.Label == label: // it was given its label before
+			return s, nil
 		case i.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0:
-			free, found = s, true
+			free, found = s, !m.native.nss // whose tokens have labels from the start
 		case i.Label == label:
 			return 0, fmt.Errorf("%w: a token of this label exists and will not be wiped", ErrUnavailable)
 		}
 	}
-	if !found {
+	switch {
+	case m.native.nss:
+		return 0, fmt.Errorf("%w: no token of NSS softokn has this label: give it one in init_args, by dbTokenDescription", ErrUnavailable)
+	case !found:
 		return 0, fmt.Errorf("%w: no slot holds an uninitialised token", ErrUnavailable)
 	}
 	return free, nil
 }
 
 func (m *module) initPIN(c InitConfig) error {
-	slot, _, err := m.slot(c.Label) // some modules renumber slots now
+	slot, err := m.labelled(c.Label) // some modules renumber slots now
 	if err != nil {
-		return err
+		return fmt.Errorf("setting the PIN of %q: %w", c.Label, err)
 	}
 	s, err := m.ctx.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
 	if err != nil {
 		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrUnavailable, err)
 	}
 	defer m.ctx.CloseSession(s)
-	if err := m.ctx.Login(s, pkcs11.CKU_SO, string(c.SOPIN)); err != nil {
+	if err := m.loginOfficer(s, c.SOPIN); err != nil {
 		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrPIN, err)
 	}
 	defer m.ctx.Logout(s)
@@ -80,4 +85,30 @@ func (m *module) initPIN(c InitConfig) error {
 		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrPIN, err)
 	}
 	return nil
+}
+
+// labelled finds a token that was just initialised. Some modules do not say
+// that it is until it has a user PIN.
+func (m *module) labelled(label string) (uint, error) {
+	slots, err := m.ctx.GetSlotList(true)
+	if err != nil {
+		return 0, fmt.Errorf("%w: listing the slots: %w", ErrUnavailable, err)
+	}
+	for _, s := range slots {
+		if i, err := m.ctx.GetTokenInfo(s); err == nil && i.Label == label {
+			return s, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: the module did not take the label: it may have labels of its own, as in its init_args", ErrUnavailable)
+}
+
+// loginOfficer logs the security officer in. NSS softokn has none: until there
+// is a user PIN, it takes the empty PIN and no other. Elsewhere a token that was
+// initialised with this PIN a moment ago does not call it wrong.
+func (m *module) loginOfficer(s pkcs11.SessionHandle, pin []byte) error {
+	err := m.ctx.Login(s, pkcs11.CKU_SO, string(pin))
+	if code(err) == pkcs11.CKR_PIN_INCORRECT && m.native.nss {
+		return m.ctx.Login(s, pkcs11.CKU_SO, "")
+	}
+	return err
 }

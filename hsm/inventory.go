@@ -107,30 +107,22 @@ func (t *Token) local(s pkcs11.SessionHandle, h pkcs11.ObjectHandle) (bool, erro
 // checkValue computes what identifies a key without showing anything about it.
 //
 //   - DES3: the left three bytes of an enciphered zero block, by the key's own
-//     attribute or, where its role allows, by enciphering one.
+//     attribute or, where the module has none, by enciphering one or, of a key
+//     that only derives, by deriving from one.
 //   - AES-GCM keys: an enciphered zero block is the hash key of GCM, so it
 //     stays inside. Instead: the left of the tag over nothing under the IV of
 //     twelve FF, which [Token.Seal] draws with probability 2^-96.
-//   - AES masters: the key's own attribute, which PKCS #11 defines as the left of
-//     an enciphered zero block. X9.24 has another value for AES.
+//   - AES masters: the same, as PKCS #11 defines that attribute. X9.24 has
+//     another value for AES.
 //   - HMAC keys: the left of the HMAC of a constant.
 //   - EC pairs: the left of the SHA-256 of the public point.
 func (t *Token) checkValue(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, ref keyref.Ref, spec keyref.Spec) (*keyref.CheckValue, error) {
 	var b []byte
 	var err error
 	switch spec.Type {
-	case keyref.DES3:
-		if b, err = t.get(s, h, pkcs11.CKA_CHECK_VALUE); len(b) != 3 && spec.Role == keyref.Encrypt {
-			var out [8]byte
-			out, err = t.encipher(s, h, [8]byte{})
-			b = out[:]
-		}
-		if code(err) == pkcs11.CKR_ATTRIBUTE_TYPE_INVALID {
-			return nil, nil
-		}
-	case keyref.AES:
-		if b, err = t.get(s, h, pkcs11.CKA_CHECK_VALUE); code(err) == pkcs11.CKR_ATTRIBUTE_TYPE_INVALID {
-			return nil, nil
+	case keyref.DES3, keyref.AES:
+		if b, err = t.get(s, h, pkcs11.CKA_CHECK_VALUE); len(b) != 3 {
+			b, err = t.encipherZeros(s, h, spec)
 		}
 	case keyref.AES256:
 		b, err = t.gcmSeal(s, h, bytes.Repeat([]byte{0xff}, ivLen), nil, nil)
@@ -150,4 +142,28 @@ func (t *Token) checkValue(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, ref ke
 		return nil, err
 	}
 	return (*keyref.CheckValue)(b[:3]), nil
+}
+
+// encipherZeros enciphers a block of zeros in the way that a key's role allows.
+// One that allows neither has no check value.
+func (t *Token) encipherZeros(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, spec keyref.Spec) ([]byte, error) {
+	mech, zeros := uint(pkcs11.CKM_DES3_ECB_ENCRYPT_DATA), make([]byte, 24)
+	switch {
+	case spec.Role == keyref.Encrypt:
+		out, err := t.encipher(s, h, [8]byte{})
+		return out[:], err
+	case spec.Role != keyref.Derive:
+		return nil, nil
+	case spec.Type == keyref.AES:
+		mech, zeros = pkcs11.CKM_AES_ECB_ENCRYPT_DATA, make([]byte, 32)
+	}
+	secret, err := newSecret()
+	if err != nil {
+		return nil, err
+	}
+	defer freeSecret(secret)
+	if err := t.mod.native.reveal(s, h, mech, zeros, secret); err != nil {
+		return nil, err
+	}
+	return append([]byte{}, secret[:3]...), nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -77,18 +79,57 @@ func load(path, initArgs string) (*module, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.accepts(path, initArgs); err != nil {
+		return nil, err
+	}
 	ctx := pkcs11.New(path)
 	if ctx == nil {
 		return nil, fmt.Errorf("%w: loading the module %s: it is not a PKCS #11 library", ErrUnavailable, path)
 	}
 	if err := initialise(ctx, initArgs); err != nil {
 		ctx.Destroy()
-		return nil, fmt.Errorf("%w: initialising the module %s: %w", ErrUnavailable, path, err)
+		return nil, initError(path, err)
 	}
 	m := &module{path: path, ctx: ctx, native: n, refs: 1, owned: map[uint]string{}}
 	loaded.m[path] = m
 	return m, nil
 }
+
+// accepts refuses a reserved string with which NSS softokn would crash, or
+// would hold no token. Of other modules nothing is known.
+func (n native) accepts(path, args string) error {
+	if strings.Contains(args, "\x00") {
+		return fmt.Errorf("%w: initialising the module %s: a zero byte in init_args", ErrUnavailable, path)
+	}
+	if !n.nss || nssHome.MatchString(args) {
+		return nil
+	}
+	return fmt.Errorf("%w: the module %s is NSS softokn, which wants to know where its tokens are: set init_args to "+
+		"\"configdir='sql:FOLDER' certPrefix='' keyPrefix='' secmod='secmod.db' flags= dbTokenDescription='LABEL'\"", ErrUnavailable, path)
+}
+
+// nssHome is found in a string that names a folder for at least one token.
+var nssHome = regexp.MustCompile(`configdir=(sql:|'sql:|"sql:)[^'"\s\]>]`)
+
+// initError says what a failed C_Initialize means and what to do about it.
+func initError(path string, err error) error {
+	switch c := code(err); {
+	case c == pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED:
+		return fmt.Errorf("%w: initialising the module %s: another part of this process has initialised it: %w", ErrUnavailable, path, err)
+	case c == pkcs11.CKR_ARGUMENTS_BAD:
+		return fmt.Errorf("%w: initialising the module %s: it refuses init_args: correct them, or leave them out: %w", ErrUnavailable, path, err)
+	case c == nssNoCertDB, c == nssNoKeyDB:
+		return fmt.Errorf("%w: initialising the module %s: it cannot open the database that init_args name: does the folder after "+
+			"configdir='sql: exist, and is it this user's?: NSS code %#x", ErrUnavailable, path, uint(c))
+	}
+	return fmt.Errorf("%w: initialising the module %s: %w", ErrUnavailable, path, err)
+}
+
+// Codes of NSS softokn's own.
+const (
+	nssNoCertDB pkcs11.Error = 0xCE534351
+	nssNoKeyDB  pkcs11.Error = 0xCE534352
+)
 
 func initialise(ctx cryptoki, args string) error {
 	if args == "" {

@@ -21,17 +21,21 @@ import (
 
 // native is the module's own function table, for the calls that composite.c
 // makes.
-type native struct{ f *C.struct_ck_functions }
+type native struct {
+	f   *C.struct_ck_functions
+	nss bool // it is NSS softokn
+}
 
 func loadNative(module string) (native, error) {
 	name := C.CString(module)
 	defer C.free(unsafe.Pointer(name))
 	var why *C.char
-	f := C.tv_load(name, &why)
+	var nss C.int
+	f := C.tv_load(name, &why, &nss)
 	if f == nil {
 		return native{}, fmt.Errorf("%w: loading the module %s: %s", ErrUnavailable, module, C.GoString(why))
 	}
-	return native{f}, nil
+	return native{f, nss != 0}, nil
 }
 
 func rvError(rv C.ck_ulong) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/softtoken"
 )
 
 // refuses fails the test unless err is of the sentinel and says all of says.
@@ -75,6 +76,33 @@ func TestOpenFaults(t *testing.T) {
 		t.Error(err)
 	}
 	refuses(t, "closing twice", tok.Close(), hsm.ErrUnavailable, "closed")
+}
+
+// TestInitArgs: a reserved string with which NSS would crash, or find nothing,
+// is refused in words that say what to write.
+func TestInitArgs(t *testing.T) {
+	nss, err := softtoken.Find("nss")
+	if err != nil {
+		t.Fatal(err)
+	}
+	module, err := nss.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	absent := filepath.Join(t.TempDir(), "absent")
+	for args, says := range map[string]string{
+		"":                                "is NSS softokn, which wants to know where its tokens are: set init_args to \"configdir='sql:FOLDER'",
+		"rubbish":                         "set init_args to",
+		"configdir=":                      "set init_args to",
+		"configdir='sql:'":                "set init_args to",
+		"configdir='' certPrefix=''":      "set init_args to",
+		"configdir='sql:" + absent + "'":  "does the folder after configdir='sql: exist, and is it this user's?",
+		"configdir='sql:x\x00' flags=":    "a zero byte",
+		"tokens=<0x4=[configdir='sql:']>": "set init_args to",
+	} {
+		_, err := hsm.Open(t.Context(), hsm.Config{Module: module, InitArgs: args, Token: "any", PIN: hsm.StaticPIN(hsmtest.PIN)})
+		refuses(t, args, err, hsm.ErrUnavailable, says)
+	}
 }
 
 func TestLoginErrors(t *testing.T) {
@@ -180,14 +208,18 @@ func TestPINFile(t *testing.T) {
 
 func TestInitToken(t *testing.T) {
 	cfg := hsmtest.Empty(t)
-	c := hsm.InitConfig{Module: cfg.Module, Label: cfg.Token, SOPIN: []byte(hsmtest.SOPIN), UserPIN: []byte(hsmtest.PIN)}
+	c := hsm.InitConfig{Module: cfg.Module, InitArgs: cfg.InitArgs, Label: cfg.Token, SOPIN: []byte(hsmtest.SOPIN), UserPIN: []byte(hsmtest.PIN)}
 	refuses(t, "a label that exists", hsm.InitToken(t.Context(), c), hsm.ErrUnavailable, "exists and will not be wiped")
 	for _, label := range []string{"", " x", strings.Repeat("x", 33)} {
 		c.Label = label
 		refuses(t, "label "+label, hsm.InitToken(t.Context(), c), hsm.ErrUnavailable, "1 to 32 bytes")
 	}
 	c.Label, c.SOPIN = "short so pin", []byte("1")
-	refuses(t, "a short PIN", hsm.InitToken(t.Context(), c), hsm.ErrUnavailable, "CKR_PIN")
+	says := "CKR_PIN"
+	if hsmtest.On(t) == "nss" { // which has no security officer
+		says = "no token of NSS softokn has this label: give it one in init_args"
+	}
+	refuses(t, "a short PIN", hsm.InitToken(t.Context(), c), hsm.ErrUnavailable, says)
 	c.Module = "/nowhere.so"
 	refuses(t, "no module", hsm.InitToken(t.Context(), c), hsm.ErrUnavailable, "no PKCS #11 module")
 }
@@ -211,14 +243,18 @@ func TestMissingMechanism(t *testing.T) {
 		name string
 		key  keyref.Usage
 	}{
-		pkcs11.CKM_DES3_ECB_ENCRYPT_DATA: {"CKM_DES3_ECB_ENCRYPT_DATA", keyref.PurchaseMaster},
-		pkcs11.CKM_DES3_CBC:              {"CKM_DES3_CBC", keyref.PurchaseMaster},
-		pkcs11.CKM_AES_GCM:               {"CKM_AES_GCM", keyref.PANSeal},
-		pkcs11.CKM_SHA256_HMAC:           {"CKM_SHA256_HMAC", keyref.PARKey},
-		pkcs11.CKM_ECDSA:                 {"CKM_ECDSA", keyref.JWTSign},
+		pkcs11.CKM_DES3_CBC:    {"CKM_DES3_CBC", keyref.PurchaseMaster},
+		pkcs11.CKM_AES_GCM:     {"CKM_AES_GCM", keyref.PANSeal},
+		pkcs11.CKM_SHA256_HMAC: {"CKM_SHA256_HMAC", keyref.PARKey},
+		pkcs11.CKM_ECDSA:       {"CKM_ECDSA", keyref.JWTSign},
 	} {
 		restore := tok.Inject(func(in hsm.Cryptoki) hsm.Cryptoki { return lacking{in, mech} })
 		refuses(t, c.name, tok.Require(t.Context(), ref(c.key)), hsm.ErrUnavailable, "lacks the mechanism "+c.name+" on token")
 		restore()
+	}
+	// a derivation that is not listed is tried
+	defer tok.Inject(func(in hsm.Cryptoki) hsm.Cryptoki { return lacking{in, pkcs11.CKM_DES3_ECB_ENCRYPT_DATA} })()
+	if err := tok.Require(t.Context(), ref(keyref.PurchaseMaster)); err != nil {
+		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@
 package hsm
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
@@ -44,18 +45,58 @@ var births = map[keyref.Type]mechanism{
 	keyref.ECP256: {pkcs11.CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", pkcs11.CKF_GENERATE_KEY_PAIR},
 }
 
-// probe asks the module for what keys of a usage need.
-func (t *Token) probe(spec keyref.Spec) error {
+// probe asks the module for what keys of a usage need. t.mu must be held, and s
+// be the anchor session.
+func (t *Token) probe(s pkcs11.SessionHandle, spec keyref.Spec) error {
 	needs := mechanisms[spec.Type]
 	if spec.Type == keyref.ECP256 && spec.Role == keyref.Derive {
 		needs = []mechanism{ecdhMechanism}
 	}
 	for _, m := range needs {
-		if err := t.probeOne(m); err != nil {
+		err := t.probeOne(m)
+		if errors.As(err, new(lacks)) && m.flags == pkcs11.CKF_DERIVE && t.derives(s, spec.Type, m) {
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lacks says that a mechanism is not listed.
+type lacks struct{ error }
+
+func (l lacks) Unwrap() error { return l.error }
+
+// derives tries a mechanism that the module does not list: NSS softokn knows
+// derivations that it lists not. A module that knows one is not asked again.
+func (t *Token) derives(s pkcs11.SessionHandle, typ keyref.Type, m mechanism) bool {
+	if t.unlisted[m.typ] {
+		return true
+	}
+	value := make([]byte, 24)
+	for i := range value { // a key of no worth, which only has to be one
+		value[i] = byte(3*i + 1)
+	}
+	tpl := template(typ, keyref.Derive, "", false)
+	h, err := t.mod.native.create(s, append(tpl, &pkcs11.Attribute{Type: pkcs11.CKA_VALUE, Value: value}))
+	if err != nil {
+		return false
+	}
+	tpl = template(typ, keyref.Sign, "", false)
+	if typ == keyref.AES {
+		tpl = append(tpl, pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, uint(16)))
+	}
+	child, err := t.mod.native.deriveBy(s, h, m.typ, append(value, value[:8]...), tpl)
+	if err != nil {
+		child = 0
+	}
+	t.destroy(s, []pkcs11.ObjectHandle{h, child})
+	if err == nil {
+		t.unlisted[m.typ] = true
+	}
+	return err == nil
 }
 
 func (t *Token) probeOne(m mechanism) error {
@@ -64,7 +105,7 @@ func (t *Token) probeOne(m mechanism) error {
 		return fmt.Errorf("asking for %s: %w: %w", m.name, ErrUnavailable, err)
 	}
 	if err != nil || info.Flags&m.flags != m.flags {
-		return fmt.Errorf("%w: the module %s lacks the mechanism %s on token %q", ErrUnavailable, t.cfg.Module, m.name, t.cfg.Token)
+		return lacks{fmt.Errorf("%w: the module %s lacks the mechanism %s on token %q", ErrUnavailable, t.cfg.Module, m.name, t.cfg.Token)}
 	}
 	return nil
 }

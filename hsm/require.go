@@ -23,7 +23,10 @@ import (
 // two functions do not separate what they protect; only keys of
 // [Config.CardRealms] may equal each other.
 //
-// DES3 keys are used from session copies: modules are much faster from those.
+// Secret keys are used from session copies where the module makes them: modules
+// are much faster from those, and NSS softokn damages its memory when an HMAC
+// key of the token is used after the login was lost. SoftHSM makes copies only
+// of keys that may be modified, which ours of DES3 are.
 func (t *Token) Require(ctx context.Context, refs ...keyref.Ref) error {
 	return t.require(ctx, false, refs)
 }
@@ -75,7 +78,7 @@ func (t *Token) require(ctx context.Context, late bool, refs []keyref.Ref) error
 		}
 	})
 	for r := range fresh { // copies that took the place of others
-		if k := old.keys[r]; k != nil && (k.spec.Type == keyref.DES3 || k.scratch) {
+		if k := old.keys[r]; k != nil && (k.copied || k.scratch) {
 			t.destroy(anchor, []pkcs11.ObjectHandle{k.first, k.second})
 		}
 	}
@@ -86,7 +89,7 @@ func (t *Token) require(ctx context.Context, late bool, refs []keyref.Ref) error
 // anchor session, and session copies are made in it.
 func (t *Token) loadKey(s pkcs11.SessionHandle, r keyref.Ref) (*key, error) {
 	spec, _ := r.Usage.Spec()
-	if err := t.probe(spec); err != nil {
+	if err := t.probe(s, spec); err != nil {
 		return nil, err
 	}
 	t.nextID++
@@ -105,6 +108,13 @@ func (t *Token) loadKey(s pkcs11.SessionHandle, r keyref.Ref) (*key, error) {
 		k.public, err = t.publicKey(s, r.Label())
 	case keyref.DES3:
 		err = t.copyToSession(s, k)
+	default:
+		stored := []pkcs11.ObjectHandle{k.first, k.second}
+		if err = t.copyToSession(s, k); err == nil {
+			k.stored = stored
+		} else if refused(err) {
+			err = nil
+		}
 	}
 	if err == nil {
 		err = t.try(s, r, k)
@@ -121,19 +131,34 @@ func (t *Token) object(s pkcs11.SessionHandle, label string, typ keyref.Type, ro
 	return h, t.check(s, h, label, typ, role)
 }
 
-// copyToSession replaces the handles of k by those of session copies.
+// copyToSession replaces the handles of k by those of session copies, both or
+// neither.
 func (t *Token) copyToSession(s pkcs11.SessionHandle, k *key) error {
-	for _, h := range []*pkcs11.ObjectHandle{&k.first, &k.second} {
-		if *h == 0 {
+	var made []pkcs11.ObjectHandle
+	for _, h := range []pkcs11.ObjectHandle{k.first, k.second} {
+		if h == 0 {
+			made = append(made, 0)
 			continue
 		}
-		c, err := t.mod.ctx.CopyObject(s, *h, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_TOKEN, false)})
+		c, err := t.mod.ctx.CopyObject(s, h, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_TOKEN, false)})
 		if err != nil {
+			t.destroy(s, made)
 			return fmt.Errorf("copying it to the session: %w", err)
 		}
-		*h = c
+		made = append(made, c)
 	}
+	k.first, k.second, k.copied = made[0], made[1], true
 	return nil
+}
+
+// refused reports whether a module makes no copy of such a key.
+func refused(err error) bool {
+	switch code(err) {
+	case pkcs11.CKR_ACTION_PROHIBITED, pkcs11.CKR_ATTRIBUTE_READ_ONLY, pkcs11.CKR_TEMPLATE_INCONSISTENT,
+		pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, pkcs11.CKR_FUNCTION_NOT_SUPPORTED:
+		return true
+	}
+	return false
 }
 
 // publicKey reads the public half of a pair.

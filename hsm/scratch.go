@@ -34,7 +34,7 @@ func (t *Token) ImportScratch(ctx context.Context, ref keyref.Ref, value []byte)
 	if st.keys[ref] != nil {
 		return fmt.Errorf("importing a scratch key: %w: %v", ErrKeyExists, ref)
 	}
-	if err := t.probe(spec); err != nil {
+	if err := t.probe(st.anchor, spec); err != nil {
 		return err
 	}
 	if spec.Type != keyref.DES3 && spec.Type != keyref.AES {

@@ -34,8 +34,9 @@ type Token struct {
 	broken error // a refused PIN: no login is tried any more
 	// suspect says that a call failed in the anchor session, which is then not
 	// asked again but replaced, with a login of its own, at the next need.
-	suspect bool
-	closed  bool
+	suspect  bool
+	closed   bool
+	unlisted map[uint]bool // mechanisms that the module has and does not list
 }
 
 // state is what a login brought; it is replaced, never changed.
@@ -52,10 +53,12 @@ type key struct {
 	id            uint64
 	spec          keyref.Spec
 	first, second pkcs11.ObjectHandle
-	public        *ecdsa.PublicKey // of ECP256
-	scratch       bool             // a session object that [Token.ImportScratch] made
-	late          bool             // it may go away: see [Token.RequireLate]
-	print         [8]byte          // of a master: equal only for equal keys, see fingerprint
+	copied        bool                  // first and second are session copies
+	stored        []pkcs11.ObjectHandle // what they are copies of, if that has to stay
+	public        *ecdsa.PublicKey      // of ECP256
+	scratch       bool                  // a session object that [Token.ImportScratch] made
+	late          bool                  // it may go away: see [Token.RequireLate]
+	print         [8]byte               // of a master: equal only for equal keys, see fingerprint
 }
 
 func (s *state) key(r keyref.Ref) (*key, error) {
@@ -79,7 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Token{cfg: cfg, mod: m}
+	t := &Token{cfg: cfg, mod: m, unlisted: map[uint]bool{}}
 	if err := t.open(); err != nil {
 		return nil, errors.Join(err, m.release())
 	}
@@ -310,7 +313,7 @@ func (t *Token) present(s pkcs11.SessionHandle, st *state) error {
 
 // whole fails when an object of a key has gone.
 func (t *Token) whole(s pkcs11.SessionHandle, k *key) error {
-	for _, h := range []pkcs11.ObjectHandle{k.first, k.second} {
+	for _, h := range append([]pkcs11.ObjectHandle{k.first, k.second}, k.stored...) {
 		if h == 0 {
 			continue
 		}

@@ -28,6 +28,15 @@ softhsm_module() {
   return 1
 }
 
+nss_module() {
+  local d
+  for d in /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib/x86_64-linux-gnu/nss \
+    /usr/lib/aarch64-linux-gnu/nss /usr/lib64 /usr/lib /usr/local/lib; do
+    [ -e "$d/libsoftokn3.so" ] && return 0
+  done
+  return 1
+}
+
 have_postgres() {
   local d
   for d in /usr/lib/postgresql/*/bin/initdb; do
@@ -49,6 +58,7 @@ have gcc || need gcc "the PKCS#11 and SQLite bindings are C"
 have make || need make "runs the Makefile"
 softhsm_module || need softhsm2 "the software HSM that holds the rehearsal keys"
 if [ "$for_tests" = test ]; then
+  nss_module || need libnss3 "NSS softokn, the second HSM that the tests run on"
   have_postgres || need postgresql "the tests start a server of their own, in a temporary folder"
   have pkcs11-tool || need opensc "pkcs11-tool reads back the attributes of the keys; opensc-tool reads a phone"
   have pcscd || need pcscd "the machine's own smart-card service, which a simulated phone is shown to"

@@ -70,10 +70,10 @@ go_tests() {
 # What phones and readers link must build without a C compiler.
 without_c() { CGO_ENABLED=0 go build ./wallet/bundle/... ./terminal/... ./cryptogram/...; }
 
-conformance() {
+conformance() { # module
   local out file
   for file in epurse emv; do
-    out=$(build/bin/tapvault conformance --vectors "cryptogram/testdata/vectors/$file.json" --json) || { echo "$out"; return 1; }
+    out=$(build/bin/tapvault conformance --module "$1" --vectors "cryptogram/testdata/vectors/$file.json" --json) || { echo "$out"; return 1; }
     echo "$out"
     grep -q '"failed": *0' <<<"$out" || return 1
   done
@@ -92,7 +92,8 @@ step "build" go build -o build/bin/ ./cmd/...
 go_passed=0 go_failed=0
 step "go test -race, on SoftHSM, SQLite, PostgreSQL" go_tests
 step "fuzz, every decoder for a moment" bash scripts/fuzz.sh
-step "conformance on SoftHSM" conformance
+step "conformance on SoftHSM" conformance softhsm
+step "conformance on NSS softokn" conformance nss
 step "demo" build/bin/tapsim demo --bin build/bin/tapvault --dir build/demo
 step "key attributes, read by pkcs11-tool" bash scripts/check-attributes.sh build/demo
 step "the README's calls" bash scripts/check-readme.sh

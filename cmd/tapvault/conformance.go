@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/cryptogram/conformance"
 	"github.com/tapvault/tapvault/hsm"
-	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
+	"github.com/tapvault/tapvault/internal/softtoken"
 )
 
 func (a *app) conformanceCommand() *cobra.Command {
@@ -19,20 +20,21 @@ func (a *app) conformanceCommand() *cobra.Command {
 		Use:   "conformance",
 		Short: "Is this HSM fit? Compute known vectors through it",
 		Long: "Imports the test keys of a vector file as session objects, one import for each use, computes\n" +
-			"every vector through the module and compares. Without --module a scratch SoftHSM token is made\n" +
-			"and removed again.",
-		Args: exactly(0, "conformance --vectors FILE [--module SO --token LABEL --pin-file F]"),
+			"every vector through the module and compares. On --module softhsm, which is the default, and nss\n" +
+			"a scratch token is made and removed again; any other module is the path of a library, and wants\n" +
+			"--token and --pin-file.",
+		Args: exactly(0, "conformance --vectors FILE [--module softhsm|nss | --module SO --token LABEL --pin-file F [--init-args S]]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if vectors == "" {
 				return misused("reading flags: --vectors is needed")
 			}
 			cfg := hsm.Config{Module: module, Token: token, InitArgs: initArgs}
-			if module == "" {
+			if _, err := softtoken.Find(module); err == nil {
 				if token != "" || pinFile != "" || initArgs != "" {
-					return misused("reading flags: --token, --pin-file and --init-args go with --module")
+					return misused("reading flags: --token, --pin-file and --init-args go with --module and the path of a library")
 				}
 			} else if token == "" || pinFile == "" {
-				return misused("reading flags: --module needs --token and --pin-file")
+				return misused("reading flags: --module needs --token and --pin-file, unless it is one of %s", strings.Join(softtoken.Names(), ", "))
 			} else {
 				cfg.PIN = hsm.PINFile(pinFile)
 			}
@@ -41,7 +43,7 @@ func (a *app) conformanceCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&vectors, "vectors", "", "vector file")
-	f.StringVar(&module, "module", "", "PKCS#11 library; a scratch SoftHSM unless told")
+	f.StringVar(&module, "module", "", "softhsm, nss, or the path of a PKCS#11 library")
 	f.StringVar(&token, "token", "", "label of the token")
 	f.StringVar(&pinFile, "pin-file", "", "file with the user PIN on one line")
 	f.StringVar(&initArgs, "init-args", "", "what the module wants when it is initialised")
@@ -85,12 +87,12 @@ func (a *app) printReport(r conformance.Report) error {
 	return r.WriteTable(a.stdout)
 }
 
-// openForTest opens the token that cfg names, or a scratch one of SoftHSM that
-// done removes.
+// openForTest opens the token that cfg names, or a scratch one, which done
+// removes, when it names a software HSM.
 func (a *app) openForTest(ctx context.Context, cfg hsm.Config) (t *hsm.Token, done func() error, err error) {
 	remove := func() error { return nil }
-	if cfg.Module == "" {
-		if cfg, remove, err = a.scratchToken(ctx); err != nil {
+	if soft, err := softtoken.Find(cfg.Module); err == nil {
+		if cfg, remove, err = scratchToken(ctx, soft); err != nil {
 			return nil, nil, errors.Join(err, remove())
 		}
 	}
@@ -100,26 +102,17 @@ func (a *app) openForTest(ctx context.Context, cfg hsm.Config) (t *hsm.Token, do
 	return t, func() error { return errors.Join(t.Close(), remove()) }, nil
 }
 
-// scratchToken makes a SoftHSM token in a folder that remove takes away.
-func (a *app) scratchToken(ctx context.Context) (cfg hsm.Config, remove func() error, err error) {
+// scratchToken makes a token in a folder that remove takes away.
+func scratchToken(ctx context.Context, soft softtoken.Module) (cfg hsm.Config, remove func() error, err error) {
 	remove = func() error { return nil }
-	module, err := softhsmconfig.Module()
-	if err != nil {
-		return cfg, remove, withHint(fmt.Errorf("finding SoftHSM: %w", err), "apt-get install softhsm2, or make setup")
+	if _, err := soft.Path(); err != nil {
+		return cfg, remove, withHint(fmt.Errorf("finding %s: %w", soft.Name, err), "scripts/setup.sh test installs what is missing")
 	}
 	dir, err := os.MkdirTemp("", "tapvault-scratch-")
 	if err != nil {
 		return cfg, remove, fmt.Errorf("making a scratch token: %w", err)
 	}
 	remove = func() error { return os.RemoveAll(dir) }
-	conf, err := softhsmconfig.Write(dir)
-	if err != nil {
-		return cfg, remove, err
-	}
-	if err := softhsmconfig.Use(conf); err != nil {
-		return cfg, remove, err
-	}
-	pin := newPIN()
-	cfg = hsm.Config{Module: module, Token: "scratch", PIN: hsm.StaticPIN(pin)}
-	return cfg, remove, hsm.InitToken(ctx, hsm.InitConfig{Module: module, Label: cfg.Token, SOPIN: []byte(newPIN()), UserPIN: []byte(pin)})
+	cfg, err = soft.Scratch(ctx, dir, "scratch", newPIN())
+	return cfg, remove, err
 }

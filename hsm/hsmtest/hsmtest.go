@@ -1,20 +1,25 @@
-// Package hsmtest gives each test its own SoftHSM token.
+// Package hsmtest gives each test its own token on a software HSM.
 //
-// SoftHSM reads its configuration once, when the module is initialised, and a
-// process has one module. So all tokens of a test process live in one
-// directory, told apart by their labels; the directory goes when the last test
-// that uses it ends. Tests may run in parallel.
+// Modules read their configuration once, when they are initialised, and a
+// process has one initialisation of each. So all tokens of a test process live
+// in one directory, told apart by their labels; the directory goes when the last
+// test that uses it ends. Tests may run in parallel.
+//
+// Tests run on SoftHSM, or on the module that TAPVAULT_TEST_MODULE names. Those
+// of a package whose TestMain is [Main] run on every module.
 package hsmtest
 
 import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/softtoken"
 	"github.com/tapvault/tapvault/keyceremony"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
@@ -39,44 +44,97 @@ type Options struct {
 	Values map[keyref.Ref][]byte
 	// Config changes the configuration before the token is opened.
 	Config func(*hsm.Config)
-	// Module is a library to use in the place of SoftHSM's, a shim of it say.
+	// Module is a library to use in the place of the module's, a shim of it say.
 	Module string
 }
 
-// shared is the directory of this process, and the label of the next token.
-// It is process-wide because SoftHSM's configuration is.
+// Env names the module that tests run on, as in [softtoken.Modules].
+const Env = "TAPVAULT_TEST_MODULE"
+
+// shared is the module and the directory of this process, and the label of the
+// next token. It is process-wide because a module's configuration is.
 var shared struct {
 	sync.Mutex
+	module        softtoken.Module
 	users, tokens int
-	dir, old      string
+	labels        []string // of the tokens that the directory may have
+	dir, initArgs string
+	old           string
 	was           bool
+}
+
+// mostTokens is how many tokens may be in use at once, where a module wants
+// to know them all beforehand.
+const mostTokens = 12
+
+// Main runs the tests of a package on every module in turn, or on the one
+// that [Env] names. What is fuzzed or listed is so once.
+func Main(m *testing.M) int {
+	once := os.Getenv(Env) != ""
+	for _, a := range os.Args[1:] {
+		once = once || strings.HasPrefix(a, "-test.fuzz=") || strings.HasPrefix(a, "-test.list=") || a == "-test.fuzzworker"
+	}
+	if once {
+		return m.Run()
+	}
+	for _, module := range softtoken.Modules {
+		fmt.Printf("=== on %s\n", module.Name)
+		shared.module = module
+		if code := m.Run(); code != 0 {
+			fmt.Printf("=== it was on %s\n", module.Name)
+			return code
+		}
+	}
+	return 0
+}
+
+// Module returns the module that tests run on.
+func Module() (softtoken.Module, error) {
+	if shared.module.Name != "" {
+		return shared.module, nil
+	}
+	return softtoken.Find(os.Getenv(Env))
+}
+
+// On is the name of the module that tests run on.
+func On(t testing.TB) string {
+	t.Helper()
+	m, err := Module()
+	if err != nil {
+		t.Fatalf("hsmtest: %v", err)
+	}
+	return m.Name
 }
 
 // Empty returns the configuration of a fresh token that holds no key. The test
 // opens it as often as it likes, and has to close it before it ends.
 func Empty(t testing.TB) hsm.Config {
 	t.Helper()
-	module, err := softhsmconfig.Module()
+	m, err := Module()
+	if err != nil {
+		t.Fatalf("hsmtest: %v", err)
+	}
+	module, err := m.Path()
 	if err != nil {
 		t.Fatalf("hsmtest: %v", err)
 	}
 	return EmptyOn(t, module)
 }
 
-// EmptyOn is Empty with a library in the place of SoftHSM's.
+// EmptyOn is Empty with a library in the place of the module's.
 func EmptyOn(t testing.TB, module string) hsm.Config {
 	t.Helper()
-	label, err := enter()
+	label, initArgs, err := enter()
 	if err != nil {
 		t.Fatalf("hsmtest: %v", err)
 	}
 	t.Cleanup(leave)
-	err = hsm.InitToken(context.Background(), hsm.InitConfig{Module: module, Label: label,
+	err = hsm.InitToken(context.Background(), hsm.InitConfig{Module: module, InitArgs: initArgs, Label: label,
 		SOPIN: []byte(SOPIN), UserPIN: []byte(PIN)})
 	if err != nil {
 		t.Fatalf("hsmtest: %v", err)
 	}
-	return hsm.Config{Module: module, Token: label, PIN: hsm.StaticPIN(PIN)}
+	return hsm.Config{Module: module, InitArgs: initArgs, Token: label, PIN: hsm.StaticPIN(PIN)}
 }
 
 // New returns an open token with the keys of o. It is closed after the test.
@@ -151,27 +209,41 @@ func fill(tok *hsm.Token, o Options) error {
 }
 
 // enter makes sure that the directory exists and returns a new label.
-func enter() (string, error) {
+func enter() (label, initArgs string, err error) {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.users == 0 {
-		dir, err := os.MkdirTemp("", "hsmtest-")
-		if err != nil {
-			return "", err
+		if err := settle(); err != nil {
+			return "", "", err
 		}
-		conf, err := softhsmconfig.Write(dir)
-		if err != nil {
-			return "", err
-		}
-		shared.old, shared.was = os.LookupEnv(softhsmconfig.Env)
-		if err := softhsmconfig.Use(conf); err != nil {
-			return "", err
-		}
-		shared.dir = dir
 	}
+	if len(shared.labels) == 0 {
+		return "", "", fmt.Errorf("more than %d tokens of one test", mostTokens)
+	}
+	label, shared.labels = shared.labels[0], shared.labels[1:]
 	shared.users++
-	shared.tokens++
-	return fmt.Sprintf("test-%d", shared.tokens), nil
+	return label, shared.initArgs, nil
+}
+
+// settle makes the directory.
+func settle() error {
+	m, err := Module()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "hsmtest-")
+	if err != nil {
+		return err
+	}
+	shared.labels = nil
+	for range mostTokens {
+		shared.tokens++
+		shared.labels = append(shared.labels, fmt.Sprintf("test-%d", shared.tokens))
+	}
+	shared.old, shared.was = os.LookupEnv(softhsmconfig.Env)
+	shared.dir = dir
+	shared.initArgs, err = m.Home(dir, shared.labels...)
+	return err
 }
 
 // leave removes the directory after its last user.

@@ -9,6 +9,7 @@ import (
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/inventory"
+	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/keyceremony"
 )
 
@@ -33,8 +34,9 @@ func TestList(t *testing.T) {
 	if err != nil || len(list) != len(keyceremony.ServiceKeys(hsmtest.Realm)) {
 		t.Fatalf("an officer sees %d keys, %v", len(list), err)
 	}
-	for _, k := range list {
-		if !k.Local || k.Check == nil || k.State != "ACTIVE" || k.Ref.Version != 1 {
+	for _, k := range list { // NSS does not remember where a secret key was made
+		pair := k.Spec.Type == keyref.ECP256
+		if k.Local != (pair || hsmtest.On(t) != "nss") || k.Check == nil || k.State != "ACTIVE" || k.Ref.Version != 1 {
 			t.Errorf("%v: %+v", k.Ref, k)
 		}
 	}

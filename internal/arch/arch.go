@@ -53,6 +53,7 @@ var Table = map[string][]string{
 	"hsm":                      {"hsm/keyref", "internal/fault"},
 	"hsm/inventory":            {"access", "audit", "hsm/keyref"},
 	"hsm/hsmtest":              {Anything},
+	"internal/softtoken":       {"hsm", "softhsm-config"},
 	"hsm/hsmtest/shim":         {},
 	"vault":                    {"access", "event", "hsm/keyref", "internal/fault", "internal/gather", "internal/store", "token", "tokenize/ff1", "vault/archive"},
 	"vault/archive":            {"internal/fault"},
