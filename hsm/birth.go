@@ -61,6 +61,7 @@ func (t *Token) birth(ctx context.Context, doing string, ref keyref.Ref, make fu
 			return err
 		}
 		made, err := make(s, spec)
+		err = roomError(err)
 		if err == nil {
 			err = t.checkBirth(s, ref, spec)
 		}
@@ -71,6 +72,17 @@ func (t *Token) birth(ctx context.Context, doing string, ref keyref.Ref, make fu
 		}
 		return err
 	})
+}
+
+// roomError says what to do about a token that takes no more keys.
+func roomError(err error) error {
+	switch code(err) {
+	case pkcs11.CKR_DEVICE_MEMORY:
+		return fmt.Errorf("the token is full: destroy retired keys on it, or take a larger one: %w", err)
+	case pkcs11.CKR_TOKEN_WRITE_PROTECTED, pkcs11.CKR_SESSION_READ_ONLY:
+		return fmt.Errorf("the token is read-only: lift its write protection: %w", err)
+	}
+	return err
 }
 
 // absent refuses labels under which anything exists, public keys included.

@@ -142,4 +142,7 @@ type InitConfig struct {
 	Label    string // 1 to 32 bytes; a token of this label must not exist yet
 	SOPIN    []byte // PIN of the token's security officer
 	UserPIN  []byte // PIN with which the service will log in
+	// Resume goes on with a token of this label that has no user PIN yet: it was
+	// left so when an initialisation was cut off. One that has its PIN is done.
+	Resume bool
 }

@@ -137,3 +137,14 @@ func (*Token) Forget(context.Context, keyref.Ref) error { return errNoCgo }
 
 // Destroy returns [ErrUnavailable].
 func (*Token) Destroy(context.Context, keyref.Ref) error { return errNoCgo }
+
+// ReadBack returns [ErrUnavailable].
+func (*Token) ReadBack(context.Context, keyref.Ref) (keyref.Info, string, error) {
+	return keyref.Info{}, "", errNoCgo
+}
+
+// Unlabelled returns [ErrUnavailable].
+func (*Token) Unlabelled(context.Context, bool) ([]string, error) { return nil, errNoCgo }
+
+// Trial returns [ErrUnavailable].
+func (*Token) Trial(context.Context, keyref.Ref) ([]byte, error) { return nil, errNoCgo }

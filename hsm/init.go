@@ -28,6 +28,9 @@ func InitToken(ctx context.Context, c InitConfig) (err error) {
 	defer func() { err = errors.Join(err, m.release()) }()
 	m.mu.Lock() // two callers must not take one slot
 	defer m.mu.Unlock()
+	if half, err := m.begun(c); err != nil || half {
+		return err
+	}
 	slot, err := m.blank(c.Label)
 	if err != nil {
 		return fmt.Errorf("initialising token %q: %w", c.Label, err)
@@ -36,6 +39,22 @@ func InitToken(ctx context.Context, c InitConfig) (err error) {
 		return fmt.Errorf("initialising token %q: %w: %w", c.Label, ErrUnavailable, err)
 	}
 	return m.initPIN(c)
+}
+
+// begun finishes what an initialisation left that was cut off, if c asks for
+// it and there is such a token.
+func (m *module) begun(c InitConfig) (bool, error) {
+	if !c.Resume {
+		return false, nil
+	}
+	_, info, err := m.slot(c.Label)
+	switch {
+	case err != nil:
+		return false, nil // none: blank says what is wrong, if anything is
+	case info.Flags&pkcs11.CKF_USER_PIN_INITIALIZED != 0:
+		return true, nil
+	}
+	return true, m.initPIN(c)
 }
 
 // blank finds a slot with an uninitialised token.

@@ -47,6 +47,9 @@ var Table = map[string][]string{
 	"keyceremony/officer":    {"internal/fault"},
 	"keyceremony/script":     {"hsm/keyref", "internal/fault", "keyceremony/keyblock", "keyceremony/officer"},
 	"keyceremony/transcript": {"internal/fault", "keyceremony/officer", "keyceremony/script"},
+	"keyceremony/engine":     {"hsm", "hsm/keyref", "internal/fault", "internal/tdes", "keyceremony/keyblock", "keyceremony/officer", "keyceremony/script", "keyceremony/secret", "keyceremony/shamir", "keyceremony/transcript"},
+	"keyceremony/rehearsal":  {"hsm", "hsm/keyref", "keyceremony/engine", "keyceremony/keyblock", "keyceremony/officer", "keyceremony/script", "keyceremony/secret", "keyceremony/transcript", "softhsm-config"},
+	"keyceremony/scripts":    {},
 	"intake":                 {"internal/fault", "token"},
 
 	// layer 2: the HSM, the stores, both ends of a tap
@@ -140,7 +143,7 @@ var Owners = map[string][]string{
 	"golang.org/x/crypto/":            {"vault/archive", "wallet/mask", "keyceremony/officer"},
 	"github.com/prometheus/":          {"internal/obs", "cmd/tapvault"},
 	"github.com/spf13/cobra":          {"cmd/tapvault", "cmd/tapsim"},
-	"go.yaml.in/yaml":                 {"cmd/tapvault", "keyceremony/script"},
+	"go.yaml.in/yaml":                 {"cmd/tapvault", "keyceremony/script", "keyceremony/rehearsal"},
 	"github.com/getkin/kin-openapi":   {},
 	"github.com/rogpeppe/go-internal": {},
 	"flag":                            {"cmd/tapvault", "cmd/tapsim"},

@@ -1,0 +1,127 @@
+//go:build cgo
+
+package hsm
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// ReadBack compares the objects of a stored key with what its usage demands,
+// as at its birth, and says in words what was read.
+func (t *Token) ReadBack(ctx context.Context, ref keyref.Ref) (info keyref.Info, traits string, err error) {
+	if !ref.Valid() {
+		return info, "", fmt.Errorf("reading a key back: %w: %q", keyref.ErrMalformed, ref.Label())
+	}
+	spec, _ := ref.Usage.Spec()
+	err = t.with(ctx, "reading back "+ref.String(), func(s pkcs11.SessionHandle, _ *state) error {
+		if err := t.checkBirth(s, ref, spec); err != nil {
+			return err
+		}
+		h, err := t.one(s, ref.Label())
+		if err != nil {
+			return err
+		}
+		info = keyref.Info{Ref: ref, Spec: spec, State: "ACTIVE"}
+		if info.Local, err = t.local(s, h); err != nil {
+			return err
+		}
+		if spec.Type == keyref.ECP256 {
+			if _, err = t.publicKey(s, ref.Label()); err != nil { // a pair of which half is missing
+				return err
+			}
+		}
+		info.Check, err = t.checkValue(s, h, ref, spec)
+		return err
+	})
+	return info, describe(spec, info.Local), err
+}
+
+// describe says what checkBirth has found to be so.
+func describe(spec keyref.Spec, local bool) string {
+	k := kinds[spec.Type]
+	words := []string{strings.TrimPrefix(strings.TrimPrefix(k.name, "an "), "a "), "token object", "private", "sensitive", "not extractable"}
+	if spec.Type != keyref.DES3 {
+		words = append(words, "not modifiable")
+	}
+	born := "imported"
+	if local {
+		born = "made inside"
+	}
+	var roles []string
+	for _, r := range []keyref.Role{spec.Role, spec.Second} {
+		for _, u := range k.usages {
+			if r != 0 && u.role == r {
+				roles = append(roles, u.name)
+			}
+		}
+	}
+	return strings.Join(append(words, "only "+strings.Join(roles, ", twin only "), born), "; ")
+}
+
+// Unlabelled names the token's objects that have no label, whatever they are. A
+// process that is killed while a key is born can leave one: no key of tapvault
+// is without a label. With destroy they are destroyed, and named as well.
+func (t *Token) Unlabelled(ctx context.Context, destroy bool) (names []string, err error) {
+	err = t.with(ctx, "looking for objects without a label", func(s pkcs11.SessionHandle, _ *state) error {
+		t.mod.mu.Lock() // not while another key of this process is being born
+		defer t.mod.mu.Unlock()
+		names = nil
+		all, err := t.find(s, 10000, pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true))
+		if err != nil {
+			return err
+		}
+		for _, h := range all {
+			label, err := t.get(s, h, pkcs11.CKA_LABEL)
+			if err != nil && code(err) != pkcs11.CKR_ATTRIBUTE_TYPE_INVALID {
+				return err
+			}
+			if len(bytes.TrimSpace(label)) > 0 {
+				continue
+			}
+			if destroy {
+				if err := t.mod.ctx.DestroyObject(s, h); err != nil {
+					return err
+				}
+			}
+			names = append(names, fmt.Sprintf("an object without a label (handle %d)", h))
+		}
+		return nil
+	})
+	return names, err
+}
+
+// Trial computes something with a stored key that two keys agree on only when
+// they are equal, and that says nothing about them: for a key whose check value
+// says all that can be said, it is empty after the key was tried.
+func (t *Token) Trial(ctx context.Context, ref keyref.Ref) (out []byte, err error) {
+	if err := t.Require(ctx, ref); err != nil {
+		return nil, err
+	}
+	spec, _ := ref.Usage.Spec()
+	err = t.withKey(ctx, "trying", ref, spec.Type, func(s pkcs11.SessionHandle, k *key) error {
+		out = nil
+		switch {
+		case spec.Type == keyref.HMAC:
+			mac, err := t.sign(s, pkcs11.CKM_SHA256_HMAC, k.first, []byte("trial of a restored key"))
+			if err == nil {
+				out = mac[:8]
+			}
+			return err
+		case spec.Master():
+			out = bytes.Clone(k.print[:])
+		case spec.Type == keyref.DES3:
+			block, err := t.encipher(s, k.first, [8]byte([]byte("trial of")))
+			out = block[:]
+			return err
+		}
+		return nil
+	})
+	return out, err
+}

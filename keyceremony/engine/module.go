@@ -1,0 +1,36 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/tapvault/tapvault/hsm"
+)
+
+// HSM is a [Module] of PKCS #11. Config.Token is set for each token; its PIN is
+// asked for when nobody types one.
+type HSM struct{ Config hsm.Config }
+
+// Init implements [Module].
+func (h HSM) Init(ctx context.Context, label string, so, user []byte) error {
+	defer clear(so)
+	defer clear(user)
+	return hsm.InitToken(ctx, hsm.InitConfig{Module: h.Config.Module, InitArgs: h.Config.InitArgs, Label: label, SOPIN: so, UserPIN: user, Resume: true})
+}
+
+// Open implements [Module].
+func (h HSM) Open(ctx context.Context, label string, pin []byte) (Token, error) {
+	c := h.Config
+	c.Token = label
+	if len(pin) > 0 {
+		typed := bytes.Clone(pin)
+		c.PIN = func() ([]byte, error) { return bytes.Clone(typed), nil }
+	}
+	t, err := hsm.Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+var _ Token = (*hsm.Token)(nil)
