@@ -13,10 +13,6 @@ import (
 	"github.com/tapvault/tapvault/keyceremony/script"
 )
 
-// tokenCheck is the check value that the token itself shows, where it is
-// another one: see keyref.CheckValue.
-const tokenCheck = "token_check"
-
 // keyOf is the script's key of a label.
 func (r *run) keyOf(label string) script.Key {
 	for _, k := range r.Plan.Script.Keys {

@@ -79,6 +79,8 @@ type Ask struct {
 	// Check returns the check value of what was typed, which the person
 	// compares with the one in the letter. Nil for PINs.
 	Check func(value []byte) (string, error)
+	// Refused records why something typed was not taken by the desk itself.
+	Refused func(why string) error
 }
 
 // Letter is what one custodian receives in writing.

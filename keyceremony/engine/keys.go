@@ -138,7 +138,7 @@ func (r *run) intent(s script.Step) (map[string]string, error) {
 		return nil, err
 	}
 	c, err := expected(ref, v.Bytes())
-	return map[string]string{transcript.DataCheck: kcv, tokenCheck: c.String()}, err
+	return map[string]string{transcript.DataCheck: kcv, transcript.DataTokenCheck: c.String()}, err
 }
 
 // known compares with the check value that the script gives.
@@ -169,10 +169,10 @@ func (r *run) generate(ctx context.Context, s script.Step) (map[string]string, e
 func (r *run) born(s script.Step, info keyref.Info, traits string) map[string]string {
 	data := map[string]string{transcript.DataKey: s.Key, transcript.DataState: string(r.keyOf(s.Key).State), "attributes": traits}
 	if info.Check != nil {
-		data[tokenCheck] = info.Check.String()
+		data[transcript.DataTokenCheck] = info.Check.String()
 		data[transcript.DataCheck] = info.Check.String()
 		if info.Spec.Type == keyref.AES {
-			data[tokenCheck] += " (legacy, ECB)"
+			data[transcript.DataTokenCheck] += " (legacy, ECB)"
 		}
 	}
 	return data

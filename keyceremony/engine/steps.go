@@ -166,6 +166,7 @@ func (r *run) pin(ctx context.Context, v View) error {
 
 // typed asks until what was typed passes judge, but not for ever.
 func (r *run) typed(ctx context.Context, a Ask, judge func([]byte) string) (*secret.Buffer, error) {
+	a.Refused = func(why string) error { return r.refuse(a.Step, why) }
 	for range tries {
 		b, err := r.Desk.Enter(ctx, a)
 		if err != nil {
@@ -259,7 +260,7 @@ func (r *run) judge(ctx context.Context, s script.Step) error {
 	begin := r.begun[s.Number].Data
 	info, traits, err := r.token.ReadBack(ctx, ref)
 	switch {
-	case err == nil && (s.Op == script.OpGenerate || info.Check != nil && info.Check.String() == begin[tokenCheck]):
+	case err == nil && (s.Op == script.OpGenerate || info.Check != nil && info.Check.String() == begin[transcript.DataTokenCheck]):
 		data := r.born(s, info, traits)
 		if begin[transcript.DataCheck] != "" {
 			data[transcript.DataCheck] = begin[transcript.DataCheck]

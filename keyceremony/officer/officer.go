@@ -104,10 +104,16 @@ const (
 
 // Seal writes the key of a person for a passphrase.
 func (k Key) Seal(random io.Reader, name string, passphrase []byte) ([]byte, error) {
-	if len(passphrase) < MinPassphrase {
+	return k.SealAt(random, name, passphrase, argonTime, argonMemory)
+}
+
+// SealAt is Seal at another cost than the usual one: passes of Argon2id, and
+// KiB of memory.
+func (k Key) SealAt(random io.Reader, name string, passphrase []byte, passes, kib uint32) ([]byte, error) {
+	if len(passphrase) < MinPassphrase || passes < 1 || passes > maxTime || kib < minMemory || kib > maxMemory {
 		return nil, fmt.Errorf("%w: a passphrase has %d characters at least", ErrMalformed, MinPassphrase)
 	}
-	f := file{What: what, Name: name, Public: k.Public().String(), Time: argonTime, Memory: argonMemory, Salt: make([]byte, 16)}
+	f := file{What: what, Name: name, Public: k.Public().String(), Time: passes, Memory: kib, Salt: make([]byte, 16)}
 	nonce := make([]byte, 12)
 	for _, b := range [][]byte{f.Salt, nonce} {
 		if _, err := io.ReadFull(random, b); err != nil {

@@ -26,7 +26,10 @@ const (
 	DataCheck     = "check"
 	DataState     = "state"
 	DataReplaces  = "replaces"
-	personPrefix  = "person."
+	// DataTokenCheck is the check value that the token itself shows: of some keys
+	// it is another one, see keyref.CheckValue.
+	DataTokenCheck = "token_check"
+	personPrefix   = "person."
 )
 
 // Modes.

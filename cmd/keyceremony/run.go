@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/keyceremony/console"
+	"github.com/tapvault/tapvault/keyceremony/engine"
+	"github.com/tapvault/tapvault/keyceremony/officer"
+	"github.com/tapvault/tapvault/keyceremony/register"
+	"github.com/tapvault/tapvault/keyceremony/rehearsal"
+	"github.com/tapvault/tapvault/keyceremony/secret"
+	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
+)
+
+// options are the flags of run and rehearse.
+type options struct {
+	out, keys, letters, module, initArgs, pinFile, transcripts, softhsm string
+	resume, yes                                                         bool
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var o options
+	c := &cobra.Command{
+		Use:   "run SCRIPT --out DIR",
+		Short: "Hold a live ceremony at this terminal",
+		Args:  exactly(1, "run SCRIPT --out DIR"),
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.live(cmd.Context(), args[0], o) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.out, "out", "", "folder of the transcript; new, or that of the ceremony to resume")
+	f.StringVar(&o.keys, "keys", "keys", "folder with the people's sealed keys, NAME.key")
+	f.StringVar(&o.letters, "letters", "", "folder for letters, best on a medium of its own (default OUT/letters)")
+	f.StringVar(&o.module, "module", "", "PKCS #11 library (default: SoftHSM's)")
+	f.StringVar(&o.initArgs, "init-args", "", "reserved string of C_Initialize that some modules need")
+	f.StringVar(&o.pinFile, "pin-file", "", "file with the user PIN, where the script names nobody who types it")
+	f.StringVar(&o.softhsm, "softhsm-conf", "", "configuration file of SoftHSM")
+	f.StringVar(&o.transcripts, "transcripts", "", "folder of all earlier transcripts: they say in which state a key is")
+	f.BoolVar(&o.resume, "resume", false, "go on with a ceremony that was interrupted")
+	return c
+}
+
+func (a *app) rehearseCommand() *cobra.Command {
+	var o options
+	c := &cobra.Command{
+		Use:   "rehearse SCRIPT --out DIR",
+		Short: "Play a ceremony on a scratch SoftHSM token",
+		Long: "Plays a ceremony on a scratch token in DIR. The transcript is that of a live one but for its\n" +
+			"mark. With --yes the program plays everybody; without, it waits for Enter before each step.",
+		Args: exactly(1, "rehearse SCRIPT --out DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.rehearse(cmd.Context(), args[0], o) },
+	}
+	c.Flags().StringVar(&o.out, "out", "", "folder of the rehearsal")
+	c.Flags().BoolVar(&o.yes, "yes", false, "play everybody, without a pause")
+	c.Flags().BoolVar(&o.resume, "resume", false, "go on with a rehearsal that was interrupted")
+	return c
+}
+
+// host is what the record says of the place.
+func host(locked string) map[string]string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	program := "keyceremony, version unknown"
+	if b, ok := debug.ReadBuildInfo(); ok {
+		program = "keyceremony " + b.Main.Version + ", " + b.GoVersion
+	}
+	return map[string]string{"host": name, "program": program, "memory": locked}
+}
+
+func (a *app) live(ctx context.Context, name string, o options) error {
+	plan, err := readPlan(name)
+	if err != nil {
+		return err
+	}
+	if o.out == "" {
+		return misuse{errors.New("reading flags: --out names the folder of the ceremony")}
+	}
+	all, err := secret.Harden()
+	if err != nil {
+		return err
+	}
+	locked := "the pages that hold secrets are locked, core files are off"
+	if all {
+		locked = "all memory is locked, core files are off"
+	}
+	if o.letters == "" {
+		o.letters = filepath.Join(o.out, "letters")
+	}
+	desk := &console.Console{In: a.stdin, Out: a.stdout, Keys: o.keys, Letters: o.letters}
+	if err := desk.Open(); err != nil {
+		return err
+	}
+	module, err := o.hsm()
+	if err != nil {
+		return err
+	}
+	c := engine.Config{Plan: plan, Dir: o.out, Desk: desk, Module: module, Live: true, Host: host(locked), Resume: o.resume, Now: time.Now}
+	if o.transcripts != "" {
+		kept, err := register.Load(o.transcripts, register.Trust{})
+		if err != nil {
+			return err
+		}
+		c.States = kept.States(plan.Script.Token)
+	}
+	return a.hold(ctx, c)
+}
+
+// hsm is the module of a live ceremony.
+func (o options) hsm() (engine.HSM, error) {
+	c := hsm.Config{Module: o.module, InitArgs: o.initArgs, PIN: func() ([]byte, error) {
+		return nil, errors.New("nobody types the user PIN: the script names them under pins, or give --pin-file")
+	}}
+	if o.pinFile != "" {
+		c.PIN = hsm.PINFile(o.pinFile)
+	}
+	if o.softhsm != "" {
+		if err := softhsmconfig.Use(o.softhsm); err != nil {
+			return engine.HSM{}, err
+		}
+	}
+	if o.module == "" {
+		m, err := softhsmconfig.Module()
+		if err != nil {
+			return engine.HSM{}, err
+		}
+		c.Module = m
+	}
+	return engine.HSM{Config: c}, nil
+}
+
+func (a *app) hold(ctx context.Context, c engine.Config) error {
+	digest, err := engine.Run(ctx, c)
+	if err != nil {
+		return errors.Join(err, fmt.Errorf("nothing is half done: go on with --resume --out %s", c.Dir))
+	}
+	fmt.Fprintf(a.stdout, "\nThe ceremony is over. Transcript %s\n%s\nfor the binder: %s\n", digest,
+		filepath.Join(c.Dir, engine.TranscriptFile), filepath.Join(c.Dir, engine.PageFile))
+	return nil
+}
+
+func (a *app) rehearse(ctx context.Context, name string, o options) error {
+	plan, err := readPlan(name)
+	if err != nil {
+		return err
+	}
+	if o.out == "" {
+		return misuse{errors.New("reading flags: --out names the folder of the rehearsal")}
+	}
+	seed, err := rehearsal.Seed(o.out, rand.Reader)
+	if err != nil {
+		return err
+	}
+	p := &rehearsal.Player{Seed: seed, Dir: o.out, Out: a.stdout}
+	c, err := rehearsal.Config(ctx, o.out, plan, p, o.resume)
+	if err != nil {
+		return err
+	}
+	if !o.yes {
+		c.Desk = &paused{Player: p, keys: a.stdin, out: a.stdout}
+	}
+	c.Host = host("a rehearsal")
+	return a.hold(ctx, c)
+}
+
+// paused waits for Enter before each step.
+type paused struct {
+	*rehearsal.Player
+	keys io.Reader
+	out  io.Writer
+}
+
+// Step implements [engine.Desk].
+func (p *paused) Step(ctx context.Context, v engine.View) error {
+	if err := p.Player.Step(ctx, v); err != nil {
+		return err
+	}
+	fmt.Fprint(p.out, "        Enter to go on, or abort: ")
+	var line []byte
+	for b := make([]byte, 1); ; line = append(line, b[0]) {
+		if _, err := p.keys.Read(b); err != nil {
+			return engine.ErrAborted
+		}
+		if b[0] == '\n' {
+			break
+		}
+	}
+	if strings.EqualFold(strings.TrimSpace(string(line)), "abort") {
+		return engine.ErrAborted
+	}
+	return ctx.Err()
+}
+
+func (a *app) enrolCommand() *cobra.Command {
+	var out string
+	c := &cobra.Command{
+		Use:   "enrol NAME --keys DIR",
+		Short: "Make a person's signing key, sealed under their passphrase",
+		Args:  exactly(1, "enrol NAME --keys DIR"),
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.enrol(cmd.Context(), args[0], out) },
+	}
+	c.Flags().StringVar(&out, "keys", "keys", "folder for the key, NAME.key")
+	return c
+}
+
+func (a *app) enrol(ctx context.Context, name, dir string) error {
+	if _, err := secret.Harden(); err != nil {
+		return err
+	}
+	desk := &console.Console{In: a.stdin, Out: a.stdout}
+	if err := desk.Open(); err != nil {
+		return err
+	}
+	pass, err := desk.Passphrase(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer pass.Wipe()
+	k, err := officer.New(rand.Reader)
+	if err != nil {
+		return err
+	}
+	defer k.Wipe()
+	text, err := k.Seal(rand.Reader, name, pass.Bytes())
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("writing the key: %w", err)
+	}
+	file := filepath.Join(dir, name+".key")
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing the key: %w", err)
+	}
+	if _, err := f.Write(text); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	fmt.Fprintf(a.stdout, "%s is written. For the script:\n  - {name: %s, role: ..., key: \"%s\"}\n", file, name, k.Public())
+	return f.Close()
+}

@@ -1,0 +1,145 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/tapvault/tapvault/keyceremony/engine"
+	"github.com/tapvault/tapvault/keyceremony/secret"
+)
+
+// Keys of a terminal.
+const (
+	ctrlC, ctrlD, ctrlU = 3, 4, 21
+	backspace, del      = 8, 127
+)
+
+// raw runs f while the terminal hands over every key, unseen.
+func (c *Console) raw(f func() error) error {
+	old, err := term.MakeRaw(int(c.In.Fd()))
+	if err != nil {
+		return fmt.Errorf("preparing the terminal: %w", err)
+	}
+	return errors.Join(f(), term.Restore(int(c.In.Fd()), old))
+}
+
+// key reads one byte.
+func (c *Console) key(ctx context.Context) (byte, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, engine.ErrAborted
+	}
+	b, err := c.keys.ReadByte()
+	switch {
+	case errors.Is(err, io.EOF) || err == nil && (b == ctrlC || b == ctrlD):
+		return 0, engine.ErrAborted
+	case err != nil:
+		return 0, fmt.Errorf("reading the terminal: %w", err)
+	}
+	return b, nil
+}
+
+// line reads what everybody may see.
+func (c *Console) line(ctx context.Context, prompt string) (string, error) {
+	var typed []byte
+	err := c.raw(func() error {
+		fmt.Fprint(c.Out, prompt)
+		for {
+			b, err := c.key(ctx)
+			if err != nil {
+				return err
+			}
+			switch {
+			case b == '\r' || b == '\n':
+				fmt.Fprint(c.Out, "\r\n")
+				return nil
+			case b == backspace || b == del:
+				if len(typed) > 0 {
+					typed = typed[:len(typed)-1]
+					fmt.Fprint(c.Out, "\b \b")
+				}
+			case b >= ' ' && b < del && len(typed) < maxTyped:
+				typed = append(typed, b)
+				fmt.Fprintf(c.Out, "%c", b)
+			}
+		}
+	})
+	return strings.TrimSpace(string(typed)), err
+}
+
+// masked reads a secret into locked memory: hex digits only, in groups of four,
+// or anything that can be typed. What is no digit is not taken.
+func (c *Console) masked(ctx context.Context, prompt string, digits bool) (*secret.Buffer, error) {
+	room, err := secret.New(maxTyped)
+	if err != nil {
+		return nil, err
+	}
+	defer room.Wipe()
+	n := 0
+	err = c.raw(func() error {
+		fmt.Fprint(c.Out, prompt)
+		for {
+			b, err := c.key(ctx)
+			if err != nil {
+				return err
+			}
+			switch {
+			case b == '\r' || b == '\n':
+				fmt.Fprint(c.Out, "\r\n")
+				return nil
+			case b == backspace || b == del:
+				n = max(0, n-1)
+				room.Bytes()[n] = 0
+			case b == ctrlU:
+				n = 0
+			case n < maxTyped:
+				n = put(room.Bytes(), n, b, digits)
+			}
+			c.stars(prompt, n, digits)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	out, err := secret.New(n)
+	if err == nil {
+		copy(out.Bytes(), room.Bytes()[:n])
+	}
+	return out, err
+}
+
+// put takes one key, as far as it is one of the secret.
+func put(room []byte, n int, b byte, digits bool) int {
+	if digits {
+		if b >= 'a' && b <= 'f' {
+			b -= 'a' - 'A'
+		}
+		if (b < '0' || b > '9') && (b < 'A' || b > 'F') {
+			return n
+		}
+	} else if b < ' ' {
+		return n
+	}
+	room[n] = b
+	return n + 1
+}
+
+// stars shows how much was typed and nothing of it.
+func (c *Console) stars(prompt string, n int, digits bool) {
+	var b strings.Builder
+	for i := range n {
+		if digits && i > 0 && i%4 == 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteByte('*')
+	}
+	shown := b.String()
+	if room := width - len(prompt); len(shown) > room {
+		shown = fmt.Sprintf("(%d typed) %s", n, shown[len(shown)-room+14:])
+	}
+	fmt.Fprintf(c.Out, "\r%s%s\x1b[K", prompt, shown)
+}
