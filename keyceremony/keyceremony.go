@@ -63,7 +63,7 @@ func ServiceKeys(realm string) []keyref.Ref {
 	refs := RealmKeys(realm)
 	for _, u := range []keyref.Usage{keyref.PANSeal, keyref.RangeKEK, keyref.PANIndex, keyref.PARKey, keyref.Script,
 		keyref.CredSign, keyref.JWTSign, keyref.Intake, keyref.ResultSign, keyref.WebhookSign, keyref.PINSeal,
-		keyref.PINVerify, keyref.DenySign, keyref.SyncIntake} {
+		keyref.PINVerify, keyref.DenySign, keyref.SyncIntake, keyref.AuditSign} {
 		refs = append(refs, keyref.Ref{Usage: u, Version: 1})
 	}
 	return refs

@@ -57,7 +57,7 @@ const (
 	PINVerify  Usage = "pin-verify"  // HMAC-SHA256: checks a PIN-equivalent secret
 	DenySign   Usage = "deny-sign"   // ECDSA P-256: signs deny lists and terminal policies
 	SyncIntake Usage = "sync-intake" // ECDH P-256: opens what a phone sealed about its taps
-	AuditSign  Usage = "audit-sign"  // ECDSA P-256: signs the transcripts of key ceremonies
+	AuditSign  Usage = "audit-sign"  // ECDSA P-256: signs transcripts of key ceremonies and checkpoints of the audit record
 )
 
 // EMV keys of an issuer (class 1), one set for each range of cards or tokens,

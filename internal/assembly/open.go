@@ -143,7 +143,7 @@ func (c Config) Keys() []keyref.Ref {
 	refs = append(refs, vault.Keys(c.Vault.KeyVersions).Refs()...)
 	for _, u := range []keyref.Usage{keyref.Script, keyref.CredSign, keyref.JWTSign,
 		keyref.Intake, keyref.ResultSign, keyref.WebhookSign, keyref.PINSeal, keyref.PINVerify, keyref.DenySign,
-		keyref.SyncIntake} {
+		keyref.SyncIntake, keyref.AuditSign} {
 		refs = append(refs, keyref.Ref{Usage: u, Version: 1})
 	}
 	issuers, _ := issuerhost.Keys(c.issuers(), c.EMV.Profiles) // Validate has read them
