@@ -15,13 +15,15 @@ type Rules struct {
 	Where detect.Known   // nil: nobody knows where terminals stand
 }
 
-// Signals looks at all slots of one token.
-func (r Rules) Signals(ref token.Ref, lots []*Lot) (found []detect.Signal) {
-	bundles := make(map[string]bool)
-	for _, l := range lots {
-		bundles[l.Bundle] = true
-	}
-	var taps []detect.Tap
+// History is what is known of a token beside the slots that are looked at.
+type History struct {
+	Taps    []detect.Tap // standing, of other slots
+	Bundles int          // that the token was given, with those of the slots that are looked at
+}
+
+// Signals looks at slots of one token, and at all of its taps.
+func (r Rules) Signals(ref token.Ref, lots []*Lot, past History) (found []detect.Signal) {
+	taps := slices.Clone(past.Taps)
 	for _, l := range lots {
 		if e, ok := l.Contradicted(r.Skew); ok {
 			found = append(found, detect.New(detect.Denied, ref, l.Ctr(), e.Tap.Terminal))
@@ -32,11 +34,13 @@ func (r Rules) Signals(ref token.Ref, lots []*Lot) (found []detect.Signal) {
 				continue
 			}
 			t := detect.Tap{ID: e.ID(), Ctr: l.Ctr(), Class: byte(l.UD.Class), Moment: e.Moment, Terminal: e.Tap.Terminal,
-				TACGood: e.TACGood, Served: e.served(), Fresh: e.Fresh, Left: e.Tap.Balance}
-			if len(bundles) == 1 { // what is left says nothing once another bundle came
-				t.Bundle = l.Bundle
-			}
+				TACGood: e.TACGood, Served: e.served(), Fresh: e.Fresh, Left: e.Tap.Balance, Bundle: l.Bundle}
 			taps = append(taps, t)
+		}
+	}
+	if past.Bundles > 1 { // what is left says nothing once another bundle came
+		for i := range taps {
+			taps[i].Bundle = ""
 		}
 	}
 	return append(found, detect.Token(ref, taps, r.Where, r.Zone)...)

@@ -21,7 +21,7 @@ func (e Entry) Result() Result {
 		r.Reason = LateManual
 	case !e.TACGood:
 		r.Reason = WrongPIN
-	case !e.Sources.served() && e.Sources&ByFailure != 0:
+	case !e.Sources.Served() && e.Sources&ByFailure != 0:
 		r.Reason = Burned
 	}
 	return r
@@ -132,7 +132,7 @@ func between(a, b Entry) int {
 	return cmp.Or(first(a.served(), b.served()), first(a.Late < Manual, b.Late < Manual), within(a, b))
 }
 
-func (e Entry) served() bool { return e.Sources.served() }
+func (e Entry) served() bool { return e.Sources.Served() }
 
 // older orders records by what the phone vouches for, then by time and digest.
 func older(a, b Entry) int {

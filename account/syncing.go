@@ -110,15 +110,23 @@ func (s *Service) hear(ctx context.Context, r SyncRequest, first time.Time) ([]R
 		at = r.Clock
 	}
 	b := batch{Service: s, reporter: "phone", source: func(Tap) Sources { return ByPhone }}
+	var taps []Tap
+	var index []int // of taps, in results
 	for _, p := range r.Reports {
 		if p.Status != ReportUsed {
 			continue
 		}
 		b.results = append(b.results, Result{Outcome: Rejected, Reason: Malformed})
-		if p.Tap == nil || p.Tap.Seq != p.Ctr {
-			continue
+		if p.Tap != nil && p.Tap.Seq == p.Ctr {
+			taps, index = append(taps, *p.Tap), append(index, len(b.results)-1)
 		}
-		if err := b.take(ctx, len(b.results)-1, *p.Tap); err != nil {
+	}
+	verdicts, err := s.judgeAll(ctx, taps, token.Use{})
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range verdicts {
+		if err := b.take(ctx, index[i], taps[i], v); err != nil {
 			return nil, err
 		}
 		b.own(r.Ref)

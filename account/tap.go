@@ -75,8 +75,8 @@ const (
 	BySystem // a back office asks to be paid for it
 )
 
-// served reports whether somebody vouches that service was given.
-func (s Sources) served() bool { return s == 0 || s&(ByTerminal|BySystem) != 0 }
+// Served reports whether somebody vouches that service was given.
+func (s Sources) Served() bool { return s == 0 || s&(ByTerminal|BySystem) != 0 }
 
 // known makes "a terminal, as before there were wallets" explicit.
 func (s Sources) known() Sources {

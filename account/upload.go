@@ -28,9 +28,13 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 	if len(taps) == 0 || len(taps) > MaxBatch {
 		return nil, ErrBatch
 	}
-	b := batch{Service: s, reporter: terminal, where: s.place(terminal), source: Tap.source, results: make([]Result, len(taps))}
-	for i, t := range taps {
-		if err := b.take(ctx, i, t); err != nil {
+	b := batch{Service: s, reporter: terminal, source: Tap.source, results: make([]Result, len(taps))}
+	verdicts, err := s.judgeAll(ctx, taps, s.place(terminal))
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range verdicts {
+		if err := b.take(ctx, i, taps[i], v); err != nil {
 			return nil, err
 		}
 	}
@@ -55,8 +59,12 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 // knows of the purchase. It is for services that have passed a gate of their
 // own.
 func (s *Service) Judge(ctx context.Context, t Tap, where token.Use) (Result, token.Token, error) {
-	b := batch{Service: s, reporter: "detokenize", where: where, source: func(Tap) Sources { return BySystem }, results: make([]Result, 1)}
-	if err := b.take(ctx, 0, t); err != nil {
+	b := batch{Service: s, reporter: "detokenize", source: func(Tap) Sources { return BySystem }, results: make([]Result, 1)}
+	v, err := s.judge(ctx, t, where)
+	if err != nil {
+		return Result{}, token.Token{}, err
+	}
+	if err := b.take(ctx, 0, t, v); err != nil {
 		return Result{}, token.Token{}, err
 	}
 	if err := b.classify(ctx); err != nil {
@@ -66,7 +74,7 @@ func (s *Service) Judge(ctx context.Context, t Tap, where token.Use) (Result, to
 		return Result{}, token.Token{}, err
 	}
 	s.conclude(ctx)
-	return b.results[0], b.token, nil
+	return b.results[0], v.token, nil
 }
 
 // Accepted returns a tap that is posted under ref and good in every respect,
@@ -87,7 +95,6 @@ func (s *Service) Accepted(ctx context.Context, ref token.Ref, tapID string) (Ta
 type batch struct {
 	*Service
 	reporter string
-	where    token.Use
 	source   func(Tap) Sources
 	results  []Result
 	evidence []Evidence
@@ -95,17 +102,11 @@ type batch struct {
 	index    []int       // of evidence, in results
 	refusals []Refusal
 	young    map[token.Ref]token.State // tokens that a good tap makes active
-	token    token.Token               // of the last record
 	told     []string                  // reasons that were reported
 }
 
-// take judges record i.
-func (b *batch) take(ctx context.Context, i int, t Tap) error {
-	v, err := b.judge(ctx, t, b.where)
-	if err != nil {
-		return err
-	}
-	b.token = v.token
+// take takes in record i, by what it says alone.
+func (b *batch) take(ctx context.Context, i int, t Tap, v verdict) error {
 	now := b.cfg.Now()
 	known, err := b.known(ctx, t, v)
 	if err != nil {
@@ -271,29 +272,25 @@ func (b *batch) post(ctx context.Context) error {
 	return b.answer(ctx, results)
 }
 
-// answer gives the results of evidence.
+// answer gives the results of evidence, and moves tokens that paid for the first
+// time.
 func (b *batch) answer(ctx context.Context, results []Result) error {
+	var paid []token.Ref
 	for k, r := range results {
 		b.results[b.index[k]] = r
-		if !r.Good() {
-			continue
-		}
-		if err := b.activate(ctx, b.evidence[k].Ref); err != nil {
-			return err
+		if _, young := b.young[b.evidence[k].Ref]; young && r.Good() {
+			paid = append(paid, b.evidence[k].Ref)
 		}
 	}
-	return nil
+	slices.Sort(paid)
+	paid = slices.Compact(paid)
+	return together(len(paid), func(i int) error { return b.activate(ctx, paid[i]) })
 }
 
 // activate moves a token that paid for the first time. A token that somebody
 // else moved meanwhile is left as it is.
 func (b *batch) activate(ctx context.Context, ref token.Ref) error {
-	from, ok := b.young[ref]
-	if !ok {
-		return nil
-	}
-	delete(b.young, ref)
-	_, err := b.cfg.Tokens.Move(ctx, ref, from, token.Activate, b.cfg.Now())
+	_, err := b.cfg.Tokens.Move(ctx, ref, b.young[ref], token.Activate, b.cfg.Now())
 	if err != nil && fault.KindOf(err) != fault.TokenState {
 		return fmt.Errorf("activating a token: %w", err)
 	}

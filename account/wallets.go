@@ -184,9 +184,9 @@ func (e Entry) Status() string {
 	switch s := e.Sources.known(); {
 	case e.Outcome != Posted:
 		return ""
-	case s.served() && s&ByPhone != 0:
+	case s.Served() && s&ByPhone != 0:
 		return "MATCHED"
-	case s.served():
+	case s.Served():
 		return "TERM_ONLY"
 	case s&ByFailure != 0:
 		return "BURNED"

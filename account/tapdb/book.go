@@ -116,20 +116,22 @@ func (b *book) move(ref token.Ref, from, to paid) {
 // two processes that count for the same tokens never wait for each other in a
 // circle.
 func (b *book) save(now time.Time) error {
+	var rows []totals
 	for _, ref := range slices.SortedFunc(maps.Keys(b.changes), cmp.Compare[token.Ref]) {
-		c := b.changes[ref]
-		if *c == (change{}) {
-			continue
+		if c := b.changes[ref]; *c != (change{}) {
+			rows = append(rows, totals{string(ref), c.total, c.uses, now.UnixMilli()})
 		}
-		row := totals{string(ref), c.total, c.uses, now.UnixMilli()}
-		add := clause.OnConflict{Columns: []clause.Column{{Name: "token_ref"}}, DoUpdates: clause.Set{
-			{Column: clause.Column{Name: "total"}, Value: gorm.Expr("token_totals.total + excluded.total")},
-			{Column: clause.Column{Name: "uses"}, Value: gorm.Expr("token_totals.uses + excluded.uses")},
-			{Column: clause.Column{Name: "changed_at"}, Value: row.ChangedAt},
-		}}
-		if err := b.tx.Clauses(add).Create(&row).Error; err != nil {
-			return fmt.Errorf("adding to totals: %w", err)
-		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	add := clause.OnConflict{Columns: []clause.Column{{Name: "token_ref"}}, DoUpdates: clause.Set{
+		{Column: clause.Column{Name: "total"}, Value: gorm.Expr("token_totals.total + excluded.total")},
+		{Column: clause.Column{Name: "uses"}, Value: gorm.Expr("token_totals.uses + excluded.uses")},
+		{Column: clause.Column{Name: "changed_at"}, Value: gorm.Expr("excluded.changed_at")},
+	}}
+	if err := b.tx.Clauses(add).CreateInBatches(rows, inOne).Error; err != nil {
+		return fmt.Errorf("adding to totals: %w", err)
 	}
 	return nil
 }

@@ -127,9 +127,43 @@ func lots(db *gorm.DB, where string, args ...any) (s lotSet, err error) {
 	if err := db.Where(where, args...).Order("token_ref, ctr").Find(&rows).Error; err != nil {
 		return s, fmt.Errorf("reading slots: %w", err)
 	}
+	var refs []string
+	for _, r := range rows {
+		refs = append(refs, r.TokenRef)
+	}
+	slices.Sort(refs)
+	var stored []account.Entry
+	for part := range slices.Chunk(slices.Compact(refs), inOne) {
+		some, err := entries(db.Where("token_ref IN ?", part))
+		if err != nil {
+			return s, err
+		}
+		stored = append(stored, some...)
+	}
+	return newLotSet(rows, stored)
+}
+
+// lotsOf reads the slots of those names that were handed out, with their evidence.
+func lotsOf(db *gorm.DB, names []slotKey) (s lotSet, err error) {
+	keys := make([][]any, len(names))
+	for i, k := range names {
+		keys[i] = []any{string(k.ref), k.ctr}
+	}
+	var rows []lotRow
+	if err := db.Where("(token_ref, ctr) IN ?", keys).Order("token_ref, ctr").Find(&rows).Error; err != nil {
+		return s, fmt.Errorf("reading slots: %w", err)
+	}
+	stored, err := entries(db.Where("(token_ref, ctr) IN ?", keys))
+	if err != nil {
+		return s, err
+	}
+	return newLotSet(rows, stored)
+}
+
+// newLotSet puts rows of slots and their records together.
+func newLotSet(rows []lotRow, stored []account.Entry) (s lotSet, err error) {
 	s.was = make(map[slotKey]lotRow, len(rows))
 	index := make(map[slotKey]*account.Lot, len(rows))
-	var refs []string
 	for _, r := range rows {
 		l, err := r.lot()
 		if err != nil {
@@ -137,18 +171,10 @@ func lots(db *gorm.DB, where string, args ...any) (s lotSet, err error) {
 		}
 		k := slotKey{l.Ref, l.Ctr()}
 		s.all, s.was[k], index[k] = append(s.all, l), r, l
-		refs = append(refs, r.TokenRef)
 	}
-	slices.Sort(refs)
-	for part := range slices.Chunk(slices.Compact(refs), inOne) {
-		stored, err := entries(db.Where("token_ref IN ?", part))
-		if err != nil {
-			return s, err
-		}
-		for _, e := range stored {
-			if l := index[slotKey{e.Ref, e.Tap.Seq}]; l != nil {
-				l.Entries = append(l.Entries, e)
-			}
+	for _, e := range stored {
+		if l := index[slotKey{e.Ref, e.Tap.Seq}]; l != nil {
+			l.Entries = append(l.Entries, e)
 		}
 	}
 	for _, l := range s.all {

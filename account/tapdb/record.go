@@ -1,6 +1,7 @@
 package tapdb
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,10 @@ import (
 type slotKey struct {
 	ref token.Ref
 	ctr uint16
+}
+
+func (k slotKey) compare(o slotKey) int {
+	return cmp.Or(cmp.Compare(k.ref, o.ref), cmp.Compare(k.ctr, o.ctr))
 }
 
 // slot is a slot before and after this upload.
@@ -42,7 +47,8 @@ type recording struct {
 	*DB
 	tx       *gorm.DB
 	bound    map[token.Ref]token.WalletID
-	set      lotSet                   // of tokens with a wallet
+	set      lotSet // that this is about, of tokens with a wallet
+	past     map[token.Ref]account.History
 	lots     map[slotKey]*account.Lot // the same
 	slots    map[slotKey]*slot
 	book     *book
@@ -74,17 +80,34 @@ func (d *DB) begin(tx *gorm.DB, evidence []account.Evidence, refusals []account.
 	if r.bound, err = bindings(tx, slices.Collect(maps.Keys(refs))); err != nil {
 		return nil, err
 	}
-	if err := r.readLots(); err != nil {
+	if err := r.readLots(evidence, also); err != nil {
+		return nil, err
+	}
+	if err := r.histories(); err != nil {
 		return nil, err
 	}
 	return r, r.readSlots(evidence)
 }
 
-// readLots reads the slots of tokens that belong to wallets.
-func (r *recording) readLots() error {
-	refs := slices.Sorted(maps.Keys(r.bound))
-	for part := range slices.Chunk(refs, inOne) {
-		all, err := lots(r.tx, "token_ref IN ?", part)
+// readLots reads the slots of evidence whose tokens belong to wallets, and all
+// slots of the tokens in also.
+func (r *recording) readLots(evidence []account.Evidence, also []token.Ref) error {
+	named := make(map[slotKey]bool)
+	for _, e := range evidence {
+		if r.bound[e.Ref] != "" && !slices.Contains(also, e.Ref) {
+			named[slotKey{e.Ref, e.Tap.Seq}] = true
+		}
+	}
+	keys := slices.SortedFunc(maps.Keys(named), slotKey.compare)
+	for part := range slices.Chunk(keys, inOne/2) {
+		all, err := lotsOf(r.tx, part)
+		if err != nil {
+			return err
+		}
+		r.set.add(all)
+	}
+	if len(also) > 0 {
+		all, err := lots(r.tx, "token_ref IN ?", also)
 		if err != nil {
 			return err
 		}
@@ -236,14 +259,15 @@ func (d *DB) settle(tx *gorm.DB, s lotSet) error {
 	return saveLots(tx, changed)
 }
 
-// look looks for signs of fraud in the tokens that this recording is about.
+// look looks for signs of fraud in the tokens that this recording is about. What
+// other slots show by themselves was seen when they were recorded.
 func (r *recording) look() {
 	byRef := make(map[token.Ref][]*account.Lot)
 	for k, l := range r.lots {
 		byRef[k.ref] = append(byRef[k.ref], l)
 	}
 	for ref, lots := range byRef {
-		for _, s := range r.rules.Signals(ref, lots) {
+		for _, s := range r.rules.Signals(ref, lots, r.past[ref]) {
 			r.signals = append(r.signals, found{s, r.bound[ref]})
 		}
 	}

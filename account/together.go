@@ -1,0 +1,46 @@
+package account
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tapvault/tapvault/token"
+)
+
+// crowd bounds how many records of a batch are worked on at the same time. What
+// they ask of the HSM and of the vault meanwhile is answered together.
+const crowd = 16
+
+// judgeAll judges the records of a batch, in their order.
+func (s *Service) judgeAll(ctx context.Context, taps []Tap, where token.Use) ([]verdict, error) {
+	out := make([]verdict, len(taps))
+	err := together(len(taps), func(i int) (err error) {
+		out[i], err = s.judge(ctx, taps[i], where)
+		return err
+	})
+	return out, err
+}
+
+// together does n things, some at the same time. After an error it begins
+// nothing new, and returns the first of them.
+func together(n int, do func(i int) error) error {
+	var (
+		next  atomic.Int64
+		wg    sync.WaitGroup
+		once  sync.Once
+		first error
+	)
+	for range min(n, crowd) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := do(i); err != nil {
+					once.Do(func() { first = err })
+					next.Store(int64(n))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return first
+}
