@@ -32,7 +32,12 @@ var (
 	ErrMismatch = fault.New(fault.Refused, "cryptogram refused")
 )
 
-// Keys applies keys to messages. Implementations pad each message themselves
+// Keys applies keys to messages, by the algorithm that the key's usage names.
+// What follows is said of Triple DES; an SM4 key ([keyref.SM4]) of 16 bytes takes
+// its place with blocks of 16: a key is diversified to SM4-E(K, factor ‖ its
+// complement), the process key is SM4-E(DK, input ‖ its complement), a MAC is the
+// left 4 bytes of the last block of CBC, and a TAC key is used whole, so that it
+// has a RetailMAC and no FoldedMAC. Implementations pad each message themselves
 // (80, then zeros to a multiple of 8), so messages are passed as they are; a
 // MAC is the left 4 bytes of the last block. Safe for concurrent use. An error
 // says nothing about any MAC: a mismatch is found by the caller.

@@ -103,8 +103,11 @@ func (r FactorRule) given(c Card) bool {
 	return true
 }
 
-// TDES is the only algorithm that this build computes.
-const TDES = "3des"
+// What cards compute.
+const (
+	TDES = "3des"
+	SM4  = "sm4"
+)
 
 // Scheme is one realm of cards: what its issuer decided where the standard
 // leaves a choice.
@@ -116,7 +119,7 @@ type Scheme struct {
 	Factors []FactorRule
 
 	// Algorithms maps the algorithm identifier a card answers to what it
-	// computes ("3des"). Cards disagree with the standard here, so it is stated.
+	// computes ("3des" or "sm4"). Cards disagree with the standard here, so it is stated.
 	Algorithms map[byte]string
 
 	// KeyVersions maps the key version a card answers to the version of the
@@ -148,7 +151,7 @@ func (s Scheme) Validate() error {
 		}
 	}
 	for id, a := range s.Algorithms {
-		if a != TDES {
+		if a != TDES && a != SM4 {
 			return fmt.Errorf("%w: realm %s: algorithm %q of id %d is not computed here", ErrMalformed, s.Realm, a, id)
 		}
 	}
@@ -175,7 +178,14 @@ func (s Scheme) Key(u keyref.Usage, c Card, keyVer, algID byte) (keyref.Path, er
 	if !ok {
 		return keyref.Path{}, fmt.Errorf("%w: key version %d", ErrNoKey, keyVer)
 	}
-	if s.Algorithms[algID] != TDES {
+	switch s.Algorithms[algID] {
+	case TDES:
+	case SM4:
+		u, ok = u.SM4()
+	default:
+		ok = false
+	}
+	if !ok {
 		return keyref.Path{}, fmt.Errorf("%w: algorithm id %d", ErrNoKey, algID)
 	}
 	p := keyref.Path{Key: keyref.Ref{Realm: s.Realm, Usage: u, Version: version}}

@@ -87,7 +87,7 @@ func TestSchemeValidate(t *testing.T) {
 		"four factors":  func(s *cryptogram.Scheme) { s.Factors = append(s.Factors, s.Factors...) },
 		"empty factor":  func(s *cryptogram.Scheme) { s.Factors[0] = cryptogram.FactorRule{} },
 		"no algorithm":  func(s *cryptogram.Scheme) { s.Algorithms = nil },
-		"algorithm":     func(s *cryptogram.Scheme) { s.Algorithms[4] = "sm4" },
+		"algorithm":     func(s *cryptogram.Scheme) { s.Algorithms[4] = "aes" },
 		"no version":    func(s *cryptogram.Scheme) { s.KeyVersions = nil },
 		"version 0":     func(s *cryptogram.Scheme) { s.KeyVersions[9] = 0 },
 		"TAC":           func(s *cryptogram.Scheme) { s.TAC = "xor" },

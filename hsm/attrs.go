@@ -48,6 +48,7 @@ var kinds = map[keyref.Type]kindOf{
 	keyref.AES256: {pkcs11.CKO_SECRET_KEY, pkcs11.CKK_AES, "an AES secret key", 32, secretUsages},
 	keyref.HMAC:   {pkcs11.CKO_SECRET_KEY, pkcs11.CKK_GENERIC_SECRET, "a generic secret key", 32, secretUsages},
 	keyref.AES:    {pkcs11.CKO_SECRET_KEY, pkcs11.CKK_AES, "an AES secret key", 0, secretUsages},
+	keyref.SM4:    {pkcs11.CKO_SECRET_KEY, 0, "an SM4 secret key", 0, secretUsages}, // its number is the vendor's: see kind
 	keyref.ECP256: {pkcs11.CKO_PRIVATE_KEY, pkcs11.CKK_EC, "an EC private key", 0, privateUsages},
 }
 

@@ -20,6 +20,9 @@ import (
 // The key is not ready for use until it is required.
 func (t *Token) Generate(ctx context.Context, ref keyref.Ref) error {
 	return t.birth(ctx, "generating", ref, func(s pkcs11.SessionHandle, spec keyref.Spec) ([]pkcs11.ObjectHandle, error) {
+		if births[spec.Type].name == "" {
+			return nil, fmt.Errorf("%w: %v is imported and not made inside", ErrKeyUnfit, ref)
+		}
 		if err := t.probeOne(births[spec.Type]); err != nil {
 			return nil, err
 		}
@@ -182,7 +185,7 @@ func (t *Token) generateDES3(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref
 }
 
 // valueLens are the lengths of a value that becomes a key of a type.
-var valueLens = map[keyref.Type][]int{keyref.DES3: {16}, keyref.AES256: {32}, keyref.HMAC: {32}, keyref.AES: {16, 24, 32}}
+var valueLens = map[keyref.Type][]int{keyref.DES3: {16}, keyref.AES256: {32}, keyref.HMAC: {32}, keyref.AES: {16, 24, 32}, keyref.SM4: {16}}
 
 // create makes the objects of a key of a given value, on the token or for the
 // session.
@@ -200,7 +203,10 @@ func (t *Token) create(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec,
 		}, token)
 	}
 	if spec.Second == 0 {
-		h, err := store(value, template(spec.Type, spec.Role, ref.Label(), token))
+		if err := t.probe(s, spec); err != nil {
+			return nil, err
+		}
+		h, err := store(value, t.template(spec.Type, spec.Role, ref.Label(), token))
 		return []pkcs11.ObjectHandle{h}, err
 	}
 	h, err := store(value, template(spec.Type, 0, "", false))

@@ -15,7 +15,7 @@ import (
 // check compares an object with what its usage demands, and says everything
 // that is wrong with it.
 func (t *Token) check(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, label string, typ keyref.Type, role keyref.Role) error {
-	k := kinds[typ]
+	k := t.kind(typ)
 	wrong, err := t.checkType(s, h, k, typ)
 	if err != nil {
 		return err

@@ -70,6 +70,8 @@ type Config struct {
 	// process, for two rules that no mechanism computes inside: Visa's secure
 	// messaging and its PIN blocks. See [Token.Reveal].
 	RevealCardKeys bool
+	// SM4 makes keys of SM4 usable inside, by the numbers of the module's vendor.
+	SM4 SM4
 	// ElementKeys is the version of the slot masters whose token keys may leave
 	// the token, enciphered to a secure element. 0: none may, and phones' masters
 	// never belong here. See [Token.WrapTokenKey].

@@ -112,6 +112,9 @@ func (t *Token) derived(s pkcs11.SessionHandle, k *key, steps [][]byte, role key
 
 // child makes one session key of the cipher text of data under another.
 func (t *Token) child(s pkcs11.SessionHandle, parent pkcs11.ObjectHandle, typ keyref.Type, data []byte, role keyref.Role) (pkcs11.ObjectHandle, error) {
+	if typ == keyref.SM4 {
+		return t.childSM4(s, parent, data, role)
+	}
 	tpl := template(typ, role, "", false)
 	if typ == keyref.DES3 {
 		return t.mod.native.deriveBy(s, parent, pkcs11.CKM_DES3_ECB_ENCRYPT_DATA, thrice(data), tpl)

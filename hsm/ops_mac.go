@@ -13,6 +13,12 @@ import (
 // under it, and returns the left four bytes of the CBC-MAC of each message. It
 // takes up to 4 messages of 2048 bytes in all, and pads them itself.
 func (t *Token) ProcessMAC(ctx context.Context, path keyref.Path, input [8]byte, msgs ...[]byte) ([][4]byte, error) {
+	if spec, _ := path.Key.Usage.Spec(); spec.Type == keyref.SM4 {
+		if err := path.CheckSM4(true); err != nil {
+			return nil, fmt.Errorf("computing with %v: %w: %w", path.Key, ErrKeyUnfit, err)
+		}
+		return t.sm4MACs(ctx, path.Key, append(path.Steps(), keyref.Factor(input).Block()), msgs)
+	}
 	if err := t.depth(path, keyref.Derive, 0, keyref.MaxLevels); err != nil {
 		return nil, err
 	}
@@ -65,8 +71,11 @@ func (t *Token) FoldedMAC(ctx context.Context, path keyref.Path, msg []byte) (ma
 
 // RetailMAC returns the left four bytes of the MAC of msg by algorithm 3 of
 // ISO 9797-1 under the diversified key, or under a [keyref.RetailTAC] key
-// without levels.
+// without levels. Of an SM4 key it is the MAC by CBC.
 func (t *Token) RetailMAC(ctx context.Context, path keyref.Path, msg []byte) (mac [4]byte, err error) {
+	if spec, _ := path.Key.Usage.Spec(); spec.Type == keyref.SM4 {
+		return t.sm4Whole(ctx, path, msg)
+	}
 	stored := path.Key.Usage == keyref.RetailTAC
 	if stored {
 		err = t.depth(path, keyref.Encrypt, 0, 0)

@@ -48,6 +48,9 @@ var births = map[keyref.Type]mechanism{
 // probe asks the module for what keys of a usage need. t.mu must be held, and s
 // be the anchor session.
 func (t *Token) probe(s pkcs11.SessionHandle, spec keyref.Spec) error {
+	if spec.Type == keyref.SM4 {
+		return t.probeSM4()
+	}
 	needs := mechanisms[spec.Type]
 	if spec.Type == keyref.ECP256 && spec.Role == keyref.Derive {
 		needs = []mechanism{ecdhMechanism}

@@ -20,6 +20,8 @@ func (t *Token) try(s pkcs11.SessionHandle, r keyref.Ref, k *key) error {
 	switch {
 	case k.spec.Type == keyref.AES256:
 		return t.trySeal(s, r, k)
+	case k.spec.Type == keyref.SM4:
+		return t.trySM4(s, k)
 	case k.spec.Type == keyref.AES && k.spec.Role == keyref.Sign:
 		_, err := t.sign(s, pkcs11.CKM_AES_CMAC, k.first, []byte("trial"))
 		return err

@@ -105,7 +105,8 @@ type Key struct {
 	Realm      string `json:"realm,omitempty"`
 	Usage      string `json:"usage"`
 	Version    int    `json:"version"`
-	Type       string `json:"type"`                  // des3, aes-256, hmac-sha256, ec-p256
+	Class      string `json:"class"`                 // hsm; or software: computed with in memory, sealed by the HSM
+	Type       string `json:"type"`                  // des3, aes, aes-256, sm4, hmac-sha256, ec-p256
 	Role       string `json:"role"`                  // what the object may do
 	Local      bool   `json:"local"`                 // generated inside the HSM
 	CheckValue string `json:"check_value,omitempty"` // KCV, 6 hex digits

@@ -11,18 +11,21 @@ import (
 
 	"github.com/tapvault/tapvault/cryptogram/conformance"
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/softring"
 	"github.com/tapvault/tapvault/internal/softtoken"
 )
 
 func (a *app) conformanceCommand() *cobra.Command {
 	var vectors, module, token, pinFile, initArgs string
+	var sm4 []uint
 	c := &cobra.Command{
 		Use:   "conformance",
 		Short: "Is this HSM fit? Compute known vectors through it",
 		Long: "Imports the test keys of a vector file as session objects, one import for each use, computes\n" +
 			"every vector through the module and compares. On --module softhsm, which is the default, and nss\n" +
 			"a scratch token is made and removed again; any other module is the path of a library, and wants\n" +
-			"--token and --pin-file.",
+			"--token and --pin-file. Keys of SM4 are computed with in memory, and marked so, unless --sm4\n" +
+			"says by which numbers of its vendor the module has it.",
 		Args: exactly(0, "conformance --vectors FILE [--module softhsm|nss | --module SO --token LABEL --pin-file F [--init-args S]]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if vectors == "" {
@@ -38,6 +41,12 @@ func (a *app) conformanceCommand() *cobra.Command {
 			} else {
 				cfg.PIN = hsm.PINFile(pinFile)
 			}
+			if len(sm4) != 0 && (len(sm4) != 3 || module == "") {
+				return misused("reading flags: --sm4 takes three numbers and goes with --module")
+			}
+			if len(sm4) == 3 {
+				cfg.SM4 = hsm.SM4{KeyType: sm4[0], Derive: sm4[1], CBC: sm4[2]}
+			}
 			return a.conformance(cmd.Context(), vectors, cfg)
 		},
 	}
@@ -47,6 +56,7 @@ func (a *app) conformanceCommand() *cobra.Command {
 	f.StringVar(&token, "token", "", "label of the token")
 	f.StringVar(&pinFile, "pin-file", "", "file with the user PIN on one line")
 	f.StringVar(&initArgs, "init-args", "", "what the module wants when it is initialised")
+	f.UintSliceVar(&sm4, "sm4", nil, "key type, derivation and CBC of SM4 on this module: three numbers with commas")
 	return c
 }
 
@@ -61,11 +71,28 @@ func (a *app) conformance(ctx context.Context, vectors string, cfg hsm.Config) (
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	report, err := conformance.Run(ctx, token, f)
+	ring, wipe, err := withSM4(token, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, wipe()) }()
+	report, err := conformance.Run(ctx, ring, f)
 	if err != nil && !errors.Is(err, conformance.ErrNothing) {
 		return fmt.Errorf("running vectors: %w", err)
 	}
 	return errors.Join(a.printReport(report), err, verdict(report))
+}
+
+// withSM4 gives keys of SM4 a place where the module has none.
+func withSM4(t *hsm.Token, cfg hsm.Config) (ring conformance.Ring, wipe func() error, err error) {
+	if cfg.SM4.Set() {
+		return t, func() error { return nil }, nil
+	}
+	sm4, err := softring.New()
+	if err != nil {
+		return nil, nil, err
+	}
+	return conformance.WithSM4(t, sm4), sm4.Close, nil
 }
 
 // verdict says what failed, so that the exit code does too.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/hsm/softring"
 	"github.com/tapvault/tapvault/internal/assembly"
 )
 
@@ -51,17 +52,21 @@ type keyRow struct {
 	Check   string `json:"check_value,omitempty"`
 	Local   bool   `json:"generated_inside"`
 	State   string `json:"state"`
+	Class   string `json:"class"`
 }
 
 // inspect lists what the token holds, and tries every key that the service
 // needs, so that all that is wrong is said at once.
 func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []keyRow, problems []error, err error) {
-	all, err := t.Inventory(ctx)
+	all, err := assembly.Inventory(ctx, cfg, t)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, k := range all {
-		r := keyRow{Label: k.Ref.Label(), Usage: string(k.Ref.Usage), Version: k.Ref.Version, Local: k.Local, State: k.State}
+		r := keyRow{Label: k.Ref.Label(), Usage: string(k.Ref.Usage), Version: k.Ref.Version, Local: k.Local, State: k.State, Class: "hsm"}
+		if k.Software {
+			r.Class = "software"
+		}
 		if k.Check != nil {
 			r.Check = k.Check.String()
 		}
@@ -70,6 +75,11 @@ func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []key
 	for _, ref := range cfg.Keys() {
 		if err := t.Require(ctx, ref); err != nil {
 			problems = append(problems, err)
+		}
+	}
+	for _, ref := range cfg.SoftwareKeys() {
+		if !slices.ContainsFunc(all, func(k keyref.Info) bool { return k.Ref == ref }) {
+			problems = append(problems, fmt.Errorf("looking for keys: %w: %v", softring.ErrKeyMissing, ref))
 		}
 	}
 	strays, err := t.Strays(ctx)
@@ -89,6 +99,9 @@ func (a *app) printKeys(rows []keyRow) error {
 		born, check := "imported", r.Check
 		if r.Local {
 			born = "inside"
+		}
+		if r.Class == "software" {
+			born = "software"
 		}
 		if check == "" {
 			check = "-"
@@ -117,7 +130,7 @@ func (a *app) keysImportCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&realm, "realm", "", "realm with test: true")
-	f.StringVar(&usage, "usage", "", "mpk, mlk, mulk, muk, dtk or dtk-retail")
+	f.StringVar(&usage, "usage", "", "mpk, mlk, mulk, muk, dtk or dtk-retail; or mpk-sm4, mlk-sm4, mulk-sm4, muk-sm4, mtk-sm4, dtk-sm4")
 	f.Uint8Var(&version, "version", 1, "version of the key")
 	f.StringVar(&file, "file", "-", "file with the key as 32 hex digits; - is standard input")
 	return c
@@ -125,7 +138,8 @@ func (a *app) keysImportCommand() *cobra.Command {
 
 // testUsages are what a card's own key can be imported for.
 var testUsages = []keyref.Usage{keyref.PurchaseMaster, keyref.LoadMaster, keyref.UnloadMaster, keyref.OverdraftMaster,
-	keyref.FoldedTAC, keyref.RetailTAC}
+	keyref.FoldedTAC, keyref.RetailTAC,
+	keyref.PurchaseMasterSM4, keyref.LoadMasterSM4, keyref.TACMasterSM4, keyref.UnloadMasterSM4, keyref.OverdraftMasterSM4, keyref.TACSM4}
 
 func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, ref keyref.Ref, file string) error {
 	i := slices.IndexFunc(cfg.Realms, func(r assembly.Realm) bool { return r.Name == ref.Realm })
@@ -133,17 +147,31 @@ func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, 
 	case i < 0 || !cfg.Realms[i].Test:
 		return misused("reading flags: --realm must name a realm with test: true")
 	case !slices.Contains(testUsages, ref.Usage) || !ref.Valid():
-		return misused("reading flags: --usage must be mpk, mlk, mulk, muk, dtk or dtk-retail")
+		return misused("reading flags: --usage must be mpk, mlk, mulk, muk, dtk, dtk-retail, or one of SM4: see --help")
 	}
 	key, err := a.readKey(file)
 	if err != nil {
 		return err
 	}
 	defer clear(key)
-	if err := t.Import(ctx, ref, key); err != nil {
+	if err := importAny(ctx, cfg, t, ref, key); err != nil {
 		return fmt.Errorf("importing %v: %w", ref, err)
 	}
 	return a.say("imported %v; a running service takes it up when it starts again", ref)
+}
+
+// importAny puts a key into the token, or where it is used.
+func importAny(ctx context.Context, cfg assembly.Config, t *hsm.Token, ref keyref.Ref, key []byte) error {
+	if spec, _ := ref.Usage.Spec(); spec.Type == keyref.SM4 {
+		f, ok, err := cfg.SoftwareFolder(ctx, t)
+		if err != nil {
+			return err
+		}
+		if ok {
+			return f.Import(ctx, ref, key)
+		}
+	}
+	return t.Import(ctx, ref, key)
 }
 
 // readKey reads 32 hex digits. What was wrong is said without repeating it.

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/cryptogram/emv"
@@ -70,11 +71,13 @@ func Run(ctx context.Context, ring Ring, r io.Reader) (Report, error) {
 	report := Report{Functions: make(map[string]Function)}
 	s := &session{ring: ring}
 	for _, fn := range f.Functions {
-		compute, answer := find(fn.Function)
+		compute, answer, sm4 := find(fn.Function)
 		if compute == nil {
 			report.skip(fn.Function, len(fn.Vectors), skipReason(fn.Function))
 			continue
 		}
+		s.sm4 = sm4
+		report.note(fn.Function, note(ring, sm4))
 		for i, raw := range fn.Vectors {
 			if err := ctx.Err(); err != nil {
 				return report, fmt.Errorf("running vectors: %w", err)
@@ -92,13 +95,17 @@ func Run(ctx context.Context, ring Ring, r io.Reader) (Report, error) {
 	return report, nil
 }
 
-// find returns how a function is computed, and which members of its "out" stand
-// for an answer.
-func find(function string) (compute computation, answer func(name string) bool) {
-	if c := functions[function]; c != nil {
-		return c, func(name string) bool { return slices.Contains(results, name) }
+// find returns how a function is computed, which members of its "out" stand for
+// an answer, and whether it is one of SM4.
+func find(function string) (compute computation, answer func(name string) bool, sm4 bool) {
+	name, sm4 := strings.CutSuffix(function, "_sm4")
+	if !sm4 {
+		name, _ = strings.CutSuffix(function, "_tdes")
 	}
-	return emvFunctions[function], func(name string) bool { return !slices.Contains(intermediates, name) }
+	if c := functions[name]; c != nil && name != function {
+		return c, func(name string) bool { return slices.Contains(results, name) }, sm4
+	}
+	return emvFunctions[function], func(name string) bool { return !slices.Contains(intermediates, name) }, false
 }
 
 func read(r io.Reader) (f file, err error) {

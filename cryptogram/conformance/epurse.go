@@ -21,15 +21,16 @@ type computation func(ctx context.Context, s *session, in *input) (answers, erro
 // are intermediate values, which may be left out.
 var results = []string{"key", "dpk", "session_key", "mac1", "mac2", "mac3", "tac", "response", "new_balance"}
 
-// functions are the functions of the purse that can be run.
+// functions are the functions of the purse that can be run, each by two
+// algorithms: _tdes and _sm4. See [session.purse].
 var functions = map[string]computation{
-	"epurse_diversify_tdes":        diversify,
-	"epurse_purchase_tdes":         purchase(cryptogram.PurchasePurse),
-	"epurse_capp_purchase_tdes":    purchase(cryptogram.PurchaseCAPP),
-	"epurse_load_tdes":             load,
-	"epurse_unload_tdes":           unload,
-	"epurse_update_overdraft_tdes": overdraft,
-	"epurse_psam_8070_tdes":        psam,
+	"epurse_diversify":        diversify,
+	"epurse_purchase":         purchase(cryptogram.PurchasePurse),
+	"epurse_capp_purchase":    purchase(cryptogram.PurchaseCAPP),
+	"epurse_load":             load,
+	"epurse_unload":           unload,
+	"epurse_update_overdraft": overdraft,
+	"epurse_psam_8070":        psam,
 }
 
 func diversify(ctx context.Context, s *session, in *input) (answers, error) {

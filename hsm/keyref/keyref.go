@@ -39,6 +39,21 @@ const (
 	RetailTAC Usage = "dtk-retail"
 )
 
+// Keys of cards that compute SM4: the masters, and the TAC key of one card for
+// realms without diversification. See [Usage.SM4].
+const (
+	PurchaseMasterSM4  Usage = "mpk-sm4"
+	LoadMasterSM4      Usage = "mlk-sm4"
+	TACMasterSM4       Usage = "mtk-sm4"
+	UnloadMasterSM4    Usage = "mulk-sm4"
+	OverdraftMasterSM4 Usage = "muk-sm4"
+	TACSM4             Usage = "dtk-sm4"
+
+	// SM4Seal seals SM4 keys that are used in memory, because no mechanism of
+	// the HSM computes with them: AES-256-GCM.
+	SM4Seal Usage = "sm4-seal"
+)
+
 // The service's own keys (class 1).
 const (
 	PANSeal  Usage = "pan-seal"  // AES-256-GCM over card numbers
@@ -95,6 +110,7 @@ const (
 	HMAC        // CKK_GENERIC_SECRET, 32 bytes
 	ECP256      // CKK_EC on P-256, private half
 	AES         // CKK_AES, 16, 24 or 32 bytes
+	SM4         // 16 bytes; of a vendor's key type, or in memory
 )
 
 // Role is the single usage an object may bear.
@@ -135,6 +151,13 @@ var specs = map[Usage]Spec{
 	SlotTACMaster:      {Type: DES3, Role: Derive, Realm: true},
 	FoldedTAC:          {Type: DES3, Role: Encrypt, Realm: true},
 	RetailTAC:          {Type: DES3, Role: Encrypt, Second: Encrypt, Realm: true},
+	PurchaseMasterSM4:  {Type: SM4, Role: Derive, Realm: true},
+	LoadMasterSM4:      {Type: SM4, Role: Derive, Realm: true},
+	TACMasterSM4:       {Type: SM4, Role: Derive, Realm: true},
+	UnloadMasterSM4:    {Type: SM4, Role: Derive, Realm: true},
+	OverdraftMasterSM4: {Type: SM4, Role: Derive, Realm: true},
+	TACSM4:             {Type: SM4, Role: Encrypt, Realm: true},
+	SM4Seal:            {Type: AES256, Role: Encrypt, Second: Decrypt},
 	PANSeal:            {Type: AES256, Role: Encrypt, Second: Decrypt},
 	RangeKEK:           {Type: AES256, Role: Encrypt, Second: Decrypt},
 	PANIndex:           {Type: HMAC, Role: Sign},
@@ -172,7 +195,54 @@ func (u Usage) Spec() (s Spec, ok bool) { s, ok = specs[u]; return }
 // Master reports whether the objects of s are masters, from which keys of cards
 // or slots are derived. An EC key that derives is none: what it derives are
 // secrets shared with others.
-func (s Spec) Master() bool { return (s.Type == DES3 || s.Type == AES) && s.Role == Derive }
+func (s Spec) Master() bool {
+	return (s.Type == DES3 || s.Type == AES || s.Type == SM4) && s.Role == Derive
+}
+
+var sm4Usages = map[Usage]Usage{PurchaseMaster: PurchaseMasterSM4, LoadMaster: LoadMasterSM4, TACMaster: TACMasterSM4,
+	UnloadMaster: UnloadMasterSM4, OverdraftMaster: OverdraftMasterSM4, FoldedTAC: TACSM4, RetailTAC: TACSM4}
+
+// SM4 returns what does for cards that compute SM4 what u does for others; ok is
+// false when nothing does.
+func (u Usage) SM4() (sm4 Usage, ok bool) { sm4, ok = sm4Usages[u]; return }
+
+// Steps returns what p enciphers at each level under an SM4 key, whose block is
+// a key: the factor and its complement.
+func (p Path) Steps() (steps [][]byte) {
+	for _, f := range p.Factors[:p.Levels] {
+		steps = append(steps, f.Block())
+	}
+	return steps
+}
+
+// Block returns f and its complement.
+func (f Factor) Block() []byte {
+	b := append(make([]byte, 0, 16), f[:]...)
+	for _, x := range f {
+		b = append(b, ^x)
+	}
+	return b
+}
+
+// CheckSM4 reports whether p can lead to a key that makes process keys, or else
+// one that makes TACs.
+func (p Path) CheckSM4(process bool) error {
+	fits := p.Levels <= MaxLevels
+	switch p.Key.Usage {
+	case PurchaseMasterSM4, LoadMasterSM4, UnloadMasterSM4, OverdraftMasterSM4:
+		fits = fits && process
+	case TACMasterSM4:
+		fits = fits && !process && p.Levels > 0
+	case TACSM4:
+		fits = !process && p.Levels == 0
+	default:
+		fits = false
+	}
+	if !fits {
+		return fmt.Errorf("%w: %v: no such use at %d levels", ErrMalformed, p.Key, p.Levels)
+	}
+	return nil
+}
 
 // Slot reports whether u is a slot master, which is used at exactly three levels.
 func (u Usage) Slot() bool { return u == SlotPurchaseMaster || u == SlotTACMaster }
@@ -281,4 +351,7 @@ type Info struct {
 	Local bool        // generated inside the HSM, not imported
 	Check *CheckValue // nil where no check value can be computed without showing more
 	State string      // ACTIVE unless a ceremony says otherwise
+	// Software says that the key is computed with in the memory of the service:
+	// the HSM only seals it.
+	Software bool
 }

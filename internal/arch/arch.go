@@ -56,6 +56,7 @@ var Table = map[string][]string{
 
 	// layer 2: the HSM, the stores, both ends of a tap
 	"hsm":                      {"hsm/keyref", "internal/fault"},
+	"hsm/softring":             {"hsm/keyref", "internal/fault", "keyceremony/secret"},
 	"hsm/inventory":            {"access", "audit", "hsm/keyref"},
 	"hsm/hsmtest":              {Anything},
 	"internal/softtoken":       {"hsm", "softhsm-config"},
@@ -144,6 +145,7 @@ var Owners = map[string][]string{
 	"github.com/golang-jwt/jwt":       {"identity", "api/client"},
 	"github.com/go-jose/go-jose":      {"wallet", "wallet/bundle", "identity", "api/client", "intake", "detokenize", "webhook", "internal/sim"},
 	"golang.org/x/crypto/":            {"vault/archive", "wallet/mask", "keyceremony/officer"},
+	"github.com/emmansun/gmsm":        {"hsm/softring"},
 	"github.com/prometheus/":          {"internal/obs", "cmd/tapvault"},
 	"github.com/spf13/cobra":          {"cmd/tapvault", "cmd/tapsim", "cmd/keyceremony"},
 	"go.yaml.in/yaml":                 {"cmd/tapvault", "keyceremony/script", "keyceremony/rehearsal"},

@@ -62,6 +62,7 @@ type parts struct {
 	opt    Options
 	days   token.Calendar
 	hsm    *hsm.Token
+	purse  cryptogram.Keys // of cards' realms
 	db     *store.DB
 	gate   audit.Gate
 	trail  *trail.Trail
@@ -107,6 +108,9 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	}
 	s.closers = append(s.closers, p.hsm.Close)
 	if err := p.cfg.requireKeys(ctx, p.hsm); err != nil {
+		return err
+	}
+	if err := p.openPurse(ctx, s); err != nil {
 		return err
 	}
 	if p.db, err = OpenStore(ctx, p.cfg, p.opt.Now); err != nil {
@@ -158,7 +162,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	cards, err := cardhost.New(cardhost.Config{Keys: p.hsm, Gate: p.gate, Realms: p.cfg.schemes(), Tokens: p.vault})
+	cards, err := cardhost.New(cardhost.Config{Keys: p.purse, Gate: p.gate, Realms: p.cfg.schemes(), Tokens: p.vault})
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +205,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
 		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, Elements: elements, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
 		Wallets:   standings{p.vault.Reader(), p.book()},
-		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: p.hsm, Gate: p.gate},
+		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate},
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}},

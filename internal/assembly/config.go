@@ -91,6 +91,25 @@ type HSM struct {
 	Workers int `yaml:"workers"`
 	// MaxSessions caps open sessions; 0 lets the service choose.
 	MaxSessions int `yaml:"max_sessions"`
+	// SM4 says where keys of realms that compute SM4 are used. Empty: nowhere.
+	SM4 SM4 `yaml:"sm4"`
+}
+
+// SM4 is either the numbers by which the module's vendor knows SM4, or the
+// folder of keys that are used in memory. Not both.
+type SM4 struct {
+	// KeyType is the vendor's CKA_KEY_TYPE.
+	KeyType uint `yaml:"key_type"`
+	// Derive makes a key of an enciphered block, as CKM_AES_ECB_ENCRYPT_DATA
+	// does for AES.
+	Derive uint `yaml:"derive"`
+	// CBC is the vendor's mechanism for it, without padding.
+	CBC uint `yaml:"cbc"`
+	// ValueLen says that derived keys are asked for with CKA_VALUE_LEN.
+	ValueLen bool `yaml:"value_len"`
+	// SoftwareKeys is a folder of keys, sealed by the HSM, that are computed with
+	// in the memory of the service. For a module without SM4 only.
+	SoftwareKeys string `yaml:"software_keys"`
 }
 
 // Store is the database.
@@ -188,7 +207,7 @@ type Realm struct {
 	// issuer4x2, asn8, or fixed:<16 hex digits>. Empty: keys are the cards' own.
 	Factors []cryptogram.FactorRule `yaml:"factors"`
 	// Algorithms maps the algorithm id that a card answers to what it computes;
-	// 3des is the one that is built in. Required, e.g. {0: 3des}.
+	// 3des, or sm4 where hsm.sm4 is there. Required, e.g. {0: 3des, 4: sm4}.
 	Algorithms map[byte]string `yaml:"algorithms"`
 	// KeyVersions maps the key version that a card answers to the version of
 	// the master in the HSM. Required, e.g. {1: 1}.

@@ -83,7 +83,7 @@ func OpenHSM(ctx context.Context, c Config) (*hsm.Token, error) {
 	return hsm.Open(ctx, hsm.Config{
 		Module: c.Path(c.HSM.Module), Token: c.HSM.Token, PIN: hsm.PINFile(pin), InitArgs: c.HSM.InitArgs,
 		Workers: c.HSM.Workers, MaxSessions: c.HSM.MaxSessions, CardRealms: c.cardRealms(),
-		RefuseTACFold: !c.folds(), ElementKeys: c.Slots.ElementKeyVersion,
+		RefuseTACFold: !c.folds(), ElementKeys: c.Slots.ElementKeyVersion, SM4: c.HSM.SM4.numbers(),
 	})
 }
 
@@ -130,7 +130,7 @@ func (c Config) Keys() []keyref.Ref {
 			continue
 		}
 		for _, v := range versions(r) {
-			for _, u := range masterUsages {
+			for _, u := range c.HSM.SM4.masters(r, false) {
 				refs = append(refs, keyref.Ref{Realm: r.Name, Usage: u, Version: v})
 			}
 		}
@@ -139,6 +139,9 @@ func (c Config) Keys() []keyref.Ref {
 		for _, v := range c.slotVersions() {
 			refs = append(refs, keyref.Ref{Realm: c.Slots.Realm, Usage: u, Version: v})
 		}
+	}
+	if c.HSM.SM4.SoftwareKeys != "" {
+		refs = append(refs, sm4Seal)
 	}
 	refs = append(refs, vault.Keys(c.Vault.KeyVersions).Refs()...)
 	for _, u := range []keyref.Usage{keyref.Script, keyref.CredSign, keyref.JWTSign,

@@ -32,6 +32,7 @@ func (c Config) Validate() error {
 	v.required("hsm.pin_file", c.HSM.PINFile)
 	v.between("hsm.workers", c.HSM.Workers, 0, 256)
 	v.between("hsm.max_sessions", c.HSM.MaxSessions, 0, 4096)
+	c.validateSM4(v)
 	v.required("store.dsn", c.Store.DSN)
 	v.required("audit.file", c.Audit.File)
 	if _, err := c.Days(); err != nil {
