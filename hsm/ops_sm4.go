@@ -4,6 +4,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
@@ -33,18 +34,37 @@ func (t *Token) template(typ keyref.Type, role keyref.Role, label string, token 
 	return tpl
 }
 
-// probeSM4 asks for the configured mechanisms.
-func (t *Token) probeSM4() error {
+// probeSM4 asks for the configured mechanisms. A derivation that is not listed is
+// tried.
+func (t *Token) probeSM4(s pkcs11.SessionHandle) error {
 	if !t.cfg.SM4.Set() {
 		return fmt.Errorf("%w: no mechanism for SM4 is configured for token %q", ErrUnavailable, t.cfg.Token)
 	}
 	for _, m := range []mechanism{{t.cfg.SM4.Derive, fmt.Sprintf("%#x (SM4 derivation)", t.cfg.SM4.Derive), pkcs11.CKF_DERIVE},
 		{t.cfg.SM4.CBC, fmt.Sprintf("%#x (SM4 CBC)", t.cfg.SM4.CBC), pkcs11.CKF_ENCRYPT}} {
-		if err := t.probeOne(m); err != nil {
+		err := t.probeOne(m)
+		if errors.As(err, new(lacks)) && m.flags == pkcs11.CKF_DERIVE && t.derivesSM4(s) {
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (t *Token) derivesSM4(s pkcs11.SessionHandle) bool {
+	value := []byte("a key of no worth")[:sm4Block]
+	h, err := t.mod.native.create(s, append(t.template(keyref.SM4, keyref.Derive, "", false), &pkcs11.Attribute{Type: pkcs11.CKA_VALUE, Value: value}))
+	if err != nil {
+		return false
+	}
+	child, err := t.childSM4(s, h, value, keyref.Encrypt)
+	if err != nil {
+		child = 0
+	}
+	t.destroy(s, []pkcs11.ObjectHandle{h, child})
+	return err == nil
 }
 
 // childSM4 makes one session key of the cipher text of a block.

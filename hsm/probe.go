@@ -49,7 +49,7 @@ var births = map[keyref.Type]mechanism{
 // be the anchor session.
 func (t *Token) probe(s pkcs11.SessionHandle, spec keyref.Spec) error {
 	if spec.Type == keyref.SM4 {
-		return t.probeSM4()
+		return t.probeSM4(s)
 	}
 	needs := mechanisms[spec.Type]
 	if spec.Type == keyref.ECP256 && spec.Role == keyref.Derive {
