@@ -111,6 +111,9 @@ type Key struct {
 	Local      bool   `json:"local"`                 // generated inside the HSM
 	CheckValue string `json:"check_value,omitempty"` // KCV, 6 hex digits
 	State      string `json:"state"`
+	Ceremony   string `json:"ceremony,omitempty"`   // that gave birth to it
+	Transcript string `json:"transcript,omitempty"` // digest of its transcript
+	Flag       string `json:"flag,omitempty"`       // what is wrong with its papers
 }
 
 // Keys is the answer of GET /v1/keys.

@@ -15,11 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/access"
-	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/assembly"
-	"github.com/tapvault/tapvault/keyceremony"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
 
@@ -77,9 +75,10 @@ func (a *app) init(ctx context.Context, name, listen string) error {
   tls/              a certificate for localhost, and the CA to trust (ca.pem)
   softhsm/          token %[2]s with %[3]d keys, and %[4]s for the simulator's reader
   secrets/          the PINs of both
+  ceremonies/       scripts, transcripts and printable pages of the ceremonies that made them
   clients/          private keys of %[5]s
   tapvault.db       the database; audit.log comes with the first request
-nothing here is for production: rehearsal keys are made by one person
+nothing here is for production: one program played every officer
 
 next:
   tapvault serve --config %[1]s/tapvault.yaml
@@ -109,7 +108,7 @@ func (a *app) fill(ctx context.Context, dir, listen string) (int, error) {
 	if err := devCertificates(filepath.Join(dir, "tls"), time.Now()); err != nil {
 		return 0, err
 	}
-	births, err := a.rehearse(ctx, cfg, dir)
+	births, err := a.holdCeremonies(ctx, cfg, dir)
 	if err != nil {
 		return 0, err
 	}
@@ -139,53 +138,6 @@ func (a *app) writeConfig(dir, listen string) (assembly.Config, error) {
 	}
 	a.config = file
 	return a.loadConfig()
-}
-
-// rehearse makes both tokens and gives every key its birth.
-func (a *app) rehearse(ctx context.Context, cfg assembly.Config, dir string) (births int, err error) {
-	conf, err := softhsmconfig.Write(filepath.Join(dir, "softhsm"))
-	if err != nil {
-		return 0, err
-	}
-	if err := softhsmconfig.Use(conf); err != nil {
-		return 0, err
-	}
-	service, err := a.newToken(ctx, cfg, serviceToken, filepath.Join(dir, "secrets", "hsm"))
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, service.Close()) }()
-	psam, err := a.newToken(ctx, cfg, psamToken, filepath.Join(dir, "secrets", "psam"))
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, psam.Close()) }()
-	fmt.Fprintln(a.stderr, "tapvault: making rehearsal keys inside the token")
-	born, err := keyceremony.Rehearse(ctx, keyceremony.Plan{Holders: []keyceremony.Holder{
-		{Name: "service", Token: service, Keys: cfg.Keys()},
-		{Name: "psam", Token: psam, Keys: keyceremony.PSAMKeys(cfg.Slots.Realm)},
-	}})
-	if err != nil {
-		return 0, fmt.Errorf("making rehearsal keys: %w", err)
-	}
-	return len(born), nil
-}
-
-// newToken initialises a token under random PINs, which go to secret-so.pin
-// and secret-user.pin, and opens it.
-func (a *app) newToken(ctx context.Context, cfg assembly.Config, label, secret string) (*hsm.Token, error) {
-	so, user := newPIN(), newPIN()
-	for file, pin := range map[string]string{secret + "-so.pin": so, secret + "-user.pin": user} {
-		if err := writeNew(file, []byte(pin+"\n")); err != nil {
-			return nil, fmt.Errorf("writing PINs: %w", err)
-		}
-	}
-	fmt.Fprintf(a.stderr, "tapvault: initialising token %s\n", label)
-	err := hsm.InitToken(ctx, hsm.InitConfig{Module: cfg.HSM.Module, Label: label, SOPIN: []byte(so), UserPIN: []byte(user)})
-	if err != nil {
-		return nil, err
-	}
-	return hsm.Open(ctx, hsm.Config{Module: cfg.HSM.Module, Token: label, PIN: hsm.StaticPIN(user)})
 }
 
 func (a *app) registerDevClients(ctx context.Context, cfg assembly.Config, dir string) (err error) {

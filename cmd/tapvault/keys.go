@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +54,10 @@ type keyRow struct {
 	Local   bool   `json:"generated_inside"`
 	State   string `json:"state"`
 	Class   string `json:"class"`
+
+	Ceremony   string `json:"ceremony,omitempty"`
+	Transcript string `json:"transcript,omitempty"`
+	Flag       string `json:"flag,omitempty"`
 }
 
 // inspect lists what the token holds, and tries every key that the service
@@ -62,8 +67,10 @@ func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []key
 	if err != nil {
 		return nil, nil, err
 	}
+	cfg.Shelf(time.Now).Annotate(all)
 	for _, k := range all {
-		r := keyRow{Label: k.Ref.Label(), Usage: string(k.Ref.Usage), Version: k.Ref.Version, Local: k.Local, State: k.State, Class: "hsm"}
+		r := keyRow{Label: k.Ref.Label(), Usage: string(k.Ref.Usage), Version: k.Ref.Version, Local: k.Local, State: k.State, Class: "hsm",
+			Ceremony: k.Ceremony, Transcript: k.Transcript, Flag: k.Flag}
 		if k.Software {
 			r.Class = "software"
 		}
@@ -82,6 +89,13 @@ func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []key
 			problems = append(problems, fmt.Errorf("looking for keys: %w: %v", softring.ErrKeyMissing, ref))
 		}
 	}
+	unlabelled, err := t.Unlabelled(ctx, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, u := range unlabelled {
+		problems = append(problems, fmt.Errorf("looking for strays: %s: a ceremony was cut off: resume it", u))
+	}
 	strays, err := t.Strays(ctx)
 	for _, s := range strays {
 		problems = append(problems, fmt.Errorf("looking for strays: %s is no key of tapvault", s))
@@ -94,7 +108,7 @@ func (a *app) printKeys(rows []keyRow) error {
 		return a.print(rows)
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "LABEL\tCHECK VALUE\tBORN\tSTATE")
+	fmt.Fprintln(w, "LABEL\tCHECK VALUE\tBORN\tSTATE\tCEREMONY")
 	for _, r := range rows {
 		born, check := "imported", r.Check
 		if r.Local {
@@ -106,7 +120,13 @@ func (a *app) printKeys(rows []keyRow) error {
 		if check == "" {
 			check = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Label, check, born, r.State)
+		papers := r.Flag
+		if papers == "" {
+			papers = r.Ceremony + " " + r.Transcript[:8]
+		} else {
+			papers = "! " + papers
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Label, check, born, r.State, papers)
 	}
 	return w.Flush()
 }

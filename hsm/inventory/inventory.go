@@ -18,6 +18,8 @@ type Token interface {
 type Service struct {
 	Gate  audit.Gate
 	Token Token
+	// Annotate adds what ceremonies say of the keys; nil: nothing is known.
+	Annotate func([]keyref.Info)
 }
 
 // Keys returns every key that the HSM holds under a key reference: its label,
@@ -27,5 +29,9 @@ func (s *Service) Keys(ctx context.Context, c access.Caller) ([]keyref.Info, err
 	if err := s.Gate.Check(ctx, c, access.KeyRead, "keys"); err != nil {
 		return nil, err
 	}
-	return s.Token.Inventory(ctx)
+	list, err := s.Token.Inventory(ctx)
+	if err == nil && s.Annotate != nil {
+		s.Annotate(list)
+	}
+	return list, err
 }

@@ -354,4 +354,8 @@ type Info struct {
 	// Software says that the key is computed with in the memory of the service:
 	// the HSM only seals it.
 	Software bool
+
+	Ceremony   string // that gave birth to it; empty: none that is known
+	Transcript string // digest of that ceremony's transcript
+	Flag       string // what is wrong with the key's papers; empty: nothing
 }

@@ -50,7 +50,7 @@ var Table = map[string][]string{
 	"keyceremony/engine":     {"hsm", "hsm/keyref", "internal/fault", "internal/tdes", "keyceremony/keyblock", "keyceremony/officer", "keyceremony/script", "keyceremony/secret", "keyceremony/shamir", "keyceremony/transcript"},
 	"keyceremony/rehearsal":  {"hsm", "hsm/keyref", "keyceremony/engine", "keyceremony/keyblock", "keyceremony/officer", "keyceremony/script", "keyceremony/secret", "keyceremony/transcript", "softhsm-config"},
 	"keyceremony/scripts":    {},
-	"keyceremony/register":   {"internal/fault", "keyceremony/script", "keyceremony/transcript"},
+	"keyceremony/register":   {"hsm/keyref", "internal/fault", "keyceremony/script", "keyceremony/transcript"},
 	"keyceremony/console":    {"keyceremony/engine", "keyceremony/officer", "keyceremony/script", "keyceremony/secret"},
 	"intake":                 {"internal/fault", "token"},
 

@@ -113,6 +113,9 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	if err := p.openPurse(ctx, s); err != nil {
 		return err
 	}
+	if err := p.papers(ctx); err != nil {
+		return err
+	}
 	if p.db, err = OpenStore(ctx, p.cfg, p.opt.Now); err != nil {
 		return err
 	}
@@ -205,7 +208,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
 		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, Elements: elements, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
 		Wallets:   standings{p.vault.Reader(), p.book()},
-		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate},
+		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate, Annotate: p.cfg.Shelf(p.opt.Now).Annotate},
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}},

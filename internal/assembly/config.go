@@ -91,6 +91,12 @@ type HSM struct {
 	Workers int `yaml:"workers"`
 	// MaxSessions caps open sessions; 0 lets the service choose.
 	MaxSessions int `yaml:"max_sessions"`
+	// Transcripts is the folder of all transcripts of key ceremonies on this
+	// token: they say in which state a key is. Empty: every key is flagged.
+	Transcripts string `yaml:"transcripts"`
+	// Officers are the public keys of those whose approvals count, as
+	// keyceremony enrol prints them. Empty: of any officer.
+	Officers []string `yaml:"officers"`
 	// SM4 says where keys of realms that compute SM4 are used. Empty: nowhere.
 	SM4 SM4 `yaml:"sm4"`
 }

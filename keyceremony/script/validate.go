@@ -270,6 +270,8 @@ func (s Script) key(u uses, k Key) error {
 		return wrong("keys: %s: check is 6 or 10 hex digits, in capitals", k.Label)
 	case spec.Type == keyref.ECP256 && s.Kind != Generate && s.Kind != RotateKeys && s.Kind != RetireKeys && s.Kind != DestroyKeys:
 		return wrong("keys: %s: a key pair is generated inside the token and never leaves it, in any form", k.Label)
+	case spec.Type == keyref.SM4 && s.Kind != Generate && s.Kind != RotateKeys && s.Kind != RetireKeys && s.Kind != DestroyKeys:
+		return wrong("keys: %s: SM4 keys are generated inside the token: they have neither components nor key blocks here", k.Label)
 	case spec.Type == keyref.AES && s.Kind == Generate:
 		return wrong("keys: %s: an AES master of given length is born of components: use letters", k.Label)
 	}

@@ -7,3 +7,9 @@ import "embed"
 //
 //go:embed *.yaml
 var Files embed.FS
+
+// Rehearsal are the ceremonies that make the tokens and keys of a rehearsal of
+// the service, in the order of their names.
+//
+//go:embed rehearsal/*.yaml
+var Rehearsal embed.FS
