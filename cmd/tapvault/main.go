@@ -77,7 +77,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print data as JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
 	root.AddCommand(a.initCommand(), a.serveCommand(), a.checkConfigCommand(), a.migrateCommand(),
-		a.clientCommand(), a.keysCommand(), a.denylistCommand(), a.rewrapCommand(), a.exportCommand(), a.importCommand(), a.auditCommand(), a.conformanceCommand(), a.benchCommand(),
+		a.clientCommand(), a.keysCommand(), a.denylistCommand(), a.rewrapCommand(), a.exportCommand(), a.importCommand(), a.auditCommand(), a.conformanceCommand(), a.benchCommand(), a.explainCommand(),
 		a.versionCommand())
 	return root
 }

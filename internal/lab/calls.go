@@ -34,6 +34,7 @@ type Answer struct {
 	Type    string // of its problem, without what all types begin with; "" when it is none
 	Body    []byte
 	Request string // its id
+	Again   string // Retry-After
 }
 
 // Send sends a request as it is. A body is JSON unless header says otherwise.
@@ -52,7 +53,7 @@ func (l *Lab) Send(t testing.TB, method, path string, header http.Header, body [
 		t.Fatalf("lab: %s %s: %v", method, path, err)
 	}
 	defer resp.Body.Close()
-	a := Answer{Status: resp.StatusCode, Request: resp.Header.Get("X-Request-Id")}
+	a := Answer{Status: resp.StatusCode, Request: resp.Header.Get("X-Request-Id"), Again: resp.Header.Get("Retry-After")}
 	if a.Body, err = io.ReadAll(resp.Body); err != nil {
 		t.Fatalf("lab: %s %s: %v", method, path, err)
 	}

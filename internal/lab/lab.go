@@ -47,6 +47,8 @@ type Options struct {
 	Keys map[keyref.Ref][]byte
 	// Now is the service's clock; nil: time.Now.
 	Now func() time.Time
+	// Module is a library in the place of the one that tests run on: a shim.
+	Module string
 }
 
 // Lab is a running service.
@@ -91,8 +93,12 @@ func Prepare(t testing.TB, o Options) *Lab {
 	if l.Now == nil {
 		l.Now = time.Now
 	}
-	token := hsmtest.Empty(t)
-	l.PSAM = hsmtest.Empty(t)
+	empty := hsmtest.Empty
+	if o.Module != "" {
+		empty = func(t testing.TB) hsm.Config { return hsmtest.EmptyOn(t, o.Module) }
+	}
+	token := empty(t)
+	l.PSAM = empty(t)
 	dir := t.TempDir()
 	l.Config = config(token).In(dir)
 	if o.Config != nil {
