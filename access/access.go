@@ -41,6 +41,7 @@ const (
 	KeyRead          Action = "keys:read"
 	EventRead        Action = "events:read" // what happened to tokens
 	RangeRead        Action = "ranges:read" // how full the token ranges are
+	AuditRead        Action = "audit:read"  // the audit record, and proofs of it
 
 	WalletManage   Action = "wallets:manage"     // open, close, bind tokens, restore
 	WalletRead     Action = "wallets:read"       // balances, taps, risk
@@ -67,7 +68,7 @@ const (
 // Actions lists every action.
 var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
 	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
-	KeyRead, EventRead, RangeRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
+	KeyRead, EventRead, RangeRead, AuditRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
 	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide, EMVVerify, EMVExplain, ElementCarry, EMVValues, EMVScript, EMVToken}
 
 // roleActions is what a role can be given at all; scopes then narrow it.
@@ -81,7 +82,7 @@ var roleActions = map[Role][]Action{
 	Officer: {KeyRead},
 	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead,
 		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage, EMVExplain},
-	Auditor: {KeyRead, TokenRead, EventRead, RangeRead, WalletRead, CaseRead, ReconRead, DenyRead},
+	Auditor: {KeyRead, TokenRead, EventRead, RangeRead, AuditRead, WalletRead, CaseRead, ReconRead, DenyRead},
 }
 
 // ErrDenied reports a caller who may not do what it asked.

@@ -30,6 +30,7 @@ var policy = map[access.Action][]access.Role{
 	access.KeyRead:          {access.Officer, access.Operator, access.Auditor},
 	access.EventRead:        {access.Issuer, access.Wallet, access.Operator, access.Auditor},
 	access.RangeRead:        {access.Operator, access.Auditor},
+	access.AuditRead:        {access.Auditor},
 	access.WalletManage:     {access.Issuer, access.Wallet, access.Operator},
 	access.WalletRead:       {access.Issuer, access.Wallet, access.Operator, access.Auditor},
 	access.WalletSync:       {access.Wallet},

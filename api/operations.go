@@ -54,6 +54,7 @@ func (s *server) operations() []operation {
 		{method: get, path: "/.well-known/webhooks.json", open: true, raw: "application/jwk-set+json", do: s.webhookKeys},
 		{method: get, path: "/.well-known/results.json", open: true, raw: "application/jwk-set+json", do: s.resultKeys},
 		{method: get, path: "/.well-known/denylist.json", open: true, raw: "application/jwk-set+json", do: s.denyKeys},
+		{method: get, path: "/.well-known/audit.json", open: true, raw: "application/jwk-set+json", do: s.auditKeys},
 		{method: get, path: "/.well-known/sync.json", open: true, raw: "application/jwk-set+json", do: s.syncKeys},
 		{method: get, path: "/openapi.json", open: true, raw: "application/json", do: s.openapi},
 		{method: get, path: "/docs", open: true, raw: "text/html; charset=utf-8", do: s.page},
@@ -142,6 +143,10 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/loads/:load/confirm", limit: wire.MaxBody, attempt: taken, do: s.confirmLoad},
 		{method: post, path: "/v1/loads/:load/reverse", limit: wire.MaxBody, attempt: taken, do: s.reverseLoad},
 
+		{method: get, path: "/v1/audit/checkpoint", do: s.checkpoint},
+		{method: get, path: "/v1/audit/inclusion", query: []string{"line", "size"}, do: s.inclusion},
+		{method: get, path: "/v1/audit/consistency", query: []string{"from", "to"}, do: s.consistency},
+		{method: get, path: "/v1/audit/records", query: []string{"cursor", "limit"}, do: s.auditRecords},
 		{method: get, path: "/v1/keys", do: s.keys},
 	}
 }

@@ -33,6 +33,17 @@ var (
 type Config struct {
 	Path string           // created with mode 0600
 	Now  func() time.Time // nil: time.Now
+	Tree Tree             // over the lines; nil: none
+}
+
+// Tree is told of all lines, in order, without their ends. A tree that fails
+// does not hold records up: [Trail.Health] tells of it.
+type Tree interface {
+	// Resume is told how many lines there are, and the last of them; all reads
+	// the trail from its first line.
+	Resume(lines int64, last []byte, all io.Reader) error
+	Append(lines [][]byte) error
+	Health() error
 }
 
 // Trail is an open trail, which one process writes at a time. It implements
@@ -42,6 +53,7 @@ type Trail struct {
 	here func() error // fails when the file is not where it was
 	now  func() time.Time
 	torn string
+	tree Tree
 	wake chan struct{} // has room for one: there is something to write
 	done chan struct{} // closed when the writer has ended
 
@@ -80,7 +92,7 @@ func Open(cfg Config) (*Trail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: opening the audit trail: %w", ErrDown, err)
 	}
-	t := &Trail{file: f, now: cfg.Now, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	t := &Trail{file: f, now: cfg.Now, tree: cfg.Tree, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	if err := t.resume(cfg.Path, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the audit trail: %w", err), f.Close())
 	}
@@ -114,6 +126,11 @@ func (t *Trail) resume(path string, f *os.File) error {
 		t.seq, t.last = l.Seq, sha256.Sum256(line)
 	}
 	t.size, t.here = end, func() error { return samePlace(path, st) }
+	if t.tree != nil {
+		if err := t.tree.Resume(int64(t.seq), line, io.NewSectionReader(f, 0, end)); err != nil {
+			return err
+		}
+	}
 	return syncDir(path)
 }
 
@@ -207,10 +224,17 @@ func (t *Trail) Health(context.Context) error {
 	switch {
 	case t.closed:
 		return fmt.Errorf("%w: the audit trail is closed", ErrDown)
-	case t.broken == nil && t.here != nil:
-		return t.here()
+	case t.broken != nil:
+		return t.broken
 	}
-	return t.broken
+	var gone, behind error
+	if t.here != nil {
+		gone = t.here()
+	}
+	if t.tree != nil {
+		behind = t.tree.Health()
+	}
+	return errors.Join(gone, behind)
 }
 
 // Close writes what is waiting and closes the file.
@@ -265,11 +289,13 @@ func (t *Trail) commit(ws []waiter) (err, broken error) {
 	}
 	var b bytes.Buffer
 	seq, last := t.seq, t.last
-	for _, w := range ws {
+	lines := make([][]byte, len(ws))
+	for i, w := range ws {
 		seq++
-		line := newLine(seq, w.at, w.entry, last).print()
-		last = sha256.Sum256(line)
-		b.Write(append(line, '\n'))
+		lines[i] = newLine(seq, w.at, w.entry, last).print()
+		last = sha256.Sum256(lines[i])
+		b.Write(lines[i])
+		b.WriteByte('\n')
 	}
 	if _, err := t.file.Write(b.Bytes()); err != nil {
 		// A full disk takes part of a write. Without that part the file is as
@@ -286,6 +312,9 @@ func (t *Trail) commit(ws []waiter) (err, broken error) {
 		return err, err
 	}
 	t.seq, t.last, t.size = seq, last, t.size+int64(b.Len())
+	if t.tree != nil {
+		t.tree.Append(lines) // which remembers its own failure
+	}
 	return nil, nil
 }
 
@@ -299,15 +328,21 @@ type Summary struct {
 // Verify reads a whole trail and returns an error of kind ErrBroken that names
 // the first line which does not follow from the one before.
 func Verify(path string) (Summary, error) {
+	return VerifyEach(path, func([]byte) {})
+}
+
+// VerifyEach is Verify that also hands over each good line, without its end, to
+// be looked at before it returns.
+func VerifyEach(path string, each func(line []byte)) (Summary, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Summary{}, fmt.Errorf("verifying the audit trail: %w", err)
 	}
 	defer f.Close()
-	return verify(f)
+	return verify(f, each)
 }
 
-func verify(r io.Reader) (Summary, error) {
+func verify(r io.Reader, each func(line []byte)) (Summary, error) {
 	in := bufio.NewReaderSize(r, maxLine)
 	var s Summary
 	var last [32]byte
@@ -331,5 +366,6 @@ func verify(r io.Reader) (Summary, error) {
 			return s, fmt.Errorf("%w: line %d does not follow the line before it", ErrBroken, s.Lines+1)
 		}
 		s.Lines, last = s.Lines+1, sha256.Sum256(b)
+		each(b)
 	}
 }

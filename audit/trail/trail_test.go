@@ -55,7 +55,7 @@ func read(t *testing.T, path string) []byte {
 
 func TestChainGoesOnAfterReopening(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	if s, err := verify(strings.NewReader("")); err != nil || s != (Summary{}) {
+	if s, err := verify(strings.NewReader(""), func([]byte) {}); err != nil || s != (Summary{}) {
 		t.Fatalf("an empty trail: %+v, %v", s, err)
 	}
 	for i := range 3 {
@@ -128,15 +128,15 @@ func TestTampering(t *testing.T) {
 		"a line of garbage": join(l[0], []byte("garbage\n"), l[1]),
 		"an endless line":   bytes.Repeat([]byte("x"), 3*maxLine),
 	} {
-		if _, err := verify(bytes.NewReader(b)); !errors.Is(err, ErrBroken) {
+		if _, err := verify(bytes.NewReader(b), func([]byte) {}); !errors.Is(err, ErrBroken) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	whole, err := verify(bytes.NewReader(join(l...)))
+	whole, err := verify(bytes.NewReader(join(l...)), func([]byte) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	short, err := verify(bytes.NewReader(join(l[:4]...)))
+	short, err := verify(bytes.NewReader(join(l[:4]...)), func([]byte) {})
 	if err != nil || short == whole {
 		t.Errorf("a trail without its last line must have another summary: %v", err)
 	}
@@ -329,7 +329,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil || !bytes.Equal(l.print(), b) {
 			t.Fatalf("%q: %v", b, err)
 		}
-		if _, err := verify(bytes.NewReader(append(b, '\n'))); err != nil {
+		if _, err := verify(bytes.NewReader(append(b, '\n')), func([]byte) {}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -340,7 +340,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(append(newLine(1, start, entry(1), [32]byte{}).print(), '\n'))
 	f.Add([]byte("{}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := verify(bytes.NewReader(b))
+		s, err := verify(bytes.NewReader(b), func([]byte) {})
 		if err != nil && !errors.Is(err, ErrBroken) {
 			t.Fatal(err)
 		}

@@ -1,11 +1,26 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/audit/auditor"
 	"github.com/tapvault/tapvault/audit/trail"
+	"github.com/tapvault/tapvault/audit/tree"
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/internal/assembly"
 )
 
 func (a *app) auditCommand() *cobra.Command {
@@ -13,30 +28,42 @@ func (a *app) auditCommand() *cobra.Command {
 }
 
 func (a *app) auditVerifyCommand() *cobra.Command {
-	return &cobra.Command{
+	var signed, keys string
+	c := &cobra.Command{
 		Use:   "verify [FILE]",
-		Short: "Walk the audit record's chain, and say where it breaks",
+		Short: "Walk the audit record, compare it with its checkpoints, and say where it breaks",
+		Long: `Walk the audit record's chain from its first line, and compare it with each of its
+checkpoints, which the HSM signed. An auditor adds those that were kept elsewhere, with the
+public keys of /.well-known/audit.json, and needs nothing of the service:
+
+  tapvault audit verify audit.log --checkpoints mine.checkpoints --keys audit.json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return misused("reading arguments: %d given; usage: tapvault audit verify [FILE]", len(args))
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := a.auditFile(args)
 			if err != nil {
 				return err
 			}
-			found, err := trail.Verify(file)
+			found, err := a.verifyAudit(cmd.Context(), file, signed, keys)
 			if err != nil {
 				return fmt.Errorf("verifying %s: %w", file, err)
 			}
 			if a.json {
-				return a.print(map[string]any{"lines": found.Lines, "last": found.Last})
+				return a.print(found)
 			}
-			return a.say("%s: %d records, each follows from the one before; the last has hash %s", file, found.Lines, found.Last)
+			if err := a.say("%s: %d records, each follows from the one before; the last has hash %s", file, found.Lines, found.Last); err != nil || found.Checkpoints == 0 {
+				return err
+			}
+			return a.say("%d signed checkpoints agree; the newest covers %d records", found.Checkpoints, found.Covered)
 		},
 	}
+	c.Flags().StringVar(&signed, "checkpoints", "", "file of checkpoints; FILE.checkpoints unless told, if there is one")
+	c.Flags().StringVar(&keys, "keys", "", "public keys of checkpoints, as /.well-known/audit.json gives them; the HSM's unless told")
+	return c
 }
 
 func (a *app) auditFile(args []string) (string, error) {
@@ -48,4 +75,141 @@ func (a *app) auditFile(args []string) (string, error) {
 		return "", err
 	}
 	return cfg.Path(cfg.Audit.File), nil
+}
+
+// verifiedAudit is what was found of a record that is whole.
+type verifiedAudit struct {
+	Lines       uint64 `json:"lines"`
+	Last        string `json:"last"`
+	Checkpoints int    `json:"checkpoints"`
+	Covered     int64  `json:"covered"` // lines that the newest checkpoint covers
+}
+
+func (a *app) verifyAudit(ctx context.Context, file, signed, keys string) (found verifiedAudit, err error) {
+	notes, err := checkpointsOf(file, signed)
+	if err != nil {
+		return found, err
+	}
+	var heads []tree.Head
+	if len(notes) > 0 {
+		if heads, err = a.openCheckpoints(ctx, file, notes, keys); err != nil {
+			return found, err
+		}
+	}
+	var roll tree.Roll
+	wrong := int64(0)
+	at := map[int64]tree.Hash{}
+	for _, h := range heads {
+		if have, twice := at[h.Size]; twice && have != h.Root {
+			return found, fmt.Errorf("%w: two checkpoints of %d records differ: somebody was shown another record", trail.ErrBroken, h.Size)
+		}
+		at[h.Size], found.Covered = h.Root, max(found.Covered, h.Size)
+	}
+	s, err := trail.VerifyEach(file, func(line []byte) {
+		roll.Add(line)
+		if h := roll.Head(); wrong == 0 && at[h.Size] != (tree.Hash{}) && at[h.Size] != h.Root {
+			wrong = h.Size
+		}
+	})
+	switch {
+	case err != nil:
+		return found, err
+	case wrong != 0:
+		return found, fmt.Errorf("%w: its first %d records are not those that were signed", trail.ErrBroken, wrong)
+	case found.Covered > int64(s.Lines):
+		return found, fmt.Errorf("%w: it ends after %d records, and a checkpoint was signed over %d", trail.ErrBroken, s.Lines, found.Covered)
+	}
+	found.Lines, found.Last, found.Checkpoints = s.Lines, s.Last, len(heads)
+	return found, nil
+}
+
+// checkpointsOf reads the signed notes to compare a record with.
+func checkpointsOf(file, signed string) ([]string, error) {
+	path := signed
+	if path == "" {
+		path = file + ".checkpoints"
+	}
+	f, err := os.Open(path)
+	if signed == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	notes, _, err := auditor.Kept(f)
+	return notes, err
+}
+
+// openCheckpoints checks the signatures of checkpoints, and that they are of
+// this record.
+func (a *app) openCheckpoints(ctx context.Context, file string, notes []string, keys string) ([]tree.Head, error) {
+	first, err := firstLine(file)
+	if err != nil {
+		return nil, err
+	}
+	key, err := a.auditKey(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	heads := make([]tree.Head, len(notes))
+	for i, n := range notes {
+		origin, _, _ := strings.Cut(n, "\n")
+		if !strings.HasSuffix(origin, tree.Origin("", first)) {
+			return nil, fmt.Errorf("%w: checkpoint %d is of a record that began otherwise", trail.ErrBroken, i+1)
+		}
+		c, err := key.OpenCheckpoint(n, origin)
+		if err != nil {
+			return nil, fmt.Errorf("%w: checkpoint %d: %w", trail.ErrBroken, i+1, err)
+		}
+		heads[i] = c.Head
+	}
+	return heads, nil
+}
+
+func firstLine(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(f).ReadBytes('\n')
+	if err != nil {
+		return nil, fmt.Errorf("%w: there are checkpoints, and it has no records", trail.ErrBroken)
+	}
+	return line[:len(line)-1], nil
+}
+
+// auditKey is the key of a file, or that of the HSM.
+func (a *app) auditKey(ctx context.Context, file string) (key tree.Key, err error) {
+	if file == "" {
+		err = a.withHSM(ctx, func(_ assembly.Config, t *hsm.Token) error {
+			key, err = assembly.AuditKey(ctx, t)
+			return err
+		})
+		return key, err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return key, err
+	}
+	var set struct {
+		Keys []wire.PublicKey `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil || len(set.Keys) != 1 {
+		return key, fmt.Errorf("reading %s: not the answer of /.well-known/audit.json", file)
+	}
+	if key.Public, err = pointOf(set.Keys[0]); err != nil {
+		return key, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return key, nil
+}
+
+func pointOf(k wire.PublicKey) (*ecdsa.PublicKey, error) {
+	x, errX := base64.RawURLEncoding.DecodeString(k.X)
+	y, errY := base64.RawURLEncoding.DecodeString(k.Y)
+	if errX != nil || errY != nil || k.Curve != "P-256" || len(x) != 32 || len(y) != 32 {
+		return nil, errors.New("the key is none on P-256")
+	}
+	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, x...), y...))
 }

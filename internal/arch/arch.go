@@ -31,6 +31,8 @@ var Table = map[string][]string{
 	// layer 1: formats and the gate
 	"audit":                  {"access", "internal/fault"},
 	"audit/trail":            {"access", "audit", "internal/fault"},
+	"audit/tree":             {"internal/fault"},
+	"audit/auditor":          {"access", "audit", "audit/tree", "internal/fault"},
 	"cryptogram":             {"hsm/keyref", "internal/fault"},
 	"cryptogram/softkey":     {"hsm/keyref", "internal/mac", "internal/tdes"},
 	"cryptogram/emv":         {"hsm/keyref", "internal/fault", "internal/mac", "internal/tdes"},
@@ -108,7 +110,7 @@ var Table = map[string][]string{
 	"webhook/hookdb": {"event", "event/outbox", "internal/store", "webhook"},
 
 	// layer 4: the edge
-	"api": {"access", "account", "api/wire", "audit", "cardhost", "cryptogram", "denylist", "detokenize", "event", "event/stream", "hsm/keyref",
+	"api": {"access", "account", "api/wire", "audit", "audit/auditor", "audit/tree", "cardhost", "cryptogram", "denylist", "detokenize", "event", "event/stream", "hsm/keyref",
 		"cryptogram/emv", "identity", "intake", "internal/fault", "issuerhost", "load", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol"},
 	"api/client": {"api/wire"},
 
@@ -144,7 +146,8 @@ var Owners = map[string][]string{
 	"github.com/gin-gonic/gin":        {"api", "internal/bench"},
 	"github.com/golang-jwt/jwt":       {"identity", "api/client"},
 	"github.com/go-jose/go-jose":      {"wallet", "wallet/bundle", "identity", "api/client", "intake", "detokenize", "webhook", "internal/sim"},
-	"golang.org/x/crypto/":            {"vault/archive", "wallet/mask", "keyceremony/officer"},
+	"golang.org/x/crypto/":            {"audit/tree", "vault/archive", "wallet/mask", "keyceremony/officer"},
+	"golang.org/x/mod/":               {"audit/tree"},
 	"github.com/emmansun/gmsm":        {"hsm/softring"},
 	"github.com/prometheus/":          {"internal/obs", "cmd/tapvault"},
 	"github.com/spf13/cobra":          {"cmd/tapvault", "cmd/tapsim", "cmd/keyceremony"},

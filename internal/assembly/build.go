@@ -13,6 +13,7 @@ import (
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/audit/trail"
+	"github.com/tapvault/tapvault/audit/tree"
 	"github.com/tapvault/tapvault/cardhost"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/event/outbox"
@@ -66,6 +67,7 @@ type parts struct {
 	db     *store.DB
 	gate   audit.Gate
 	trail  *trail.Trail
+	tree   *tree.Tree
 	events *outbox.Outbox
 	vault  *vault.Vault
 	// gauges are what the metrics show beside the requests.
@@ -120,7 +122,11 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, p.db.Close)
-	if p.trail, err = trail.Open(trail.Config{Path: p.cfg.Path(p.cfg.Audit.File), Now: p.opt.Now}); err != nil {
+	if p.tree, err = tree.Open(p.cfg.Audit.path(p.cfg, ".tree")); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, p.tree.Close)
+	if p.trail, err = trail.Open(trail.Config{Path: p.cfg.Path(p.cfg.Audit.File), Now: p.opt.Now, Tree: p.tree}); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, p.trail.Close)
@@ -202,13 +208,18 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	s.Drain = streams.Close
+	auditors, err := p.auditors(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	metrics := obs.NewMetrics(p.gauges...)
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
-		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, Elements: elements, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: denyKeys(p.hsm),
+		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, Elements: elements, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: publicKeys(p.hsm, denyKey),
 		Wallets:   standings{p.vault.Reader(), p.book()},
 		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate, Annotate: p.cfg.Shelf(p.opt.Now).Annotate},
+		Auditor: auditors, AuditKeys: publicKeys(p.hsm, auditKey),
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}},

@@ -134,7 +134,12 @@ type Store struct {
 // Audit is the append-only record.
 type Audit struct {
 	// File is appended to, and flushed to the disk, before an action proceeds.
+	// Beside it stand the tree over its lines and their checkpoints, files of the
+	// same name with .tree and .checkpoints after it.
 	File string `yaml:"file"`
+	// CheckpointEvery is how often the HSM signs what the record is, if anything
+	// was recorded. 0: 1m.
+	CheckpointEvery time.Duration `yaml:"checkpoint_every"`
 }
 
 // Calendar says when a service day begins.

@@ -148,10 +148,10 @@ func publishing(ctx context.Context, s *denylist.Service, every time.Duration) (
 	return run(ctx, func(ctx context.Context) { s.Run(ctx, every) })
 }
 
-// denyKeys prints the public key that readers pin.
-func denyKeys(t *hsm.Token) func() ([]byte, error) {
+// publicKeys prints a public key for those who pin it.
+func publicKeys(t *hsm.Token, ref keyref.Ref) func() ([]byte, error) {
 	return func() ([]byte, error) {
-		public, err := t.PublicKey(context.Background(), denyKey)
+		public, err := t.PublicKey(context.Background(), ref)
 		if err != nil {
 			return nil, err
 		}

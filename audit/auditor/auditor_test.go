@@ -1,0 +1,318 @@
+package auditor_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/audit/auditor"
+	"github.com/tapvault/tapvault/audit/trail"
+	"github.com/tapvault/tapvault/audit/tree"
+	"github.com/tapvault/tapvault/internal/fault"
+)
+
+var (
+	reader = access.Caller{ID: "a", Role: access.Auditor, Scopes: []access.Action{access.AuditRead}}
+	other  = access.Caller{ID: "i", Role: access.Issuer, Scopes: access.Actions}
+)
+
+// desk is a record on real files, with its tree and its checkpoints.
+type desk struct {
+	t     *testing.T
+	dir   string
+	key   tree.Key
+	now   time.Time
+	tree  *tree.Tree
+	trail *trail.Trail
+	*auditor.Service
+}
+
+func newDesk(t *testing.T) *desk {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{t: t, dir: t.TempDir(), now: time.Unix(1e9, 0)}
+	d.key = tree.Key{Public: &k.PublicKey, Sign: func(_ context.Context, digest [32]byte) (out [64]byte, err error) {
+		r, s, err := ecdsa.Sign(rand.Reader, k, digest[:])
+		if err == nil {
+			r.FillBytes(out[:32])
+			s.FillBytes(out[32:])
+		}
+		return out, err
+	}}
+	return d
+}
+
+func (d *desk) path(name string) string { return filepath.Join(d.dir, name) }
+
+// open starts the service as its process does.
+func (d *desk) open() error {
+	d.t.Helper()
+	var err error
+	if d.tree, err = tree.Open(d.path("log.tree")); err != nil {
+		d.t.Fatal(err)
+	}
+	if d.trail, err = trail.Open(trail.Config{Path: d.path("log"), Tree: d.tree}); err != nil {
+		d.t.Fatal(err)
+	}
+	d.Service, err = auditor.New(auditor.Config{Record: d.path("log"), Kept: d.path("log.checkpoints"), Keeper: "https://v", Tree: d.tree,
+		Key: d.key, Gate: audit.Gate{Recorder: d.trail}, Now: func() time.Time { return d.now }})
+	return err
+}
+
+func (d *desk) mustOpen() {
+	d.t.Helper()
+	if err := d.open(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *desk) close() {
+	d.t.Helper()
+	errs := []error{d.trail.Close(), d.tree.Close()}
+	if d.Service != nil {
+		errs = append(errs, d.Service.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *desk) record(n int, what string) {
+	d.t.Helper()
+	for i := range n {
+		e := audit.Entry{Caller: other, Action: access.TokenRead, Object: fmt.Sprint(what, i), Outcome: audit.Allowed}
+		if err := d.trail.Record(d.t.Context(), e); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+func (d *desk) checkpoint() auditor.Signed {
+	d.t.Helper()
+	d.now = d.now.Add(time.Minute)
+	c, err := d.Checkpoint(d.t.Context(), reader)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if opened, err := d.key.OpenCheckpoint(c.Note, c.Origin); err != nil || opened != c.Checkpoint {
+		d.t.Fatalf("%+v, %v", opened, err)
+	}
+	return c
+}
+
+// TestAuditorsProve goes the way of an auditor: checkpoints, the growth between
+// them, every line read and proved, over a restart.
+func TestAuditorsProve(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	if _, err := d.Checkpoint(t.Context(), reader); !errors.Is(err, auditor.ErrEmpty) {
+		t.Fatalf("of nothing: %v", err)
+	}
+	d.record(5, "a")
+	first := d.checkpoint()
+	d.record(3, "b")
+	if again, err := d.Checkpoint(t.Context(), reader); err != nil || again != first {
+		t.Fatalf("within a second: %+v, %v", again, err)
+	}
+	d.close()
+	d.mustOpen()
+	defer d.close()
+	second := d.checkpoint()
+	if first.Size != 5 || second.Size != 8 || d.checkpoint().Note != second.Note {
+		t.Fatalf("sizes %d and %d", first.Size, second.Size)
+	}
+	proof, err := d.Consistency(t.Context(), reader, first.Size, second.Size)
+	if err != nil || tree.CheckConsistency(first.Head, second.Head, proof) != nil {
+		t.Fatal(err)
+	}
+	var read []string
+	cursor := ""
+	for range 4 {
+		lines, next, err := d.Records(t.Context(), reader, cursor, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, cursor = append(read, lines...), next
+	}
+	if len(read) != 8+4 { // each reading is a record
+		t.Fatalf("%d lines", len(read))
+	}
+	for n := int64(1); n <= second.Size; n++ {
+		leaf, proof, err := d.Inclusion(t.Context(), reader, n, second.Size)
+		if err != nil || leaf != tree.LeafHash([]byte(read[n-1])) || tree.CheckInclusion(second.Head, n, leaf, proof) != nil {
+			t.Fatalf("line %d: %v", n, err)
+		}
+	}
+	if !strings.Contains(read[len(read)-1], `"action":"audit:read"`) {
+		t.Errorf("reading left no record: %s", read[len(read)-1])
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	defer d.close()
+	d.record(3, "a")
+	d.checkpoint()
+	for name, call := range map[string]func(access.Caller) error{
+		"checkpoint":  func(c access.Caller) error { _, err := d.Checkpoint(t.Context(), c); return err },
+		"inclusion":   func(c access.Caller) error { _, _, err := d.Inclusion(t.Context(), c, 1, 2); return err },
+		"consistency": func(c access.Caller) error { _, err := d.Consistency(t.Context(), c, 1, 2); return err },
+		"records":     func(c access.Caller) error { _, _, err := d.Records(t.Context(), c, "", 1); return err },
+	} {
+		if err := call(other); fault.KindOf(err) != fault.Denied {
+			t.Errorf("%s to an issuer: %v", name, err)
+		}
+		if err := call(reader); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, cursor := range []string{"x", "-1", "01", "1", "99999999", "9223372036854775808"} {
+		if _, _, err := d.Records(t.Context(), reader, cursor, 1); !errors.Is(err, auditor.ErrCursor) {
+			t.Errorf("cursor %q: %v", cursor, err)
+		}
+	}
+}
+
+// TestForks: a record exchanged for another good one, or cut, by somebody with
+// every right on the files, is noticed at the next start, whatever was done
+// with the tree; what a crash left half-written is not mistaken for that.
+func TestForks(t *testing.T) {
+	rewrite := func(d *desk, lines int) {
+		d.t.Helper()
+		if err := os.Remove(d.path("log")); err != nil {
+			d.t.Fatal(err)
+		}
+		tr, err := trail.Open(trail.Config{Path: d.path("log")})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		was := d.trail
+		d.trail = tr
+		d.record(lines, "forged")
+		d.trail = was
+		if err := tr.Close(); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	cut := func(d *desk, name string, by int) {
+		b, err := os.ReadFile(d.path(name))
+		if err == nil {
+			err = os.WriteFile(d.path(name), b[:len(b)-by], 0o600)
+		}
+		if err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		name string
+		do   func(d *desk)
+		want error
+	}{
+		{"untouched", func(*desk) {}, nil},
+		{"tree lost", func(d *desk) { os.Remove(d.path("log.tree")) }, nil},
+		{"half a checkpoint", func(d *desk) { cut(d, "log.checkpoints", 7) }, nil},
+		{"written anew", func(d *desk) { rewrite(d, 6) }, auditor.ErrForked},
+		{"written anew and longer", func(d *desk) { rewrite(d, 9) }, auditor.ErrForked},
+		{"emptied", func(d *desk) { os.WriteFile(d.path("log"), nil, 0o600) }, auditor.ErrForked},
+		{"lines cut off", func(d *desk) {
+			b, _ := os.ReadFile(d.path("log"))
+			lines := strings.SplitAfter(string(b), "\n")
+			os.WriteFile(d.path("log"), []byte(strings.Join(lines[:4], "")), 0o600)
+		}, auditor.ErrForked},
+		{"a checkpoint of another key", func(d *desk) { d.key = newDesk(d.t).key }, auditor.ErrForked},
+		{"no file of checkpoints", func(d *desk) { os.WriteFile(d.path("log.checkpoints"), []byte("x\n"), 0o600) }, auditor.ErrKept},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			d := newDesk(t)
+			d.mustOpen()
+			d.record(3, "a")
+			d.checkpoint()
+			d.record(3, "b")
+			d.checkpoint()
+			d.close()
+			x.do(d)
+			err := d.open()
+			if !errors.Is(err, x.want) || x.want == nil && err != nil {
+				t.Errorf("%v, want %v", err, x.want)
+			}
+			if err == nil {
+				d.record(1, "c")
+				if c := d.checkpoint(); c.Size != 7 {
+					t.Errorf("went on at %d", c.Size)
+				}
+			}
+			d.close()
+		})
+	}
+}
+
+// TestForkWhileRunning: nothing is signed over a record that a checkpoint
+// speaks against.
+func TestForkWhileRunning(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	defer d.close()
+	d.record(4, "a")
+	d.checkpoint()
+	b, err := os.ReadFile(d.path("log.tree"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(d.path("log.tree"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, len(b)), 0); err != nil {
+		t.Fatal(err)
+	}
+	d.record(1, "b")
+	d.now = d.now.Add(time.Minute)
+	if _, err := d.Checkpoint(t.Context(), reader); !errors.Is(err, auditor.ErrForked) {
+		t.Fatal(err)
+	}
+}
+
+// TestRunEndsWithACheckpoint: what was recorded last is signed too.
+func TestRunEndsWithACheckpoint(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	defer d.close()
+	d.record(2, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d.Run(ctx, time.Hour, func(err error) { t.Error(err) })
+	f, err := os.Open(d.path("log.checkpoints"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	notes, _, err := auditor.Kept(f)
+	if err != nil || len(notes) != 1 {
+		t.Fatalf("%d checkpoints, %v", len(notes), err)
+	}
+}
+
+// FuzzKept: whatever stands in the file, whole lines are all that is taken.
+func FuzzKept(f *testing.F) {
+	f.Add(`{"at":"2026-01-01T00:00:00Z","checkpoint":"x"}` + "\n" + `{"at`)
+	f.Fuzz(func(t *testing.T, text string) {
+		notes, whole, err := auditor.Kept(strings.NewReader(text))
+		if err == nil && (whole > int64(len(text)) || strings.Count(text[:whole], "\n") != len(notes)) {
+			t.Errorf("%d notes in %d bytes", len(notes), whole)
+		}
+	})
+}
