@@ -20,6 +20,10 @@ type Options struct {
 	// HSM opens the token to measure on, which must hold no key labelled
 	// "bench.mpk.v1": that key is made and stays. Nil: a scratch SoftHSM token.
 	HSM *hsm.Config
+	// Module names the software module of the scratch token, as in
+	// softtoken.Modules. "": the default. [AllModules]: one after the other, where
+	// a bench is of cryptograms alone.
+	Module string
 	// Rounds is the number of paired rounds, at least 9. 0 means 11.
 	Rounds int
 	// Round is how long each side of a round takes, about. 0 means 300 ms.
@@ -38,6 +42,7 @@ type Result struct {
 	Unit      string    `json:"unit"`  // what one operation is
 	Limit     string    `json:"limit"` // what the limit is
 	Callers   int       `json:"callers"`
+	Module    string    `json:"module,omitempty"`
 	Rounds    int       `json:"rounds"`
 	Ratios    []float64 `json:"ratios"` // of each round, smallest first
 	// CPUOutsideModuleUS is the CPU time per operation less the loop's, where it
@@ -50,8 +55,8 @@ type Result struct {
 	// callers in a commit.
 	TogetherPerS float64 `json:"together_per_s,omitempty"`
 	GroupedPerS  float64 `json:"grouped_per_s,omitempty"`
-	// Parts are the results on each kind of database; the rest is the one of
-	// them with the lower ratio.
+	// Parts are the results on each kind of database or module, and for each
+	// number of callers; the rest is the one of them with the lowest ratio.
 	Parts []Result `json:"parts,omitempty"`
 	// CostRatio is Ratio turned round where a cost is bounded, and Lookup the
 	// second half of the bench of ranges.
@@ -68,8 +73,9 @@ type Bench struct {
 
 // Benches lists every measurement by name.
 var Benches = []Bench{
-	{"purchase", "in-process purchase check on one thread, by a bare C loop of the same PKCS #11 calls", Purchase},
+	{"purchase", "purchase checks at 1, 2 and 8 callers, by a bare C loop of the same PKCS #11 calls", Purchase},
 	{"arqc", "ARQC checks of EMV cards at 1, 2 and 8 callers, by a bare C loop of the fewest PKCS #11 calls", ARQC},
+	{"tac", "TAC checks of physical cards at 1, 2 and 8 callers, by a bare C loop of the fewest PKCS #11 calls", TAC},
 	{"http", "the check over TLS 1.3, JSON and JWT, by the smaller of the C loop and a bare gin echo", HTTP},
 	{"tokenize", "tokens for new cards on SQLite and PostgreSQL, by bare commits of the same rows", Tokenize},
 	{"detokenize", "card numbers on SQLite and PostgreSQL, by bare reads and one HSM opening", Detokenize},

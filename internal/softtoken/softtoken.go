@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/tapvault/tapvault/hsm"
@@ -22,12 +23,14 @@ type Module struct {
 	// use it in this process, and returns what the module wants when it is
 	// initialised. The tokens are initialised later.
 	Home func(dir string, labels ...string) (initArgs string, err error)
+	// Workers is how many calls at once suit the module.
+	Workers int
 }
 
 // Modules lists what is known, the default first.
 var Modules = []Module{
-	{"softhsm", softhsmconfig.Module, softHSMHome},
-	{"nss", nssPath, nssHome},
+	{"softhsm", softhsmconfig.Module, softHSMHome, 1},
+	{"nss", nssPath, nssHome, runtime.NumCPU()},
 }
 
 // Names lists what [Find] finds.
@@ -56,7 +59,7 @@ func (m Module) Scratch(ctx context.Context, dir, label, pin string) (cfg hsm.Co
 	if cfg.InitArgs, err = m.Home(dir, label); err != nil {
 		return cfg, err
 	}
-	cfg.Token, cfg.PIN = label, hsm.StaticPIN(pin)
+	cfg.Token, cfg.PIN, cfg.Workers = label, hsm.StaticPIN(pin), m.Workers
 	return cfg, hsm.InitToken(ctx, hsm.InitConfig{Module: cfg.Module, InitArgs: cfg.InitArgs, Label: label,
 		SOPIN: []byte(pin), UserPIN: []byte(pin)})
 }
