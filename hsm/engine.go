@@ -13,10 +13,12 @@ import (
 //
 // A caller that finds a worker idle borrows it and makes the call itself, on
 // its own thread: nothing is faster for one caller. When all are busy, jobs
-// queue, and a worker that comes free takes up to maxBatch of them behind one
-// crossing, on a thread that is locked to it. So there are never more calls in
-// the module than workers, and no worker takes a batch while another is idle:
-// jobs queue only when none is.
+// queue. A caller whose call is done runs one batch of them, up to maxBatch
+// behind one crossing, before it gives the worker back: waking a thread for them
+// would leave the module idle meanwhile. What queues after that is for the
+// worker's own thread, so that no caller serves others for long. There are never
+// more calls in the module than workers, and no worker takes a batch while
+// another is idle: jobs queue only when none is.
 type engine struct {
 	mu     sync.Mutex
 	queue  []*job
@@ -57,7 +59,7 @@ func (e *engine) do(ctx context.Context, j *job) error {
 		e.mu.Unlock()
 		w.batch = append(w.batch[:0], j)
 		w.run()
-		e.release(w)
+		e.giveBack(ctx, w)
 		return j.err
 	}
 	j.done = make(chan struct{})
@@ -98,6 +100,18 @@ func (e *engine) finish(batch []*job) {
 		}
 		close(j.done)
 	}
+}
+
+// giveBack is release by a caller, who serves one batch if there is time.
+func (e *engine) giveBack(ctx context.Context, w *worker) {
+	if ctx.Err() == nil {
+		if !e.next(w) {
+			return
+		}
+		w.run()
+		e.finish(w.batch)
+	}
+	e.release(w)
 }
 
 // release gives a borrowed worker back, or wakes its own thread when jobs came

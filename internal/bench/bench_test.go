@@ -8,27 +8,34 @@ import (
 	"time"
 )
 
-// TestPurchase runs the bench with short rounds: it has to work, agree with
-// the C loop, and not be slow by a factor. The ratio that counts is measured
-// by the command, on a quiet machine.
-func TestPurchase(t *testing.T) {
-	res, err := Run(t.Context(), "purchase", Options{Round: 20 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res.Rounds < 9 || len(res.Ratios) != res.Rounds || !slices.IsSorted(res.Ratios) {
-		t.Errorf("rounds: %+v", res)
-	}
-	if res.Ratio < 0.5 || res.Ratio > 1.5 {
-		t.Errorf("ratio %v is not believable", res.Ratio)
-	}
-	text, err := json.Marshal(res)
-	for _, field := range []string{`"name":"purchase"`, `"ops_per_s":`, `"limit_per_s":`, `"ratio":`} {
-		if err != nil || !strings.Contains(string(text), field) {
-			t.Errorf("%s (%v) lacks %s", text, err, field)
+// TestContests runs the benches of cryptograms with short rounds, on every
+// module: they have to work, at each number of callers, and both sides have to
+// compute the same. What counts is measured by the command, on a quiet machine.
+func TestContests(t *testing.T) {
+	for _, name := range []string{"purchase", "arqc", "tac"} {
+		res, err := Run(t.Context(), name, Options{Module: AllModules, Round: 5 * time.Millisecond})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if len(res.Parts) != 6 || res.Name != name || res.OpsPerS <= 0 || res.LimitPerS <= 0 {
+			t.Errorf("%s: %+v", name, res)
+			continue
+		}
+		for i, p := range res.Parts {
+			if want := []string{"softhsm", "nss"}[i/3]; p.Module != want || p.Callers != []int{1, 2, 8}[i%3] {
+				t.Errorf("%s: part %d is of %s at %d callers", name, i, p.Module, p.Callers)
+			}
+			if p.Ratio < res.Ratio || len(p.Ratios) < 9 || !slices.IsSorted(p.Ratios) {
+				t.Errorf("%s: %+v", name, p)
+			}
+		}
+		text, err := json.Marshal(res)
+		for _, field := range []string{`"name":"` + name + `"`, `"ops_per_s":`, `"limit_per_s":`, `"ratio":`, `"module":`} {
+			if err != nil || !strings.Contains(string(text), field) {
+				t.Errorf("%s (%v) lacks %s", text, err, field)
+			}
 		}
 	}
-	t.Logf("%s", text)
 }
 
 func TestUnknownBench(t *testing.T) {

@@ -44,6 +44,7 @@ type sides struct {
 	tok   *hsm.Token
 	loops []*bare
 	next  uint64
+	bests map[int]time.Duration // of the loop, by number of threads
 }
 
 // hold measures a contest on the modules of o, each at 1, 2 and 8 callers. What
@@ -86,7 +87,7 @@ func (c *contest) on(ctx context.Context, o Options) (parts []Result, err error)
 	if err := c.master(ctx, tok); err != nil {
 		return nil, err
 	}
-	s := &sides{contest: c, tok: tok}
+	s := &sides{contest: c, tok: tok, bests: map[int]time.Duration{}}
 	for range 8 {
 		loop, err := openBare(cfg.Module, cfg.Token, c.key.Label())
 		if err != nil {
@@ -173,22 +174,21 @@ func (s *sides) bare(threads, n int) (time.Duration, error) {
 // best is the number of threads, up to that of the callers, with which the loop
 // is fastest.
 func (s *sides) best(callers int) (threads int, err error) {
-	const n = 4000
-	var least time.Duration
 	for _, k := range []int{1, 2, 8} {
 		if k > callers {
 			break
 		}
-		took := time.Duration(1<<63 - 1)
-		for range 3 {
-			d, err := s.bare(k, n)
+		for range 4 {
+			d, err := s.bare(k, 1000)
 			if err != nil {
 				return 0, err
 			}
-			took = min(took, d)
+			if best, ok := s.bests[k]; !ok || d < best {
+				s.bests[k] = d
+			}
 		}
-		if threads == 0 || took < least {
-			threads, least = k, took
+		if threads == 0 || s.bests[k] < s.bests[threads] {
+			threads = k
 		}
 	}
 	return threads, nil
