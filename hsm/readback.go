@@ -40,17 +40,20 @@ func (t *Token) ReadBack(ctx context.Context, ref keyref.Ref) (info keyref.Info,
 		info.Check, err = t.checkValue(s, h, ref, spec)
 		return err
 	})
-	return info, describe(spec, info.Local), err
+	return info, describe(spec, info.Local, t.mod.native.nss), err
 }
 
 // describe says what checkBirth has found to be so.
-func describe(spec keyref.Spec, local bool) string {
+func describe(spec keyref.Spec, local, forgets bool) string {
 	k := kinds[spec.Type]
 	words := []string{strings.TrimPrefix(strings.TrimPrefix(k.name, "an "), "a "), "token object", "private", "sensitive", "not extractable"}
 	if spec.Type != keyref.DES3 {
 		words = append(words, "not modifiable")
 	}
 	born := "imported"
+	if forgets { // NSS does not remember it of secret keys
+		born = "the module does not say where it was made"
+	}
 	if local {
 		born = "made inside"
 	}

@@ -16,8 +16,12 @@ import (
 func TestReadBack(t *testing.T) {
 	tok := hsmtest.New(t, hsmtest.Options{})
 	for _, r := range keyceremony.ServiceKeys(hsmtest.Realm) {
+		born := "made inside"
+		if spec, _ := r.Usage.Spec(); hsmtest.On(t) == "nss" && spec.Type != keyref.ECP256 {
+			born = "the module does not say where it was made"
+		}
 		info, traits, err := tok.ReadBack(t.Context(), r)
-		if err != nil || info.Ref != r || info.Check == nil || !strings.Contains(traits, "sensitive; not extractable") || !strings.Contains(traits, "made inside") {
+		if err != nil || info.Ref != r || info.Check == nil || !strings.Contains(traits, "sensitive; not extractable") || !strings.Contains(traits, born) {
 			t.Errorf("%v: %+v, %q, %v", r, info, traits, err)
 		}
 	}
