@@ -26,6 +26,7 @@ const (
 // that do it, and what phones run on.
 type Issuing struct {
 	Issuer, Wallet *client.Client
+	Terminal       *client.Client   // for fobs: what an element is made with is what readers are told
 	Now            func() time.Time // of phones; nil: time.Now
 	Stretch        mask.Stretch     // nil: as on a phone
 }

@@ -2,7 +2,8 @@ package attack
 
 // rows are the attacks, in the order of the design's table. Numbers are its
 // rows; what stands behind a stroke is how many clones there are, or the class
-// of the terminals.
+// of the terminals. SE are secure elements: couriers, other elements, cuts of
+// power, and guesses.
 var rows = []row{
 	{"P", "prepaid wallet, no clone: rides and syncs all day", prepaid},
 	{"1", "sniffs taps and plays them again", sniffed},
@@ -29,5 +30,9 @@ var rows = []row{
 	{"19", "reads the database and the audit record", leaked},
 	{"20", "asks the service for the PIN until it tells", oracle},
 	{"21", "sets the clocks of phone and terminal back a day", clockBack},
+	{"SE/C", "courier of a key fob drops, repeats, alters scripts", falseCourier},
+	{"SE/X", "courier gives a key fob's scripts to other fobs", wrongFob},
+	{"SE/R", "cuts a key fob's power to turn its counter back", cutPower},
+	{"SE/T", "has a key fob, guesses its PIN, cuts its power", stolenFob},
 	{"22", "harvests 5 phones: a clone of each", harvest},
 }

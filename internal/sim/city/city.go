@@ -21,6 +21,9 @@ import (
 // Zone is the city's.
 var Zone = time.FixedZone("UTC+8", 8*3600)
 
+// elements is the version of the masters that serve key fobs.
+const elements = 2
+
 // City is one of them. It is for one simulator at a time.
 type City struct {
 	Rig      *rig.Rig
@@ -39,7 +42,13 @@ type City struct {
 // the service's configuration.
 func New(ctx context.Context, at time.Time, edit func(*assembly.Config)) (c *City, err error) {
 	c = &City{Clock: rig.NewClock(at), stretch: sim.Remember(mask.Argon2id)}
-	if c.Rig, err = rig.New(ctx, rig.Config{Now: c.Clock.Now, Edit: edit}); err != nil {
+	served := func(a *assembly.Config) {
+		a.Slots.ElementKeyVersion = elements
+		if edit != nil {
+			edit(a)
+		}
+	}
+	if c.Rig, err = rig.New(ctx, rig.Config{Now: c.Clock.Now, Edit: served}); err != nil {
 		return nil, err
 	}
 	for role, to := range map[string]**client.Client{"issuer": &c.Issuer, "wallet": &c.Wallet, "terminal": &c.Terminal, "operator": &c.Operator} {
@@ -65,8 +74,14 @@ func (c *City) Crack(ctx context.Context, s Spec) (*sim.Cracked, error) {
 	return c.issuing().Crack(ctx, s)
 }
 
+// Fob gives somebody a wallet and a key fob.
+func (c *City) Fob(ctx context.Context, s Spec) (*sim.Fob, error) {
+	s.Card = c.card()
+	return c.issuing().Fob(ctx, s)
+}
+
 func (c *City) issuing() sim.Issuing {
-	return sim.Issuing{Issuer: c.Issuer, Wallet: c.Wallet, Now: c.Clock.Now, Stretch: c.stretch}
+	return sim.Issuing{Issuer: c.Issuer, Wallet: c.Wallet, Terminal: c.Terminal, Now: c.Clock.Now, Stretch: c.stretch}
 }
 
 // Close ends the city; nothing of it stays.

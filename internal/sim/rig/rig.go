@@ -157,7 +157,7 @@ func (r *Rig) bear(ctx context.Context, module string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	for _, ref := range keyceremony.PSAMKeys(Realm) {
+	for _, ref := range r.readersKeys() {
 		var k [16]byte
 		_, _ = rand.Read(k[:]) // never fails
 		r.psam[ref] = k
@@ -173,6 +173,16 @@ func (r *Rig) bear(ctx context.Context, module string) (err error) {
 	}
 	_, err = keyceremony.Rehearse(ctx, keyceremony.Plan{Holders: []keyceremony.Holder{{Name: "service", Token: t, Keys: born}}})
 	return err
+}
+
+// readersKeys are the masters that readers' modules hold: those of phones, and
+// those of secure elements if any are served.
+func (r *Rig) readersKeys() []keyref.Ref {
+	keys := keyceremony.PSAMKeys(Realm)
+	if v := r.Config.Slots.ElementKeyVersion; v != 0 {
+		keys = append(keys, keyref.Ref{Realm: Realm, Usage: keyref.SlotPurchaseMaster, Version: v})
+	}
+	return keys
 }
 
 // Start begins the service, again after [Rig.Stop].
