@@ -464,6 +464,7 @@ func samples() []sample {
 		{post, "/v1/emv/values", "", `{` + valueBody + `}`, 200},
 		{post, "/v1/emv/values/verify", "", `{` + valueBody + `,"value":"01234"}`, 200},
 		{post, "/v1/emv/scripts", "", scriptBody, 200},
+		{post, "/v1/emv/scripts/batch", "", `{"scripts":[` + scriptBody + `]}`, 200},
 		{post, "/v1/emv/token-cryptograms", "", `{` + purchaseText + `}`, 200},
 		{post, "/v1/emv/token-cryptograms/verify", "", `{` + purchaseText + `,"token_requestor_id":"50120834693","cryptogram":"` + strings.Repeat("A", 28) + `"}`, 200},
 		{post, "/v1/emv/phones/verify", "", phoneBody, 200},

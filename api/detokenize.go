@@ -44,7 +44,7 @@ func (s *server) detokenizeBatch(ctx context.Context, q *request) (any, error) {
 	if err := wire.Decode(q.body, &in); err != nil {
 		return nil, err
 	}
-	queries, wrong := queriesIn(in.Queries, queryIn)
+	queries, wrong := recordsIn(in.Queries, queryIn)
 	items, err := s.Direct.Batch(ctx, q.caller, queries, in.Purpose)
 	return s.cardsOut(ctx, items, wrong, err)
 }
@@ -54,42 +54,21 @@ func (s *server) directBatch(ctx context.Context, q *request) (any, error) {
 	if err := wire.Decode(q.body, &in); err != nil {
 		return nil, err
 	}
-	queries, wrong := queriesIn(in.Queries, directIn)
+	queries, wrong := recordsIn(in.Queries, directIn)
 	items, err := s.Direct.DirectBatch(ctx, q.caller, queries, in.Purpose)
 	return s.cardsOut(ctx, items, wrong, err)
-}
-
-// queriesIn reads the queries of a batch. One that cannot be read goes along as
-// an empty one, which opens nothing: the others keep their places.
-func queriesIn[W any](in []W, one func(*W) (detokenize.Query, error)) ([]detokenize.Query, []error) {
-	queries, wrong := make([]detokenize.Query, len(in)), make([]error, len(in))
-	for i := range in {
-		if query, err := one(&in[i]); err != nil {
-			wrong[i] = err
-		} else {
-			queries[i] = query
-		}
-	}
-	return queries, wrong
 }
 
 func (s *server) cardsOut(ctx context.Context, items []detokenize.Item, wrong []error, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := wire.DetokenizeResults{Results: make([]wire.DetokenizeResult, len(items))}
-	for i, item := range items {
-		if wrong[i] != nil {
-			item.Err = wrong[i]
-		}
-		if item.Err != nil {
-			out.Results[i].Problem = s.problemOf(ctx, item.Err)
-			continue
-		}
-		card := cardOut(item.Answer)
-		out.Results[i].Card = &card
-	}
-	return out, nil
+	return wire.DetokenizeResults{Results: resultsOut(ctx, s, items, wrong, func(i detokenize.Item) error { return i.Err },
+		func(p *wire.Problem) wire.DetokenizeResult { return wire.DetokenizeResult{Problem: p} },
+		func(i detokenize.Item) wire.DetokenizeResult {
+			card := cardOut(i.Answer)
+			return wire.DetokenizeResult{Card: &card}
+		})}, nil
 }
 
 // cardOut is the one place where a card number goes out.

@@ -43,34 +43,32 @@ func (s *server) emvBatch(ctx context.Context, q *request) (any, error) {
 	if err := wire.Decode(q.body, &in); err != nil {
 		return nil, err
 	}
-	rs, wrong := make([]issuerhost.Request, len(in.Transactions)), make([]error, len(in.Transactions))
-	for i := range in.Transactions {
-		r, err := s.emvRequestIn(ctx, q, &in.Transactions[i])
-		var bad *wire.FieldError
-		if err != nil && !errors.As(err, &bad) && !isMalformed(err) && fault.KindOf(err) != fault.Intake {
-			return nil, err
-		}
-		if wrong[i] = err; err == nil {
-			rs[i] = r
-		}
+	rs, wrong := recordsIn(in.Transactions, func(w *wire.EMVRequest) (issuerhost.Request, error) { return s.emvRequestIn(ctx, q, w) })
+	if err := notTheirs(wrong); err != nil {
+		return nil, err
 	}
 	items, err := s.IssuerHost.AuthoriseBatch(ctx, q.caller, rs, q.attempt)
 	if err != nil {
 		return nil, err
 	}
-	out := wire.EMVResults{Results: make([]wire.EMVResult, len(items))}
-	for i, item := range items {
-		if wrong[i] != nil {
-			item.Err = wrong[i]
+	return wire.EMVResults{Results: resultsOut(ctx, s, items, wrong, func(i issuerhost.Item) error { return i.Err },
+		func(p *wire.Problem) wire.EMVResult { return wire.EMVResult{Problem: p} },
+		func(i issuerhost.Item) wire.EMVResult {
+			r := emvResponseOut(i.Response)
+			return wire.EMVResult{Response: &r}
+		})}, nil
+}
+
+// notTheirs returns the first error that does not come from what was sent, such
+// as an HSM that opens nothing: it ends a batch.
+func notTheirs(wrong []error) error {
+	for _, err := range wrong {
+		var bad *wire.FieldError
+		if err != nil && !errors.As(err, &bad) && !isMalformed(err) && fault.KindOf(err) != fault.Intake {
+			return err
 		}
-		if item.Err != nil {
-			out.Results[i].Problem = s.problemOf(ctx, item.Err)
-			continue
-		}
-		r := emvResponseOut(item.Response)
-		out.Results[i].Response = &r
 	}
-	return out, nil
+	return nil
 }
 
 func (s *server) emvVerify(ctx context.Context, q *request) (any, error) {

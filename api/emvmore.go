@@ -16,6 +16,7 @@ type IssuerMore interface {
 	MakeValue(ctx context.Context, c access.Caller, v issuerhost.Value) (string, error)
 	CheckValue(ctx context.Context, c access.Caller, v issuerhost.Value, shown string, a access.Attempt) error
 	Sign(ctx context.Context, c access.Caller, q issuerhost.Script) ([]issuerhost.Signed, error)
+	SignBatch(ctx context.Context, c access.Caller, qs []issuerhost.Script) ([]issuerhost.SignedItem, error)
 	Cryptogram(ctx context.Context, c access.Caller, p issuerhost.Purchase, a access.Attempt) (issuerhost.Made, error)
 	UseCryptogram(ctx context.Context, c access.Caller, p issuerhost.Purchase, text string, a access.Attempt) error
 	Judge(ctx context.Context, c access.Caller, t issuerhost.Tap, a access.Attempt) (emv.Verdict, error)
@@ -69,23 +70,58 @@ func (s *server) emvScript(ctx context.Context, q *request) (any, error) {
 	if err := wire.Decode(q.body, &in); err != nil {
 		return nil, err
 	}
-	t, err := s.transactionIn(ctx, q, access.EMVScript, &wire.EMVTransaction{PAN: in.PAN, PANSealed: in.PANSealed, PSN: in.PSN, Number: in.Number, Ref: in.Ref})
+	script, err := s.scriptIn(ctx, q, &in)
 	if err != nil {
 		return nil, err
-	}
-	script := issuerhost.Script{Payer: t.Payer, Profile: in.Profile, Version: in.KeyVersion, ATC: in.ATC, AC: in.Cryptogram, First: in.First}
-	for _, c := range in.Commands {
-		script.Commands = append(script.Commands, issuerhost.Command{Header: c.Header, Data: c.Data, Encipher: emv.Confidentiality(c.Encipher)})
 	}
 	signed, err := s.IssuerMore.Sign(ctx, q.caller, script)
 	if err != nil {
 		return nil, err
 	}
-	out := wire.EMVScriptMade{Commands: make([]wire.EMVSigned, len(signed))}
-	for i, c := range signed {
-		out.Commands[i] = wire.EMVSigned{Header: c.Header, Data: c.Data, MAC: c.MAC}
+	return wire.EMVScriptMade{Commands: signedOut(signed)}, nil
+}
+
+func (s *server) emvScriptBatch(ctx context.Context, q *request) (any, error) {
+	var in wire.EMVScriptBatch
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
 	}
-	return out, nil
+	scripts, wrong := recordsIn(in.Scripts, func(w *wire.EMVScript) (issuerhost.Script, error) { return s.scriptIn(ctx, q, w) })
+	if err := notTheirs(wrong); err != nil {
+		return nil, err
+	}
+	items, err := s.IssuerMore.SignBatch(ctx, q.caller, scripts)
+	if err != nil {
+		return nil, err
+	}
+	return wire.EMVScriptResults{Results: resultsOut(ctx, s, items, wrong, func(i issuerhost.SignedItem) error { return i.Err },
+		func(p *wire.Problem) wire.EMVScriptResult { return wire.EMVScriptResult{Problem: p} },
+		func(i issuerhost.SignedItem) wire.EMVScriptResult {
+			return wire.EMVScriptResult{Commands: signedOut(i.Commands)}
+		})}, nil
+}
+
+func (s *server) scriptIn(ctx context.Context, q *request, in *wire.EMVScript) (issuerhost.Script, error) {
+	t, err := s.transactionIn(ctx, q, access.EMVScript, &wire.EMVTransaction{PAN: in.PAN, PANSealed: in.PANSealed, PSN: in.PSN, Number: in.Number, Ref: in.Ref})
+	if err != nil {
+		return issuerhost.Script{}, err
+	}
+	script := issuerhost.Script{Payer: t.Payer, Profile: in.Profile, Version: in.KeyVersion, ATC: in.ATC, AC: in.Cryptogram, First: in.First}
+	if in.Rule == string(issuerhost.RuleVisa) {
+		script.Rule = issuerhost.RuleVisa
+	}
+	for _, c := range in.Commands {
+		script.Commands = append(script.Commands, issuerhost.Command{Header: c.Header, Data: c.Data, PIN: c.PINSealed, Encipher: emv.Confidentiality(c.Encipher)})
+	}
+	return script, nil
+}
+
+func signedOut(signed []issuerhost.Signed) []wire.EMVSigned {
+	out := make([]wire.EMVSigned, len(signed))
+	for i, c := range signed {
+		out[i] = wire.EMVSigned{Header: c.Header, Data: c.Data, MAC: c.MAC}
+	}
+	return out
 }
 
 func (s *server) emvToken(ctx context.Context, q *request) (any, error) {

@@ -36,6 +36,18 @@ func (m moreIssuers) Sign(_ context.Context, _ access.Caller, q issuerhost.Scrip
 	return []issuerhost.Signed{{Header: q.Commands[0].Header, Data: []byte{1}, MAC: [8]byte{2}}}, m.act()
 }
 
+func (m moreIssuers) SignBatch(ctx context.Context, c access.Caller, qs []issuerhost.Script) ([]issuerhost.SignedItem, error) {
+	items := make([]issuerhost.SignedItem, len(qs))
+	for i, q := range qs {
+		if q.Commands == nil {
+			items[i].Err = issuerhost.ErrIssuer
+			continue
+		}
+		items[i].Commands, items[i].Err = m.Sign(ctx, c, q)
+	}
+	return items, m.act()
+}
+
 func (m moreIssuers) Cryptogram(_ context.Context, _ access.Caller, p issuerhost.Purchase, _ access.Attempt) (issuerhost.Made, error) {
 	askedPurchase = p
 	n, err := token.ParseNumber(tokenDigits)

@@ -20,33 +20,17 @@ func (s *server) requestTokens(ctx context.Context, q *request) (any, error) {
 	if err := s.Gate.Allow(ctx, q.caller, access.TokenRequest, "batch"); err != nil {
 		return nil, err
 	}
-	requests, wrong := make([]tokenize.Request, len(in.Tokens)), make([]error, len(in.Tokens))
-	for i := range in.Tokens {
-		// A record that cannot be read goes along as an empty one, which issues
-		// nothing: the others keep their places.
-		if r, err := s.tokenRequest(ctx, q, &in.Tokens[i]); err != nil {
-			wrong[i] = err
-		} else {
-			requests[i] = r
-		}
-	}
+	requests, wrong := recordsIn(in.Tokens, func(w *wire.TokenRequest) (tokenize.Request, error) { return s.tokenRequest(ctx, q, w) })
 	results, err := s.Lifecycle.RequestBatch(ctx, q.caller, requests, q.attempt)
 	if err != nil {
 		return nil, err
 	}
-	out := wire.TokenResults{Results: make([]wire.TokenResult, len(results))}
-	for i, r := range results {
-		if wrong[i] != nil {
-			r.Err = wrong[i]
-		}
-		if r.Err != nil {
-			out.Results[i].Problem = s.problemOf(ctx, r.Err)
-			continue
-		}
-		t := tokenOut(r.Token)
-		out.Results[i].Token = &t
-	}
-	return out, nil
+	return wire.TokenResults{Results: resultsOut(ctx, s, results, wrong, func(r tokenize.Result) error { return r.Err },
+		func(p *wire.Problem) wire.TokenResult { return wire.TokenResult{Problem: p} },
+		func(r tokenize.Result) wire.TokenResult {
+			t := tokenOut(r.Token)
+			return wire.TokenResult{Token: &t}
+		})}, nil
 }
 
 // problemOf is the problem of one record of a batch.

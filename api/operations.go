@@ -130,6 +130,7 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/emv/values", limit: wire.MaxBody, do: s.emvValue},
 		{method: post, path: "/v1/emv/values/verify", limit: wire.MaxBody, attempt: taken, do: s.emvValueVerify},
 		{method: post, path: "/v1/emv/scripts", limit: wire.MaxBody, do: s.emvScript},
+		{method: post, path: "/v1/emv/scripts/batch", limit: wire.MaxBatch, do: s.emvScriptBatch},
 		{method: post, path: "/v1/emv/token-cryptograms", limit: wire.MaxBody, attempt: required, do: s.emvToken},
 		{method: post, path: "/v1/emv/token-cryptograms/verify", limit: wire.MaxBody, attempt: taken, do: s.emvTokenVerify},
 		{method: post, path: "/v1/emv/phones/verify", limit: wire.MaxBody, attempt: taken, do: s.emvPhone},

@@ -112,20 +112,27 @@ func (s *Service) AuthoriseBatch(ctx context.Context, c access.Caller, rs []Requ
 		return nil, fmt.Errorf("%w: a batch holds 1 to %d transactions", emv.ErrMalformed, MaxBatch)
 	}
 	items := make([]Item, len(rs))
+	inLanes(len(rs), func(i int) {
+		one := a
+		if a.Key != "" { // each is an attempt of its own
+			one.Key = fmt.Sprintf("%s/%d", a.Key, i)
+		}
+		items[i].Response, items[i].Err = s.authorise(ctx, c, rs[i], one)
+	})
+	return items, nil
+}
+
+// inLanes does n things, some at a time.
+func inLanes(n int, do func(i int)) {
 	var wg sync.WaitGroup
 	for lane := range lanes {
 		wg.Go(func() {
-			for i := lane; i < len(rs); i += lanes {
-				one := a
-				if a.Key != "" { // each is an attempt of its own
-					one.Key = fmt.Sprintf("%s/%d", a.Key, i)
-				}
-				items[i].Response, items[i].Err = s.authorise(ctx, c, rs[i], one)
+			for i := lane; i < n; i += lanes {
+				do(i)
 			}
 		})
 	}
 	wg.Wait()
-	return items, nil
 }
 
 // Verify checks a cryptogram (ARQC, TC or AAC) and takes no counter: for

@@ -107,6 +107,8 @@ type Config struct {
 	Counters Counters
 	Uses     Uses
 	PINs     PINTries
+	Opener   Opener           // of sealed PINs; nil: cards get none
+	Reveal   emv.Revealer     // nil: no card's key is in memory, and Visa's older rules are not served
 	Now      func() time.Time // nil: time.Now
 }
 

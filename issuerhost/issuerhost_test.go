@@ -14,6 +14,7 @@ import (
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/cryptogram/emv"
 	"github.com/tapvault/tapvault/cryptogram/softkey"
+	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
@@ -130,7 +131,7 @@ func newHouse(t *testing.T) *house {
 		}
 	}
 	name := keyref.Ref{Usage: keyref.PARKey, Version: 1}
-	tok := hsmtest.New(t, hsmtest.Options{Refs: []keyref.Ref{name}, Values: values})
+	tok := hsmtest.New(t, hsmtest.Options{Refs: []keyref.Ref{name}, Values: values, Config: func(c *hsm.Config) { c.RevealCardKeys = true }})
 	n, err := token.ParseNumber(pan(t, tokenText).Reveal())
 	if err != nil {
 		t.Fatal(err)

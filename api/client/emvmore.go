@@ -25,6 +25,12 @@ func (c *Client) SignEMVScript(ctx context.Context, q wire.EMVScript) ([]wire.EM
 	return r.Commands, err
 }
 
+// SignEMVScripts does so for up to 500 scripts. Results keep the order.
+func (c *Client) SignEMVScripts(ctx context.Context, qs []wire.EMVScript) ([]wire.EMVScriptResult, error) {
+	r, err := post[wire.EMVScriptResults](ctx, c, "/v1/emv/scripts/batch", wire.EMVScriptBatch{Scripts: qs})
+	return r.Results, err
+}
+
 // MakeTokenCryptogram makes the cryptogram of a purchase without a reader.
 func (c *Client) MakeTokenCryptogram(ctx context.Context, q wire.EMVPurchase) (wire.EMVPurchaseMade, error) {
 	return post[wire.EMVPurchaseMade](ctx, c, "/v1/emv/token-cryptograms", q)

@@ -82,6 +82,7 @@ func FuzzEMVBatch(f *testing.F)          { fuzzBody(f, "EMVBatch") }
 func FuzzEMVValue(f *testing.F)          { fuzzBody(f, "EMVValue") }
 func FuzzEMVValueCheck(f *testing.F)     { fuzzBody(f, "EMVValueCheck") }
 func FuzzEMVScript(f *testing.F)         { fuzzBody(f, "EMVScript") }
+func FuzzEMVScriptBatch(f *testing.F)    { fuzzBody(f, "EMVScriptBatch") }
 func FuzzEMVPurchase(f *testing.F)       { fuzzBody(f, "EMVPurchase") }
 func FuzzEMVPurchaseCheck(f *testing.F)  { fuzzBody(f, "EMVPurchaseCheck") }
 func FuzzEMVPhone(f *testing.F)          { fuzzBody(f, "EMVPhone") }

@@ -179,7 +179,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	issuers, err := p.issuerHost()
+	issuers, err := p.issuerHost(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package assembly
 
 import (
+	"context"
+
 	"github.com/tapvault/tapvault/cryptogram/emv"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/issuerhost"
@@ -16,6 +18,9 @@ type EMV struct {
 	// Issuers are families of cards or tokens that share masters. Empty: the
 	// service answers for no EMV cards.
 	Issuers []EMVIssuer `yaml:"issuers"`
+	// CardKeysInMemory serves Visa's scripts for CVN 10 and 18 and its PIN blocks,
+	// for which the keys of one card are in the memory of the service for a call.
+	CardKeysInMemory bool `yaml:"card_keys_in_memory"`
 }
 
 // EMVIssuer is a family of cards or tokens that share masters.
@@ -54,13 +59,22 @@ func (c Config) issuers() (all []issuerhost.Issuer) {
 }
 
 // issuerHost answers for the EMV cards of the configuration's issuers.
-func (p *parts) issuerHost() (*issuerhost.Service, error) {
+func (p *parts) issuerHost(ctx context.Context) (*issuerhost.Service, error) {
+	sealed, err := p.intake(ctx)
+	if err != nil {
+		return nil, err
+	}
 	version := p.cfg.Vault.KeyVersions.PAR
 	if version == 0 {
 		version = 1
 	}
 	kept := counterdb.New(p.db, p.opt.Now)
-	return issuerhost.New(issuerhost.Config{Keys: p.hsm, Gate: p.gate, Issuers: p.cfg.issuers(), Profiles: p.cfg.EMV.Profiles,
+	var reveal emv.Revealer
+	if p.cfg.EMV.CardKeysInMemory {
+		reveal = p.hsm
+	}
+	return issuerhost.New(issuerhost.Config{Opener: sealed, Reveal: reveal,
+		Keys: p.hsm, Gate: p.gate, Issuers: p.cfg.issuers(), Profiles: p.cfg.EMV.Profiles,
 		Tokens: p.vault.Reader(), Ranges: p.vault, Names: lateKeys{p.hsm}, NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version},
 		Counters: kept, Uses: kept, PINs: kept, Now: p.opt.Now})
 }

@@ -84,6 +84,7 @@ func OpenHSM(ctx context.Context, c Config) (*hsm.Token, error) {
 		Module: c.Path(c.HSM.Module), Token: c.HSM.Token, PIN: hsm.PINFile(pin), InitArgs: c.HSM.InitArgs,
 		Workers: c.HSM.Workers, MaxSessions: c.HSM.MaxSessions, CardRealms: c.cardRealms(),
 		RefuseTACFold: !c.folds(), ElementKeys: c.Slots.ElementKeyVersion, SM4: c.HSM.SM4.numbers(),
+		RevealCardKeys: c.EMV.CardKeysInMemory,
 	})
 }
 
