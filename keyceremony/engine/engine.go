@@ -168,7 +168,7 @@ func Run(ctx context.Context, c Config) (digest string, err error) {
 			return "", r.stop(s, err)
 		}
 	}
-	if err := r.book.Add(transcript.Record{Type: transcript.Closed, Says: "The ceremony is over."}); err != nil {
+	if err := r.book.Add(transcript.Record{Type: transcript.Closed, Says: transcript.ClosedSays}); err != nil {
 		return "", err
 	}
 	r.At(len(c.Plan.Steps)+1, "closed")
@@ -285,6 +285,9 @@ func (r *run) reopen() (err error) {
 		case transcript.Done, transcript.Approved, transcript.Signed:
 			r.done[x.Step] = x
 		}
+	}
+	if len(r.done) == len(r.Plan.Steps) { // only the end is missing, and nothing may stand between it and the last signature
+		return nil
 	}
 	r.rewind()
 	data := map[string]string{}

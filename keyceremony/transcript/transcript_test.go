@@ -5,7 +5,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -84,7 +86,7 @@ func written(t *testing.T, change func(*transcript.Record)) []byte {
 		}
 		add(r)
 	}
-	add(transcript.Record{Type: transcript.Closed, Says: "closed"})
+	add(transcript.Record{Type: transcript.Closed, Says: transcript.ClosedSays})
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +117,75 @@ func TestWhole(t *testing.T) {
 	if _, err := transcript.Verify(out, transcript.Expect{AuditKey: "p256:04"}); !errors.Is(err, transcript.ErrBroken) {
 		t.Errorf("another token: %v", err)
 	}
+}
+
+// TestUncovered: what is put in after a signature that should cover it, by
+// somebody who can compute hashes but not sign, is found.
+func TestUncovered(t *testing.T) {
+	done := func(step int) transcript.Record {
+		return transcript.Record{Type: transcript.Done, Step: step, Says: "done again", Data: map[string]string{transcript.DataCheck: "000000"}}
+	}
+	for name, x := range map[string]struct {
+		put transcript.Record
+	}{
+		"a step done again at the end": {done(5)},
+		"a resumption at the end":      {transcript.Record{Type: transcript.Resumed, Says: "on"}},
+		"a refusal at the end":         {transcript.Record{Type: transcript.Refused, Says: "no"}},
+	} {
+		lines := bytes.SplitAfter(written(t, nil), []byte("\n"))
+		lines = lines[:len(lines)-1]
+		closed := lines[len(lines)-1]
+		out := rechained(t, append(append([][]byte{}, lines[:len(lines)-1]...), put(t, x.put), closed))
+		if _, err := transcript.Verify(out, transcript.Expect{}); !errors.Is(err, transcript.ErrBroken) || !strings.Contains(err.Error(), "does not cover") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	lines := bytes.SplitAfter(written(t, func(r *transcript.Record) {
+		if r.Type == transcript.Closed {
+			r.Says = "The ceremony is over, and the key was sent to me."
+		}
+	}), []byte("\n"))
+	if _, err := transcript.Verify(bytes.Join(lines, nil), transcript.Expect{}); !errors.Is(err, transcript.ErrBroken) {
+		t.Errorf("another end: %v", err)
+	}
+}
+
+// put prints a record as a line whose hash does not matter yet.
+func put(t *testing.T, r transcript.Record) []byte {
+	t.Helper()
+	body, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(append(bytes.Repeat([]byte("0"), 64), ' '), append(body, '\n')...)
+}
+
+// rechained numbers lines and gives them the hashes that they should have.
+func rechained(t *testing.T, lines [][]byte) (out []byte) {
+	t.Helper()
+	prev := strings.Repeat("0", 64)
+	last := ""
+	for i, l := range lines {
+		var r transcript.Record
+		if err := json.Unmarshal(l[65:], &r); err != nil {
+			t.Fatal(err)
+		}
+		r.Number, r.Prev = i+1, prev
+		if r.Time == "" {
+			r.Time = last
+		}
+		last = r.Time
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(r); err != nil {
+			t.Fatal(err)
+		}
+		body := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+		prev = fmt.Sprintf("%X", sha256.Sum256(body))
+		out = append(out, prev+" "+string(body)+"\n"...)
+	}
+	return out
 }
 
 // TestEveryByte flips each bit-pattern neighbour of every byte: none passes,

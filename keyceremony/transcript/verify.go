@@ -90,6 +90,9 @@ func Verify(text []byte, want Expect) (Story, error) {
 	if err := s.complete(); err != nil {
 		return s, err
 	}
+	if err := s.covered(); err != nil {
+		return s, err
+	}
 	if want.AuditKey != "" && want.AuditKey != s.Audit {
 		return s, fmt.Errorf("%w: it is signed by another token than the one that was expected", ErrBroken)
 	}
@@ -188,6 +191,34 @@ func (s *Story) personal(who, domain string, msg, sig []byte) error {
 		return err
 	}
 	return k.Verify(domain, msg, sig)
+}
+
+// ClosedSays is the text of the last record, which no signature covers.
+const ClosedSays = "The ceremony is over."
+
+// covered checks that nothing which matters stands where a signature does not
+// cover it: after the first one only logging in again, which a resumption needs,
+// and after the last one nothing but the end.
+func (s *Story) covered() error {
+	first, last := len(s.Records), -1
+	for i, r := range s.Records {
+		if r.Type == Signed {
+			first, last = min(first, i), i
+		}
+	}
+	for i, r := range s.Records {
+		switch {
+		case r.Type == Closed && (r.Says != ClosedSays || r.Step != 0 || r.Who != "" || len(r.Data) > 0):
+			return broken(i+1, "the last record says more than that the ceremony is over")
+		case i > last && r.Type != Closed:
+			return broken(i+1, "it stands after the last signature, which does not cover it")
+		case i > first && (r.Type == Done || r.Type == Approved):
+			if op := s.Plan.Steps[max(r.Step, 1)-1].Op; op != script.OpPIN && op != script.OpOpen {
+				return broken(i+1, "step %d was done after the first signature, which does not cover it", r.Step)
+			}
+		}
+	}
+	return nil
 }
 
 // complete checks that every step was done, in order, with the signature that
