@@ -127,6 +127,7 @@ type Config struct {
 
 	Realm       string         // realm of the slot masters
 	KeyVersions []byte         // slot key versions in use, as handsets answer them
+	Versions    func() []byte  // the same, while key ceremonies change them; nil: KeyVersions always
 	AlgorithmID byte           // that goes with them
 	Zone        *time.Location // in which terminals write dates and times
 
@@ -159,6 +160,9 @@ func New(c Config) (*Service, error) {
 	}
 	if c.Realm == "" || len(c.KeyVersions) == 0 {
 		return nil, errors.New("configuring accounts: no realm or no key version of slots")
+	}
+	if c.Versions == nil {
+		c.Versions = func() []byte { return c.KeyVersions }
 	}
 	if c.Skew == 0 {
 		c.Skew = 120 * time.Second

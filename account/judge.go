@@ -28,7 +28,7 @@ func (s *Service) judge(ctx context.Context, t Tap, where token.Use) (v verdict,
 	if v.moment, err = t.At.In(s.cfg.Zone); err != nil || !wellFormed(t) {
 		return verdict{reason: Malformed}, nil
 	}
-	if !slices.Contains(s.cfg.KeyVersions, t.KeyVer) || t.AlgID != s.cfg.AlgorithmID || t.UD.KeyVer != t.KeyVer&0x0F {
+	if !slices.Contains(s.cfg.Versions(), t.KeyVer) || t.AlgID != s.cfg.AlgorithmID || t.UD.KeyVer != t.KeyVer&0x0F {
 		return verdict{reason: UnknownKey}, nil
 	}
 	v.token, err = s.cfg.Tokens.ByNumber(ctx, t.Number, v.moment)

@@ -129,7 +129,7 @@ func (s *Service) hardware(g Grant, hw *[mask.SecretSize]byte) (string, error) {
 }
 
 func (s *Service) grantHeaders(t token.Token, b Bundle, g Grant) map[string]any {
-	h := s.headers(t, b)
+	h := s.headers(t, b, s.version(g.Slots[0]))
 	h[payload.HeaderDevice], h[payload.HeaderEpoch], h[payload.HeaderHardware] = string(g.Device), g.PINEpoch, g.Hardware
 	return h
 }

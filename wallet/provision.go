@@ -141,14 +141,14 @@ func (s *Service) make(ctx context.Context, t token.Token, deviceKey []byte) (Bu
 	}
 	open := p.Bytes()
 	defer clear(open)
-	b.JWE, err = seal(device, open, s.headers(t, b))
+	b.JWE, err = seal(device, open, s.headers(t, b, s.version(p.Slots[0].UD)))
 	return b, err
 }
 
 func (s *Service) contents(ctx context.Context, t token.Token, b Bundle) (p payload.Payload, err error) {
-	uds := make([]credential.UD, s.Slots)
+	uds, version := make([]credential.UD, s.Slots), s.inUse()[0]
 	for i := range uds {
-		if uds[i], err = credential.NewUD(t.NotAfter, b.CtrFirst+uint16(i), s.Cap, credential.Medium, s.KeyVersion); err != nil {
+		if uds[i], err = credential.NewUD(t.NotAfter, b.CtrFirst+uint16(i), s.Cap, credential.Medium, version); err != nil {
 			return p, fmt.Errorf("describing slots: %w", err)
 		}
 	}
@@ -191,7 +191,7 @@ func (s *Service) slots(ctx context.Context, t token.Token, uds []credential.UD)
 	}
 	asn := t.Number.ASN()
 	for _, u := range []keyref.Usage{keyref.SlotPurchaseMaster, keyref.SlotTACMaster} {
-		path, err := s.master(u).Path(s.Issuer, [8]byte(asn[2:]))
+		path, err := s.master(u, s.version(uds[0])).Path(s.Issuer, [8]byte(asn[2:]))
 		if err != nil {
 			return nil, err
 		}
@@ -226,11 +226,11 @@ func (s *Service) script(ctx context.Context, b Bundle) (key [payload.KeySize]by
 	return key, nil
 }
 
-func (s *Service) headers(t token.Token, b Bundle) map[string]any {
+func (s *Service) headers(t token.Token, b Bundle, version byte) map[string]any {
 	card := payload.Card{
 		AID: s.AID, Issuer: s.Issuer, AppType: s.AppType, AppVersion: s.AppVersion,
 		From: s.civil(t.NotBefore), To: s.civil(t.NotAfter),
-		KeyVersion: s.KeyVersion, Algorithm: s.AlgorithmID,
+		KeyVersion: version, Algorithm: s.AlgorithmID,
 	}
 	return map[string]any{
 		payload.HeaderVersion: payload.Version,

@@ -107,10 +107,13 @@ type Config struct {
 	// Bound says whether a token belongs to a wallet. nil: none does.
 	Bound func(ctx context.Context, ref token.Ref) (bool, error)
 
-	Realm       string // of the slot masters
-	KeyVersion  byte   // of both slot masters; its low nibble, which may not be 0, stands in every UD
-	AlgorithmID byte   // what the card answers for it
-	Slots       int    // per bundle, 2 to 64
+	Realm      string // of the slot masters
+	KeyVersion byte   // of both slot masters; its low nibble, which may not be 0, stands in every UD
+	// Versions are the slot key versions in use now, the one that issues first:
+	// a key ceremony changes them while the service runs. nil: KeyVersion alone.
+	Versions    func() []byte
+	AlgorithmID byte // what the card answers for it
+	Slots       int  // per bundle, 2 to 64
 	Cap         token.Amount
 	CredVersion uint8 // of cred-sign, and the credential's key id; 0: 1
 	ScrVersion  uint8 // of the script key; 0: 1
@@ -145,7 +148,7 @@ func New(c Config) (*Service, error) {
 	if len(c.AID) < 5 || len(c.AID) > 16 {
 		return nil, errors.New("wallet: an AID has 5 to 16 bytes")
 	}
-	for _, r := range []keyref.Ref{c.master(keyref.SlotPurchaseMaster), c.master(keyref.SlotTACMaster), c.credKey(), c.scriptKey()} {
+	for _, r := range []keyref.Ref{c.master(keyref.SlotPurchaseMaster, c.KeyVersion), c.master(keyref.SlotTACMaster, c.KeyVersion), c.credKey(), c.scriptKey()} {
 		if !r.Valid() {
 			return nil, fmt.Errorf("wallet: %q names no key", r)
 		}
@@ -180,8 +183,30 @@ func Defaults(now func() time.Time, random io.Reader) (func() time.Time, io.Read
 	return now, random
 }
 
-func (c *Config) master(u keyref.Usage) keyref.Ref {
-	return keyref.Ref{Realm: c.Realm, Usage: u, Version: c.KeyVersion}
+func (c *Config) master(u keyref.Usage, version byte) keyref.Ref {
+	return keyref.Ref{Realm: c.Realm, Usage: u, Version: version}
+}
+
+// inUse are the slot key versions, the one that issues first.
+func (c *Config) inUse() []byte {
+	if c.Versions != nil {
+		if v := c.Versions(); len(v) > 0 {
+			return v
+		}
+	}
+	return []byte{c.KeyVersion}
+}
+
+// version is the key version of a slot: one that was described before the
+// version changed keeps its own.
+func (c *Config) version(u credential.UD) byte {
+	all := c.inUse()
+	for _, v := range all {
+		if v&0x0F == u.KeyVer {
+			return v
+		}
+	}
+	return all[0]
 }
 
 func (c *Config) credKey() keyref.Ref {

@@ -70,6 +70,7 @@ type parts struct {
 	tree   *tree.Tree
 	events *outbox.Outbox
 	vault  *vault.Vault
+	slots  *slotKeys
 	// gauges are what the metrics show beside the requests.
 	gauges []obs.Gauge
 }
@@ -118,6 +119,9 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	if err := p.papers(ctx); err != nil {
 		return err
 	}
+	p.slots = newSlotKeys(p.cfg, p.hsm, p.opt)
+	p.slots.look(ctx)
+	s.closers = append(s.closers, repeat(ctx, readShelfEvery, p.slots.look))
 	if p.db, err = OpenStore(ctx, p.cfg, p.opt.Now); err != nil {
 		return err
 	}
@@ -255,7 +259,7 @@ func (p *parts) wallet() (*wallet.Service, error) {
 	db := walletdb.New(p.db)
 	return wallet.New(wallet.Config{
 		Tokens: p.vault.Writer(), Keys: p.hsm, Store: db, Granted: db, Bound: p.bound, Gate: p.gate,
-		Realm: s.Realm, KeyVersion: s.KeyVersion, AlgorithmID: s.AlgorithmID, Slots: s.Count, Cap: token.Amount(s.CapFen),
+		Realm: s.Realm, KeyVersion: s.KeyVersion, Versions: p.slots.phones, AlgorithmID: s.AlgorithmID, Slots: s.Count, Cap: token.Amount(s.CapFen),
 		Issuer: p.cfg.slotIssuer(), AppType: s.AppType, AppVersion: s.AppVersion, AID: aid,
 		Zone: p.days.Zone, Now: p.opt.Now,
 	})
@@ -273,7 +277,7 @@ func (p *parts) parameters(ctx context.Context) (wire.Parameters, error) {
 		return wire.Parameters{}, err
 	}
 	out := wire.Parameters{
-		AID: s.AID, Issuer: p.cfg.slotIssuer(), KeyVersion: s.KeyVersion, ElementKeyVersion: s.ElementKeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
+		AID: s.AID, Issuer: p.cfg.slotIssuer(), KeyVersion: p.slots.issuing(), ElementKeyVersion: s.ElementKeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
 		ToleranceSec: int(tolerance.Seconds()), CredentialKeys: []wire.PublicKey{key},
 	}
 	for _, r := range p.vault.Ranges() {

@@ -1,6 +1,7 @@
 package register
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -72,13 +73,14 @@ func (s *Shelf) Annotate(list []keyref.Info) {
 	}
 }
 
-// Active returns the version of a usage that issues: the only ACTIVE one; ok is
-// false when there is none or more than one.
-func (r Register) Active(token, realm string, u keyref.Usage) (version uint8, ok bool) {
+// Active returns the version of a usage that issues: the only ACTIVE one but for
+// those that serve something else; ok is false when there is none or more than
+// one.
+func (r Register) Active(token, realm string, u keyref.Usage, but ...uint8) (version uint8, ok bool) {
 	n := 0
 	for at, k := range r.keys {
 		ref, err := keyref.Parse(at[1])
-		if err == nil && at[0] == token && ref.Realm == realm && ref.Usage == u && k.State == script.Active {
+		if err == nil && at[0] == token && ref.Realm == realm && ref.Usage == u && k.State == script.Active && !slices.Contains(but, ref.Version) {
 			version = ref.Version
 			n++
 		}

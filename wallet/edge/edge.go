@@ -78,6 +78,7 @@ type Config struct {
 	Opener     Opener
 	Gate       audit.Gate
 	KeyVersion byte             // of the slot masters
+	Version    func() byte      // the one that issues now; nil: KeyVersion always
 	Now        func() time.Time // nil: time.Now
 }
 
@@ -94,6 +95,9 @@ type Service struct {
 func New(c Config) (*Service, error) {
 	if c.Accounts == nil || c.Devices == nil || c.PINs == nil || c.Bundles == nil || c.Tokens == nil || c.Opener == nil || c.Gate.Recorder == nil {
 		return nil, errors.New("edge: accounts, devices, PINs, bundles, tokens, opener and gate are all needed")
+	}
+	if c.Version == nil {
+		c.Version = func() byte { return c.KeyVersion }
 	}
 	if c.KeyVersion&0x0F == 0 {
 		return nil, errors.New("edge: a key version whose low nibble is 0 names no slot")
@@ -235,7 +239,7 @@ func (s *Service) settle(ctx context.Context, c access.Caller, k known) (Answer,
 	done, err := s.cfg.Accounts.Sync(ctx, c, account.SyncRequest{
 		Wallet: k.device.Wallet, Ref: k.token.Ref, ID: k.said.ID, Digest: k.said.Digest, Clock: time.Unix(k.said.Clock, 0).UTC(),
 		Reports: k.reports, PINEpoch: k.said.PINEpoch,
-		Terms: account.Terms{Limit: k.terms.Limit, Ceiling: k.terms.Ceiling, Layout: k.terms.Layout, KeyVersion: s.cfg.KeyVersion},
+		Terms: account.Terms{Limit: k.terms.Limit, Ceiling: k.terms.Ceiling, Layout: k.terms.Layout, KeyVersion: s.cfg.Version()},
 	})
 	if err != nil {
 		return Answer{}, err
