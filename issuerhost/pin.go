@@ -71,6 +71,8 @@ func readPIN(plain []byte, client string) (p newPIN, ok bool) {
 	if d.Decode(&p) != nil || subtle.ConstantTimeCompare([]byte(p.Client), []byte(client)) != 1 {
 		return newPIN{}, false
 	}
-	_, err := d.Token()
-	return p, err == io.EOF
+	if _, err := d.Token(); err != io.EOF {
+		return newPIN{}, false
+	}
+	return p, true
 }
