@@ -85,3 +85,29 @@ func TestTrial(t *testing.T) {
 		}
 	}
 }
+
+// sated answers the making of objects with one code.
+type sated struct {
+	hsm.Cryptoki
+	code uint
+}
+
+func (s sated) CopyObject(pkcs11.SessionHandle, pkcs11.ObjectHandle, []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
+	return 0, pkcs11.Error(s.code)
+}
+
+// TestNoRoom: a token that takes no key says what to do, and holds none after.
+func TestNoRoom(t *testing.T) {
+	tok := hsmtest.New(t, hsmtest.Options{Refs: []keyref.Ref{}})
+	for code, says := range map[uint]string{pkcs11.CKR_DEVICE_MEMORY: "is full: destroy retired keys", pkcs11.CKR_TOKEN_WRITE_PROTECTED: "is read-only: lift"} {
+		restore := tok.Inject(func(c hsm.Cryptoki) hsm.Cryptoki { return sated{c, code} })
+		err := tok.Generate(t.Context(), keyref.Ref{Usage: keyref.PANSeal, Version: 1})
+		restore()
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v", err)
+		}
+	}
+	if list, err := tok.Inventory(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("%d keys, %v", len(list), err)
+	}
+}
