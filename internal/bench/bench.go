@@ -76,6 +76,7 @@ var Benches = []Bench{
 	{"purchase", "purchase checks at 1, 2 and 8 callers, by a bare C loop of the same PKCS #11 calls", Purchase},
 	{"arqc", "ARQC checks of EMV cards at 1, 2 and 8 callers, by a bare C loop of the fewest PKCS #11 calls", ARQC},
 	{"tac", "TAC checks of physical cards at 1, 2 and 8 callers, by a bare C loop of the fewest PKCS #11 calls", TAC},
+	{"sessions", "purchase checks and HMACs with 32 sessions of a module that is slow, by those with one", Sessions},
 	{"http", "the check over TLS 1.3, JSON and JWT, by the smaller of the C loop and a bare gin echo", HTTP},
 	{"tokenize", "tokens for new cards on SQLite and PostgreSQL, by bare commits of the same rows", Tokenize},
 	{"detokenize", "card numbers on SQLite and PostgreSQL, by bare reads and one HSM opening", Detokenize},

@@ -1,0 +1,172 @@
+//go:build linux
+
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/hsmtest/shim"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/softtoken"
+)
+
+const (
+	manySessions = 32
+	slowness     = time.Millisecond // of every call, as of an HSM behind a network
+)
+
+var hmacKey = keyref.Ref{Usage: keyref.PARKey, Version: 1}
+
+// Sessions measures what more sessions bring when every call of the module
+// takes a millisecond longer, as over a network: 32 callers with 32 sessions
+// against 32 callers with one. Ratio is how many times as much they get done. The
+// worse of two parts counts: purchase checks, in the sessions of workers, and
+// HMACs, in those of the pool. The module is SoftHSM behind a shim that is
+// compiled for it.
+func Sessions(ctx context.Context, o Options) (res Result, err error) {
+	o = o.withDefaults()
+	dir, err := os.MkdirTemp("", "tapvault-bench-")
+	if err != nil {
+		return res, fmt.Errorf("making a folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	slow, one, many, err := slowTokens(ctx, o, dir)
+	defer func() { err = errors.Join(err, closeAll(one, many)) }()
+	if err != nil {
+		return res, err
+	}
+	slow.Delay(slowness)
+	defer slow.Heal()
+	for name, op := range map[string]func(context.Context, *hsm.Token, uint64) error{
+		"purchase": func(ctx context.Context, t *hsm.Token, n uint64) error { _, err := purchaseMACs(ctx, t, n); return err },
+		"hmac": func(ctx context.Context, t *hsm.Token, _ uint64) error {
+			_, err := t.HMAC(ctx, hmacKey, message1)
+			return err
+		},
+	} {
+		r, err := growth(ctx, o, one, many, op)
+		if err != nil {
+			return res, fmt.Errorf("measuring sessions: %w", err)
+		}
+		r.Name, r.Callers, r.Module = "sessions", manySessions, o.Module
+		r.Unit = map[string]string{"purchase": "purchase check", "hmac": "HMAC"}[name] + ", every call of the module 1 ms slower, 32 sessions"
+		r.Limit = "the same with one session: ratio is how many times as much 32 do"
+		res.Parts = append(res.Parts, r)
+	}
+	parts := res.Parts
+	res = slices.MinFunc(parts, func(a, b Result) int { return int(1000 * (a.Ratio - b.Ratio)) })
+	res.Parts = parts
+	return res, nil
+}
+
+// slowTokens makes two tokens with the same keys behind a shim.
+func slowTokens(ctx context.Context, o Options, dir string) (s *shim.Shim, one, many *hsm.Token, err error) {
+	if _, err := exec.LookPath("cc"); err != nil {
+		return nil, nil, nil, fmt.Errorf("compiling a slow module: there is no C compiler: install gcc: %w", err)
+	}
+	module, err := softtoken.Find(o.Module)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	path, err := module.Path()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	initArgs, err := module.Home(dir, "one", "many")
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	so := filepath.Join(dir, "shim")
+	if err := os.Mkdir(so, 0o700); err != nil {
+		return nil, nil, nil, fmt.Errorf("making a folder: %w", err)
+	}
+	if s, err = shim.Build(so, path); err != nil {
+		return nil, nil, nil, err
+	}
+	key, secret := make([]byte, 16), make([]byte, 32)
+	defer clear(key)
+	defer clear(secret)
+	if _, err := rand.Read(key); err != nil {
+		return nil, nil, nil, err
+	}
+	if _, err := rand.Read(secret); err != nil {
+		return nil, nil, nil, err
+	}
+	open := func(label string, sessions int) (*hsm.Token, error) {
+		cfg := hsm.Config{Module: s.Module, InitArgs: initArgs, Token: label, PIN: hsm.StaticPIN("rehearsal"), Workers: sessions, MaxSessions: sessions}
+		err := hsm.InitToken(ctx, hsm.InitConfig{Module: s.Module, InitArgs: initArgs, Label: label, SOPIN: []byte("rehearsal"), UserPIN: []byte("rehearsal")})
+		if err != nil {
+			return nil, err
+		}
+		t, err := hsm.Open(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		return t, errors.Join(t.Import(ctx, benchKey, key), t.Import(ctx, hmacKey, secret), t.Require(ctx, benchKey, hmacKey))
+	}
+	if one, err = open("one", 1); err != nil {
+		return s, one, nil, err
+	}
+	many, err = open("many", manySessions)
+	return s, one, many, err
+}
+
+func closeAll(tokens ...*hsm.Token) error {
+	var errs []error
+	for _, t := range tokens {
+		if t != nil {
+			errs = append(errs, t.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// growth measures both tokens in turn.
+func growth(ctx context.Context, o Options, one, many *hsm.Token, op func(context.Context, *hsm.Token, uint64) error) (Result, error) {
+	var few, lots, ratios []float64
+	for i := range 1 + o.Rounds { // the first warms both sides up
+		f, err := crowdOn(ctx, one, o.Round, op)
+		if err != nil {
+			return Result{}, err
+		}
+		l, err := crowdOn(ctx, many, o.Round, op)
+		if err != nil {
+			return Result{}, err
+		}
+		if i > 0 {
+			few, lots, ratios = append(few, f), append(lots, l), append(ratios, l/f)
+		}
+	}
+	slices.Sort(ratios)
+	return Result{OpsPerS: median(lots), LimitPerS: median(few), Ratio: median(ratios), Rounds: o.Rounds, Ratios: ratios}, nil
+}
+
+// crowdOn has 32 callers ask for about d, and returns how much is done in a
+// second.
+func crowdOn(ctx context.Context, t *hsm.Token, d time.Duration, op func(context.Context, *hsm.Token, uint64) error) (float64, error) {
+	var done, next atomic.Uint64
+	errs := make([]error, manySessions)
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for c := range errs {
+		wg.Go(func() {
+			for errs[c] == nil && time.Since(begin) < d {
+				errs[c] = op(ctx, t, next.Add(1)%cards)
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return float64(done.Load()) / time.Since(begin).Seconds(), errors.Join(errs...)
+}
