@@ -68,7 +68,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		fmt.Fprintf(a.stderr, "tapvault: the clock is shifted by %v\n", offset)
 	}
 	fmt.Fprintf(a.stderr, "tapvault: listening on https://%s\n", listener.Addr())
-	return errors.Join(serveUntil(ctx, listener, cert, service, log), service.Close())
+	return errors.Join(serveUntil(ctx, listener, cert, service, cfg.StopNotice, log), service.Close())
 }
 
 func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
@@ -80,8 +80,9 @@ func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 	return cert, nil
 }
 
-// serveUntil answers requests until ctx ends, then lets running ones finish.
-func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, s *assembly.Service, log *slog.Logger) error {
+// serveUntil answers requests until ctx ends and for the time of notice, in
+// which it is not ready any more, then lets running ones finish.
+func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, s *assembly.Service, notice time.Duration, log *slog.Logger) error {
 	server := api.NewServer(s.Handler, cert, log)
 	server.RegisterOnShutdown(s.Drain)
 	ended := make(chan error, 1)
@@ -90,6 +91,12 @@ func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, s *as
 	case err := <-ended:
 		return fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
+	}
+	s.Stopping()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serving: %w", err)
+	case <-time.After(notice):
 	}
 	log.Info("stopping", "drain", drainTime.String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)

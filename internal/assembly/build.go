@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapvault/tapvault/api"
@@ -39,8 +40,9 @@ type Options struct {
 
 // Service is the whole service, ready to be listened for.
 type Service struct {
-	Handler http.Handler
-	HSM     *hsm.Token // which Close closes; a test can take it away before
+	Handler  http.Handler
+	HSM      *hsm.Token // which Close closes; a test can take it away before
+	stopping atomic.Bool
 	// Drain ends what would not end by itself: streams of events. It is called
 	// when the service begins to stop.
 	Drain   func()
@@ -55,6 +57,18 @@ func (s *Service) Close() error {
 	}
 	s.closers = nil
 	return errors.Join(errs...)
+}
+
+// Stopping makes /readyz say that the service will end; it goes on serving.
+func (s *Service) Stopping() { s.stopping.Store(true) }
+
+var errStopping = errors.New("the process was told to stop")
+
+func (s *Service) staying(context.Context) error {
+	if s.stopping.Load() {
+		return errStopping
+	}
+	return nil
 }
 
 // parts is what the services share while they are put together.
@@ -226,7 +240,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Auditor: auditors, AuditKeys: publicKeys(p.hsm, auditKey),
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
-			{Name: "audit", Check: p.trail.Health}},
+			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}},
 		Metrics: metrics.Handler(), Observe: metrics.Observe, Log: p.opt.Log, Now: p.opt.Now,
 	})
 	if err != nil {

@@ -26,6 +26,10 @@ type Config struct {
 	Environment string `yaml:"environment"`
 	// Listen is the address the service listens on, e.g. 127.0.0.1:8443. Required.
 	Listen string `yaml:"listen"`
+	// StopNotice is how long a process that was told to stop still serves while
+	// /readyz says that it does not, so that a balancer turns away first. 0: not
+	// at all.
+	StopNotice time.Duration `yaml:"stop_notice"`
 	// TLS names the server's certificate. Required: there is no plain HTTP.
 	TLS TLS `yaml:"tls"`
 	// HSM is the PKCS#11 token that holds every master key. Required.

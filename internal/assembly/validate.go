@@ -34,6 +34,9 @@ func (c Config) Validate() error {
 	v.between("hsm.max_sessions", c.HSM.MaxSessions, 0, 4096)
 	c.validateSM4(v)
 	v.required("store.dsn", c.Store.DSN)
+	if c.StopNotice < 0 || c.StopNotice > time.Minute {
+		v.add("stop_notice: up to 1m")
+	}
 	v.required("audit.file", c.Audit.File)
 	if _, err := c.Days(); err != nil {
 		v.add("calendar: %v", err)

@@ -1,0 +1,53 @@
+package assembly
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/internal/obs"
+)
+
+// TestDeployNamesWhatThereIs holds alert rules and dashboard to the metrics:
+// a rule over a metric that nobody gives never fires.
+func TestDeployNamesWhatThereIs(t *testing.T) {
+	gauge := func(name string) obs.Gauge {
+		return obs.Gauge{Name: name, Help: "-", Value: func() float64 { return 1 }}
+	}
+	source, err := os.ReadFile("capacity.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gauges []obs.Gauge
+	for _, m := range regexp.MustCompile(`obs.Gauge\{Name: "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		gauges = append(gauges, gauge(m[1]))
+	}
+	metrics := obs.NewMetrics(gauges...)
+	metrics.Observe("/x", http.StatusOK, time.Millisecond)
+	w := httptest.NewRecorder()
+	metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, name := range []string{"alerts.yml", "dashboard.json"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", "deploy", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, ".json") && !json.Valid(text) {
+			t.Errorf("%s is no JSON", name)
+		}
+		found := regexp.MustCompile(`\b(tapvault|process)_[a-z_]+\b`).FindAllString(string(text), -1)
+		if len(found) < 5 {
+			t.Errorf("%s names %d metrics", name, len(found))
+		}
+		for _, m := range found {
+			if !strings.Contains(w.Body.String(), "\n"+m+"{") && !strings.Contains(w.Body.String(), "\n"+m+" ") {
+				t.Errorf("%s names %s, which nobody gives", name, m)
+			}
+		}
+	}
+}
