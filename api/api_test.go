@@ -463,6 +463,8 @@ func samples() []sample {
 		{post, "/v1/emv/verify", "", `{` + emvBody + `}`, 200},
 		{post, "/v1/emv/values", "", `{` + valueBody + `}`, 200},
 		{post, "/v1/emv/values/verify", "", `{` + valueBody + `,"value":"01234"}`, 200},
+		{post, "/v1/emv/values/batch", "", `{"values":[{` + valueBody + `}]}`, 200},
+		{post, "/v1/emv/values/verify/batch", "", `{"values":[{` + valueBody + `,"value":"01234"}]}`, 200},
 		{post, "/v1/emv/scripts", "", scriptBody, 200},
 		{post, "/v1/emv/scripts/batch", "", `{"scripts":[` + scriptBody + `]}`, 200},
 		{post, "/v1/emv/token-cryptograms", "", `{` + purchaseText + `}`, 200},

@@ -15,6 +15,8 @@ import (
 type IssuerMore interface {
 	MakeValue(ctx context.Context, c access.Caller, v issuerhost.Value) (string, error)
 	CheckValue(ctx context.Context, c access.Caller, v issuerhost.Value, shown string, a access.Attempt) error
+	MakeValues(ctx context.Context, c access.Caller, vs []issuerhost.Value) ([]issuerhost.ValueItem, error)
+	CheckValues(ctx context.Context, c access.Caller, vs []issuerhost.Checked, a access.Attempt) ([]issuerhost.ValueItem, error)
 	Sign(ctx context.Context, c access.Caller, q issuerhost.Script) ([]issuerhost.Signed, error)
 	SignBatch(ctx context.Context, c access.Caller, qs []issuerhost.Script) ([]issuerhost.SignedItem, error)
 	Cryptogram(ctx context.Context, c access.Caller, p issuerhost.Purchase, a access.Attempt) (issuerhost.Made, error)
@@ -51,6 +53,51 @@ func (s *server) emvValueVerify(ctx context.Context, q *request) (any, error) {
 		return nil, err
 	}
 	return verified, nil
+}
+
+func (s *server) emvValueBatch(ctx context.Context, q *request) (any, error) {
+	var in wire.EMVValueBatch
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	vs, wrong := recordsIn(in.Values, func(w *wire.EMVValue) (issuerhost.Value, error) {
+		return s.valueIn(ctx, q, access.EMVValues, w)
+	})
+	if err := notTheirs(wrong); err != nil {
+		return nil, err
+	}
+	items, err := s.IssuerMore.MakeValues(ctx, q.caller, vs)
+	if err != nil {
+		return nil, err
+	}
+	return s.valuesOut(ctx, items, wrong), nil
+}
+
+func (s *server) emvValueCheckBatch(ctx context.Context, q *request) (any, error) {
+	var in wire.EMVValueCheckBatch
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	vs, wrong := recordsIn(in.Values, func(w *wire.EMVValueCheck) (issuerhost.Checked, error) {
+		v, err := s.valueIn(ctx, q, access.EMVVerify, &w.EMVValue)
+		return issuerhost.Checked{Value: v, Shown: w.Value}, err
+	})
+	if err := notTheirs(wrong); err != nil {
+		return nil, err
+	}
+	items, err := s.IssuerMore.CheckValues(ctx, q.caller, vs, q.attempt)
+	if err != nil {
+		return nil, err
+	}
+	return s.valuesOut(ctx, items, wrong), nil
+}
+
+func (s *server) valuesOut(ctx context.Context, items []issuerhost.ValueItem, wrong []error) wire.EMVValueResults {
+	return wire.EMVValueResults{Results: resultsOut(ctx, s, items, wrong, func(i issuerhost.ValueItem) error { return i.Err },
+		func(p *wire.Problem) wire.EMVValueResult { return wire.EMVValueResult{Problem: p} },
+		func(i issuerhost.ValueItem) wire.EMVValueResult {
+			return wire.EMVValueResult{Value: i.Made, Verified: i.Made == ""}
+		})}
 }
 
 func (s *server) valueIn(ctx context.Context, q *request, a access.Action, in *wire.EMVValue) (v issuerhost.Value, err error) {

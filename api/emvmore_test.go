@@ -31,6 +31,18 @@ func (m moreIssuers) CheckValue(_ context.Context, _ access.Caller, v issuerhost
 	return m.act()
 }
 
+func (m moreIssuers) MakeValues(_ context.Context, _ access.Caller, vs []issuerhost.Value) ([]issuerhost.ValueItem, error) {
+	items := make([]issuerhost.ValueItem, len(vs))
+	for i := range vs {
+		items[i].Made = "561"
+	}
+	return items, m.act()
+}
+
+func (m moreIssuers) CheckValues(_ context.Context, _ access.Caller, vs []issuerhost.Checked, _ access.Attempt) ([]issuerhost.ValueItem, error) {
+	return make([]issuerhost.ValueItem, len(vs)), m.act()
+}
+
 func (m moreIssuers) Sign(_ context.Context, _ access.Caller, q issuerhost.Script) ([]issuerhost.Signed, error) {
 	askedScript = q
 	return []issuerhost.Signed{{Header: q.Commands[0].Header, Data: []byte{1}, MAC: [8]byte{2}}}, m.act()
@@ -78,6 +90,7 @@ func TestEMVMore(t *testing.T) {
 	e := newEdge(t)
 	for path, want := range map[string]string{
 		"/v1/emv/values": `{"value":"561"}`, "/v1/emv/values/verify": `{"verified":true}`,
+		"/v1/emv/values/batch": `{"results":[{"value":"561"}]}`, "/v1/emv/values/verify/batch": `{"results":[{"verified":true}]}`,
 		"/v1/emv/scripts":                  `{"commands":[{"header":"8424000210","data":"01","mac":"0200000000000000"}]}`,
 		"/v1/emv/token-cryptograms":        `{"payment_token":"` + tokenDigits + `","token_expiry_date":"2607","cryptogram":"AAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`,
 		"/v1/emv/token-cryptograms/verify": `{"verified":true}`, "/v1/emv/phones/verify": `{"verdict":"WRONG_PIN"}`,

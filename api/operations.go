@@ -129,6 +129,8 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/emv/verify", limit: wire.MaxBody, do: s.emvVerify},
 		{method: post, path: "/v1/emv/values", limit: wire.MaxBody, do: s.emvValue},
 		{method: post, path: "/v1/emv/values/verify", limit: wire.MaxBody, attempt: taken, do: s.emvValueVerify},
+		{method: post, path: "/v1/emv/values/batch", limit: wire.MaxBatch, do: s.emvValueBatch},
+		{method: post, path: "/v1/emv/values/verify/batch", limit: wire.MaxBatch, attempt: taken, do: s.emvValueCheckBatch},
 		{method: post, path: "/v1/emv/scripts", limit: wire.MaxBody, do: s.emvScript},
 		{method: post, path: "/v1/emv/scripts/batch", limit: wire.MaxBatch, do: s.emvScriptBatch},
 		{method: post, path: "/v1/emv/token-cryptograms", limit: wire.MaxBody, attempt: required, do: s.emvToken},

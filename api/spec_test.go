@@ -116,6 +116,7 @@ func TestDescribedBodies(t *testing.T) {
 		"PINChange": func() wire.Body { return &wire.PINChange{} }, "Sync": func() wire.Body { return &wire.Sync{} },
 		"EMVRequest": func() wire.Body { return &wire.EMVRequest{} }, "EMVBatch": func() wire.Body { return &wire.EMVBatch{} },
 		"EMVValue": func() wire.Body { return &wire.EMVValue{} }, "EMVValueCheck": func() wire.Body { return &wire.EMVValueCheck{} },
+		"EMVValueBatch": func() wire.Body { return &wire.EMVValueBatch{} }, "EMVValueCheckBatch": func() wire.Body { return &wire.EMVValueCheckBatch{} },
 		"EMVScriptBatch": func() wire.Body { return &wire.EMVScriptBatch{} },
 		"EMVScript":      func() wire.Body { return &wire.EMVScript{} }, "EMVPurchase": func() wire.Body { return &wire.EMVPurchase{} },
 		"EMVPurchaseCheck": func() wire.Body { return &wire.EMVPurchaseCheck{} }, "EMVPhone": func() wire.Body { return &wire.EMVPhone{} },

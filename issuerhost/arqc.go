@@ -113,13 +113,17 @@ func (s *Service) AuthoriseBatch(ctx context.Context, c access.Caller, rs []Requ
 	}
 	items := make([]Item, len(rs))
 	inLanes(len(rs), func(i int) {
-		one := a
-		if a.Key != "" { // each is an attempt of its own
-			one.Key = fmt.Sprintf("%s/%d", a.Key, i)
-		}
-		items[i].Response, items[i].Err = s.authorise(ctx, c, rs[i], one)
+		items[i].Response, items[i].Err = s.authorise(ctx, c, rs[i], part(a, i))
 	})
 	return items, nil
+}
+
+// part is the attempt of one record of a batch: each is one of its own.
+func part(a access.Attempt, i int) access.Attempt {
+	if a.Key != "" {
+		a.Key = fmt.Sprintf("%s/%d", a.Key, i)
+	}
+	return a
 }
 
 // inLanes does n things, some at a time.

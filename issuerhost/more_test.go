@@ -52,6 +52,21 @@ func TestValues(t *testing.T) {
 	if err := h.CheckValue(t.Context(), bank, issuerhost.Value{Kind: issuerhost.CVV, PAN: pan(t, otherText), Expiry: "29", Service: "101"}, "123", access.Attempt{}); fault.KindOf(err) != fault.Malformed {
 		t.Error(err)
 	}
+	v := issuerhost.Value{Kind: issuerhost.CVV, PAN: pan(t, otherText), Expiry: "2912", Service: "101"}
+	made, err := h.MakeValues(t.Context(), bank, []issuerhost.Value{v, {Kind: issuerhost.CVV, PAN: pan(t, tokenText), Expiry: "2912", Service: "101"}})
+	if err != nil || len(made) != 2 || made[0].Err != nil || len(made[0].Made) != 3 || fault.KindOf(made[1].Err) != fault.SlotToken {
+		t.Fatalf("a batch: %+v, %v", made, err)
+	}
+	shown := []issuerhost.Checked{{Value: v, Shown: made[0].Made}, {Value: v, Shown: "12"}}
+	items, err := h.CheckValues(t.Context(), bank, shown, access.Attempt{})
+	if err != nil || len(items) != 2 || items[0].Err != nil || fault.KindOf(items[1].Err) != fault.Malformed {
+		t.Errorf("a batch of checks: %+v, %v", items, err)
+	}
+	if _, err := h.CheckValues(t.Context(), bank, nil, access.Attempt{}); fault.KindOf(err) != fault.Malformed {
+		t.Errorf("an empty batch: %v", err)
+	}
+	_, err = h.MakeValues(t.Context(), reader, []issuerhost.Value{v})
+	h.refuses(err, fault.Denied, "denied")
 	h.cfg.Issuers[0].Extra = nil
 	h.open()
 	_, err = h.MakeValue(t.Context(), bank, issuerhost.Value{Kind: issuerhost.CVV, PAN: pan(t, panText), Expiry: "2912", Service: "101"})

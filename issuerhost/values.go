@@ -50,6 +50,52 @@ func (s *Service) MakeValue(ctx context.Context, c access.Caller, v Value) (stri
 	if err := s.cfg.Gate.Allow(ctx, c, access.EMVValues, "emv"); err != nil {
 		return "", err
 	}
+	return s.makeValue(ctx, c, v)
+}
+
+// Checked is a value that a card showed.
+type Checked struct {
+	Value
+	Shown string
+}
+
+// ValueItem is what became of one value of a batch. A check makes none.
+type ValueItem struct {
+	Made string
+	Err  error
+}
+
+// MakeValues makes up to [MaxBatch] values, each by itself.
+func (s *Service) MakeValues(ctx context.Context, c access.Caller, vs []Value) ([]ValueItem, error) {
+	if err := s.valueBatch(ctx, c, access.EMVValues, len(vs)); err != nil {
+		return nil, err
+	}
+	items := make([]ValueItem, len(vs))
+	inLanes(len(vs), func(i int) { items[i].Made, items[i].Err = s.makeValue(ctx, c, vs[i]) })
+	return items, nil
+}
+
+// CheckValues compares up to [MaxBatch] values, each by itself.
+func (s *Service) CheckValues(ctx context.Context, c access.Caller, vs []Checked, a access.Attempt) ([]ValueItem, error) {
+	if err := s.valueBatch(ctx, c, access.EMVVerify, len(vs)); err != nil {
+		return nil, err
+	}
+	items := make([]ValueItem, len(vs))
+	inLanes(len(vs), func(i int) { items[i].Err = s.checkValue(ctx, c, vs[i].Value, vs[i].Shown, part(a, i)) })
+	return items, nil
+}
+
+func (s *Service) valueBatch(ctx context.Context, c access.Caller, a access.Action, n int) error {
+	if err := s.cfg.Gate.Allow(ctx, c, a, "batch"); err != nil {
+		return err
+	}
+	if n == 0 || n > MaxBatch {
+		return fmt.Errorf("%w: a batch holds 1 to %d values", emv.ErrMalformed, MaxBatch)
+	}
+	return nil
+}
+
+func (s *Service) makeValue(ctx context.Context, c access.Caller, v Value) (string, error) {
 	f, err := s.forValue(ctx, c, access.EMVValues, v)
 	if err != nil {
 		return "", err
@@ -66,6 +112,10 @@ func (s *Service) CheckValue(ctx context.Context, c access.Caller, v Value, show
 	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "emv"); err != nil {
 		return err
 	}
+	return s.checkValue(ctx, c, v, shown, a)
+}
+
+func (s *Service) checkValue(ctx context.Context, c access.Caller, v Value, shown string, a access.Attempt) error {
 	f, err := s.forValue(ctx, c, access.EMVVerify, v)
 	if err != nil {
 		return err

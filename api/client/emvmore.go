@@ -19,6 +19,18 @@ func (c *Client) CheckEMVValue(ctx context.Context, q wire.EMVValueCheck) error 
 	return err
 }
 
+// MakeEMVValues makes up to 500 values. Results keep the order.
+func (c *Client) MakeEMVValues(ctx context.Context, qs []wire.EMVValue) ([]wire.EMVValueResult, error) {
+	r, err := post[wire.EMVValueResults](ctx, c, "/v1/emv/values/batch", wire.EMVValueBatch{Values: qs})
+	return r.Results, err
+}
+
+// CheckEMVValues checks up to 500 values. Results keep the order.
+func (c *Client) CheckEMVValues(ctx context.Context, qs []wire.EMVValueCheck) ([]wire.EMVValueResult, error) {
+	r, err := post[wire.EMVValueResults](ctx, c, "/v1/emv/values/verify/batch", wire.EMVValueCheckBatch{Values: qs})
+	return r.Results, err
+}
+
 // SignEMVScript enciphers and signs commands for a card.
 func (c *Client) SignEMVScript(ctx context.Context, q wire.EMVScript) ([]wire.EMVSigned, error) {
 	r, err := post[wire.EMVScriptMade](ctx, c, "/v1/emv/scripts", q)

@@ -83,6 +83,46 @@ type EMVValueMade struct {
 	Value string `json:"value"`
 }
 
+// EMVValueBatch is the body of POST /v1/emv/values/batch: 1 to 500 values.
+type EMVValueBatch struct {
+	Values []EMVValue `json:"values"`
+}
+
+var emvValueBatch = table[EMVValueBatch]{
+	{"values", must, func(d *decoder, v *EMVValueBatch) *FieldError {
+		return list(d, &v.Values, MaxRecords, func(d *decoder, q *EMVValue) *FieldError { return q.read(d) })
+	}},
+}
+
+func (q *EMVValueBatch) read(d *decoder) *FieldError { return emvValueBatch.read(d, q) }
+
+// EMVValueCheckBatch is the body of POST /v1/emv/values/verify/batch: 1 to 500
+// values that were shown.
+type EMVValueCheckBatch struct {
+	Values []EMVValueCheck `json:"values"`
+}
+
+var emvValueCheckBatch = table[EMVValueCheckBatch]{
+	{"values", must, func(d *decoder, v *EMVValueCheckBatch) *FieldError {
+		return list(d, &v.Values, MaxRecords, func(d *decoder, q *EMVValueCheck) *FieldError { return q.read(d) })
+	}},
+}
+
+func (q *EMVValueCheckBatch) read(d *decoder) *FieldError { return emvValueCheckBatch.read(d, q) }
+
+// EMVValueResult is what became of one value of a batch: it was made, it was
+// right, or there is a problem.
+type EMVValueResult struct {
+	Value    string   `json:"value,omitempty"`
+	Verified bool     `json:"verified,omitempty"`
+	Problem  *Problem `json:"problem,omitempty"`
+}
+
+// EMVValueResults is the answer to both batches of values, in the same order.
+type EMVValueResults struct {
+	Results []EMVValueResult `json:"results"`
+}
+
 // EMVCommand is one command of a script.
 type EMVCommand struct {
 	Header Hex5  `json:"header"` // CLA INS P1 P2 Lc

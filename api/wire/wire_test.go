@@ -118,6 +118,10 @@ func bodies() []body {
 		{"EMVScript", func() Body { return &EMVScript{} }, []string{
 			`{"pan":"6222021234567894","psn":"01","profile":"visa-22","key_version":1,"atc":"0007","cryptogram":"61EDCC708B4C97B4","commands":[{"header":"8424000210"}]}`,
 			`{"token_reference_id":"r1","profile":"visa-22","atc":"0007","cryptogram":"61EDCC708B4C97B4","first":2,"commands":[{"header":"8424000210","data":"0102","encipher":"mchip"}]}`}},
+		{"EMVValueBatch", func() Body { return &EMVValueBatch{} }, []string{
+			`{"values":[{"pan":"6222021234567894","kind":"cvv","expiry":"2912","service_code":"101"},{"pan_jwe":"a.b.c.d.e","kind":"cvv2","expiry":"2912"}]}`}},
+		{"EMVValueCheckBatch", func() Body { return &EMVValueCheckBatch{} }, []string{
+			`{"values":[{"pan":"6222021234567894","psn":"01","kind":"cvc3","atc":"0007","un":"00000899","track":"42313233","value":"01234"}]}`}},
 		{"EMVScriptBatch", func() Body { return &EMVScriptBatch{} }, []string{
 			`{"scripts":[{"pan":"6222021234567894","psn":"01","profile":"visa-10","atc":"0007","cryptogram":"61EDCC708B4C97B4","rule":"visa","commands":[{"header":"8424000210","pin_jwe":"a.b.c.d.e","encipher":"visa"}]}]}`}},
 		{"EMVPurchase", func() Body { return &EMVPurchase{} }, []string{`{"payment_token":"6235290123456781","profile":"visa-18","amount":1200,"currency":"156"}`}},
