@@ -194,7 +194,7 @@ func (t *Token) create(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec,
 		return nil, fmt.Errorf("%w: a value of %d bytes cannot become %s", keyref.ErrMalformed, len(value), kinds[spec.Type].name)
 	}
 	store := func(v []byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
-		return t.mod.native.create(s, append(tpl, &pkcs11.Attribute{Type: pkcs11.CKA_VALUE, Value: v}))
+		return t.bring(s, v, tpl)
 	}
 	if spec.Type == keyref.DES3 {
 		return t.desObjects(ref, spec, [16]byte(value), func(v [24]byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {

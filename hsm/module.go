@@ -42,6 +42,7 @@ type cryptoki interface {
 	Sign(s pkcs11.SessionHandle, b []byte) ([]byte, error)
 	GenerateKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	GenerateKeyPair(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, public, private []*pkcs11.Attribute) (pkcs11.ObjectHandle, pkcs11.ObjectHandle, error)
+	UnwrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, by pkcs11.ObjectHandle, wrapped []byte, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	WrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, by, k pkcs11.ObjectHandle) ([]byte, error)
 	GenerateRandom(s pkcs11.SessionHandle, n int) ([]byte, error)
 }
