@@ -118,6 +118,13 @@ type Journal interface {
 	Spend(ctx context.Context, ref token.Ref, id string, b Bounds) (reason string, err error)
 }
 
+// Devices is what this package needs of those who judge devices.
+type Devices interface {
+	// Distrust takes a device down by one tier until it is attested anew. It may
+	// be repeated, and does nothing to a device that it does not know.
+	Distrust(ctx context.Context, id token.DeviceID) error
+}
+
 // Config is what a [Service] is made of. Fields without a default are required.
 type Config struct {
 	Tokens  Tokens
@@ -141,7 +148,9 @@ type Config struct {
 	PINs   PINTries  // nil: nobody enters PINs online
 	Lists  Freshness // nil: every terminal's deny list is new enough
 	Estate Estate    // nil: nobody knows how far terminals have uploaded
-	Rand   io.Reader // draws ids; nil: crypto/rand
+	// Devices are trusted less after a sign of fraud; nil: none is known.
+	Devices Devices
+	Rand    io.Reader // draws ids; nil: crypto/rand
 
 	Skew time.Duration    // tolerance for terminals' clocks; 0: 120 s
 	Late time.Duration    // how long after a tap its evidence is taken; 0: 30 days

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account/detect"
@@ -48,8 +49,17 @@ func (s *Service) follow(ctx context.Context, f Finding) error {
 	switch {
 	case f.Kind == detect.WrongPIN:
 		return s.followPIN(ctx, f)
+	case f.Kind == detect.PhoneOnly:
+		review, err := s.reviewed(ctx, f)
+		if err != nil {
+			return err
+		}
+		return s.cfg.Book.Conclude(ctx, f, func(*Wallet) {}, review)
 	case f.Severity() >= 3:
 		if err := s.suspendTokens(ctx, f.Wallet, "", token.ByRisk); err != nil {
+			return err
+		}
+		if err := s.distrust(ctx, f); err != nil {
 			return err
 		}
 		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.suspend(HoldRisk, now) }, true)
@@ -60,6 +70,50 @@ func (s *Service) follow(ctx context.Context, f Finding) error {
 		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.restrict(HoldRisk, now) }, true)
 	}
 	return s.cfg.Book.Conclude(ctx, f, func(*Wallet) {}, f.Kind == detect.TerminalCopy)
+}
+
+// distrust lowers the trust in the device behind a signal.
+func (s *Service) distrust(ctx context.Context, f Finding) error {
+	if s.cfg.Devices == nil {
+		return nil
+	}
+	all, err := s.cfg.Book.Tokens(ctx, f.Wallet)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		if b.Ref != f.Ref {
+			continue
+		}
+		if err := s.cfg.Devices.Distrust(ctx, b.Device); err != nil {
+			return fmt.Errorf("lowering a device's tier: %w", err)
+		}
+	}
+	return nil
+}
+
+// Of taps that only the phone tells of, every third within thirty days is looked
+// into: one can be a terminal that was lost, but terminals are not lost often.
+const (
+	phoneOnly     = 3
+	phoneOnlyDays = 30 * 24 * time.Hour
+	remembered    = 1000
+)
+
+// reviewed reports whether a tap that only the phone tells of opens a case.
+func (s *Service) reviewed(ctx context.Context, f Finding) (bool, error) {
+	all, err := s.cfg.Book.Signals(ctx, f.Wallet, remembered)
+	if err != nil {
+		return false, err
+	}
+	n := 0
+	for _, o := range all {
+		earlier := o.At.Before(f.At) || o.At.Equal(f.At) && o.ID <= f.ID
+		if o.Kind == detect.PhoneOnly && earlier && f.At.Sub(o.At) < phoneOnlyDays {
+			n++
+		}
+	}
+	return n > 0 && n%phoneOnly == 0, nil
 }
 
 // followPIN counts wrong PINs: those of taps together with those entered online.

@@ -10,6 +10,8 @@ import (
 	"github.com/tapvault/tapvault/account/detect"
 	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/hsm/hsmtest"
+	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/credential"
 )
@@ -160,8 +162,9 @@ func TestReplayPaysNobodyLocksNobody(t *testing.T) {
 // TestProof05LateAndSkew: forks in both orders, what the phone denied, how late is
 // late, and clocks at the edge.
 func TestProof05LateAndSkew(t *testing.T) {
+	keys := hsmtest.New(t, hsmtest.Options{})
 	for _, reverse := range []bool{false, true} {
-		l := newWalletLab(t)
+		l := walletLabOn(t, storetest.New(t), keys)
 		w, tok, slots := l.ready()
 		both := []account.Tap{l.ride(tok, slots[0]), l.ride(tok, slots[0], func(x *account.Tap) {
 			x.Rand[3]++
@@ -195,8 +198,9 @@ func TestProof05LateAndSkew(t *testing.T) {
 // denied: evidence of a slot that the phone said it had thrown away, or had not
 // used then.
 func denied(t *testing.T) {
+	keys := hsmtest.New(t, hsmtest.Options{})
 	for _, status := range []account.ReportStatus{account.ReportDiscarded, account.ReportLive} {
-		l := newWalletLab(t)
+		l := walletLabOn(t, storetest.New(t), keys)
 		w, tok, slots := l.ready()
 		x := l.ride(tok, slots[0])
 		l.vault.Clock.Add(5 * time.Minute)
@@ -234,6 +238,7 @@ func denied(t *testing.T) {
 // lateClasses: how long after the end of its token evidence is worth something.
 func lateClasses(t *testing.T) {
 	const day = 24 * time.Hour
+	keys := hsmtest.New(t, hsmtest.Options{})
 	for _, tc := range []struct {
 		name    string
 		after   time.Duration
@@ -250,7 +255,7 @@ func lateClasses(t *testing.T) {
 		{"29 days", 29 * day, false, false, account.Posted, account.LateManual, ledger.Balances{Available: 1000}},
 		{"31 days", 31 * day, false, false, account.Rejected, account.Late, ledger.Balances{Available: 1000}},
 	} {
-		l := newWalletLab(t)
+		l := walletLabOn(t, storetest.New(t), keys)
 		w := l.open(1000, account.Opening{RealName: tc.named})
 		tok := l.bind(w)
 		slots := l.sync(w, tok.Ref, tierA).Grant.Slots
@@ -378,6 +383,9 @@ func TestConsequences(t *testing.T) {
 				t.Errorf("found %v", got)
 			}
 			l.stands(tc.name, w, tok.Ref, tc.state, tc.by...)
+			if down := len(l.fallen) > 0; down != (tc.state == account.WalletSuspended) {
+				t.Errorf("devices that are trusted less: %v", l.fallen)
+			}
 			before := len(l.signals(w))
 			tc.do(l, tok, slots) // the same again is no news
 			if after := len(l.signals(w)); after != before {

@@ -56,7 +56,13 @@ type walletLab struct {
 	points map[[6]byte]detect.Point
 	broken *brokenTokens
 	estate estate
+	fallen fallen
 }
+
+// fallen are devices that are trusted less.
+type fallen []token.DeviceID
+
+func (f *fallen) Distrust(_ ctx, id token.DeviceID) error { *f = append(*f, id); return nil }
 
 // estate is all terminals: online, each upload is there at once.
 type estate struct {
@@ -116,7 +122,7 @@ func walletLabOn(t *testing.T, db *store.DB, keys *hsm.Token) *walletLab {
 	l.flaky, l.estate.now = &flaky{Journal: l.book}, l.vault.Clock.Now
 	l.broken = &brokenTokens{Tokens: l.vault.Writer()}
 	l.Service, err = account.New(account.Config{
-		Tokens: l.broken, Keys: l.hsm, Journal: l.flaky, Gate: audit.Gate{Recorder: l.log}, Book: l.book, PINs: &l.pins, Lists: &l.lists, Estate: &l.estate,
+		Tokens: l.broken, Keys: l.hsm, Journal: l.flaky, Gate: audit.Gate{Recorder: l.log}, Book: l.book, PINs: &l.pins, Lists: &l.lists, Estate: &l.estate, Devices: &l.fallen,
 		Realm: hsmtest.Realm, KeyVersions: []byte{keyVersion}, Zone: shanghai, Now: l.vault.Clock.Now,
 	})
 	if err != nil {

@@ -59,6 +59,9 @@ type (
 		Finish(ctx context.Context, id string, revision int64, f Finding) (Record, error)
 		// Miss counts a proof that did not hold.
 		Miss(ctx context.Context, id string) error
+		// Overdue opens a case, once, for each order that was begun before and of
+		// which nothing was heard since. It returns for how many.
+		Overdue(ctx context.Context, before time.Time) (int, error)
 	}
 )
 

@@ -89,6 +89,28 @@ func (d *DB) happen(tx *gorm.DB, before account.Funds, h account.Happening) (aft
 	return after, d.emit(tx, event.Event{Type: event.SyncRequested, Wallet: id, Requestor: w.Requestor})
 }
 
+// Lowering makes a change of a wallet's account that is another store's, as part
+// of its transaction, and asks the phone to sync if it then holds more than the
+// account would give it.
+func (d *DB) Lowering(tx *gorm.DB, id token.WalletID, change func() error) error {
+	before, err := d.funds(tx, id)
+	if err != nil {
+		return err
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	after, err := d.funds(tx, id)
+	if err != nil || !account.Fell(before, after) {
+		return err
+	}
+	w, err := d.change(tx, id, func(*account.Wallet) {}) // takes the row, so that events of the wallet keep their order
+	if err != nil {
+		return err
+	}
+	return d.emit(tx, event.Event{Type: event.SyncRequested, Wallet: id, Requestor: w.Requestor})
+}
+
 // Close implements [account.Postings].
 func (d *DB) Close(ctx context.Context, id token.WalletID, caller string, a access.Attempt) (w account.Wallet, err error) {
 	err = d.tx(ctx, func(tx *gorm.DB) error {

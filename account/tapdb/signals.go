@@ -54,7 +54,7 @@ func saveSignals(tx *gorm.DB, all []found, at time.Time) error {
 	}
 	rows := make([]signalRow, len(all))
 	for i, f := range all {
-		acts := f.Severity() > 1 || f.Kind == detect.WrongPIN || f.Kind == detect.TerminalCopy
+		acts := f.Severity() > 1 || f.Kind == detect.WrongPIN || f.Kind == detect.TerminalCopy || f.Kind == detect.PhoneOnly
 		rows[i] = signalRow{f.ID, string(f.Kind), f.Severity(), string(f.wallet), string(f.Ref), f.Ctr, f.Terminal[:], at.UnixMilli(), !acts}
 	}
 	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(rows, inOne).Error; err != nil {

@@ -85,6 +85,7 @@ type parts struct {
 	events *outbox.Outbox
 	vault  *vault.Vault
 	slots  *slotKeys
+	trust  lateDevices // of devices
 	// gauges are what the metrics show beside the requests.
 	gauges []obs.Gauge
 }
@@ -247,7 +248,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run), publishing(ctx, denials, p.cfg.DenyList.Every),
-		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log))
+		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), sweepLoads(ctx, loads, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log))
 	return handler, nil
 }
 

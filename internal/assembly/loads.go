@@ -2,6 +2,8 @@ package assembly
 
 import (
 	"context"
+	"log/slog"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
@@ -15,7 +17,7 @@ import (
 // loads moves money between accounts and the cards of cards' realms.
 func (p *parts) loads(cards *cardhost.Service) (*load.Service, error) {
 	book := p.book()
-	kept, err := loaddb.New(loaddb.Config{Store: p.db, Events: p.events, Cases: book, Now: p.opt.Now})
+	kept, err := loaddb.New(loaddb.Config{Store: p.db, Events: p.events, Cases: book, Phones: book, Now: p.opt.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -26,6 +28,16 @@ func (p *parts) loads(cards *cardhost.Service) (*load.Service, error) {
 	host := cards.For(access.CardLoad)
 	return load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{book}, Names: lateKeys{p.hsm},
 		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version}, Store: kept, Gate: p.gate, Now: p.opt.Now})
+}
+
+// sweepLoads has somebody look at orders of which nothing was heard, until stop is
+// called.
+func sweepLoads(ctx context.Context, loads *load.Service, every time.Duration, log *slog.Logger) (stop func() error) {
+	return repeat(ctx, every, func(ctx context.Context) {
+		if _, err := loads.Sweep(ctx); err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "card loads could not be swept", "error", err.Error())
+		}
+	})
 }
 
 // owners says whose accounts are, for card loads.

@@ -99,6 +99,7 @@ func (p *parts) phones(ctx context.Context, accounts *account.Service, bundles *
 	if err != nil {
 		return x, err
 	}
+	p.trust.devices = x.devices
 	x.pins, err = pin.New(pin.Config{Store: pins, Tries: pins, Accounts: a, Tokens: p.vault.Writer(), Keys: p.hsm, Opener: sealed,
 		Gate: p.gate, Parallel: p.cfg.PIN.Parallel, Waiting: p.cfg.PIN.Waiting, Now: p.opt.Now})
 	if err != nil {
@@ -107,6 +108,15 @@ func (p *parts) phones(ctx context.Context, accounts *account.Service, bundles *
 	x.edge, err = edge.New(edge.Config{Accounts: a, Devices: x.devices, PINs: x.pins, Bundles: bundles, Tokens: p.vault.Writer(),
 		Opener: x.taps, Gate: p.gate, KeyVersion: p.cfg.Slots.KeyVersion, Version: p.slots.issuing, Now: p.opt.Now})
 	return x, err
+}
+
+// lateDevices are devices that are judged by a service that needs accounts, which
+// need it: it is there before the first signal is acted on.
+type lateDevices struct{ devices *enrol.Service }
+
+// Distrust implements [account.Devices].
+func (l *lateDevices) Distrust(ctx context.Context, id token.DeviceID) error {
+	return l.devices.Distrust(ctx, id)
 }
 
 // opener opens what was sealed to a key of the HSM.

@@ -18,6 +18,7 @@ import (
 	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/load"
+	"github.com/tapvault/tapvault/token"
 )
 
 // Events keeps what is told to requestors, as part of a transaction.
@@ -30,11 +31,18 @@ type Cases interface {
 	OpenCase(tx *gorm.DB, c account.Case) error
 }
 
+// Phones are asked to sync when an account falls below what they hold.
+type Phones interface {
+	// Lowering makes a change of an account as part of a transaction.
+	Lowering(tx *gorm.DB, id token.WalletID, change func() error) error
+}
+
 // Config is what a [DB] is made of. Store is required, and migrated.
 type Config struct {
 	Store  *store.DB
 	Events Events           // nil: nobody is told
 	Cases  Cases            // nil: an order's state says that somebody has to look at it
+	Phones Phones           // nil: nobody's account stands behind a phone
 	Now    func() time.Time // nil: time.Now
 }
 
@@ -102,7 +110,7 @@ func (d *DB) begin(tx *gorm.DB, r load.Record, a access.Attempt) (load.Record, e
 	case use.ID != r.ID:
 		return swap(tx, use)
 	}
-	if err := ledgerdb.Post(tx, d.cfg.Now(), r.Begin()...); err != nil {
+	if err := d.take(tx, r); err != nil {
 		return r, err
 	}
 	row := toRow(r)
@@ -110,6 +118,15 @@ func (d *DB) begin(tx *gorm.DB, r load.Record, a access.Attempt) (load.Record, e
 		return r, fmt.Errorf("keeping a load: %w", err)
 	}
 	return r, d.tell(tx, r)
+}
+
+// take moves the money of a new order.
+func (d *DB) take(tx *gorm.DB, r load.Record) error {
+	post := func() error { return ledgerdb.Post(tx, d.cfg.Now(), r.Begin()...) }
+	if d.cfg.Phones == nil {
+		return post()
+	}
+	return d.cfg.Phones.Lowering(tx, r.Account, post)
 }
 
 // Record implements [load.Store].

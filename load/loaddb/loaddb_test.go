@@ -81,7 +81,7 @@ func balances(t *testing.T, db *store.DB) ledger.Balances {
 func TestEachDatabase(t *testing.T) {
 	storetest.Dialects(t, func(t *testing.T, config func(testing.TB) store.Config) {
 		for name, test := range map[string]func(*testing.T, store.Config){
-			"RoundTrip": roundTrip, "Attempts": attempts, "TwoProcesses": twoProcesses, "Told": told, "ForeignRows": foreignRows, "Stale": stale, "List": listed,
+			"RoundTrip": roundTrip, "Attempts": attempts, "TwoProcesses": twoProcesses, "Told": told, "ForeignRows": foreignRows, "Stale": stale, "List": listed, "Overdue": overdue,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, config(t)) })
 		}
@@ -302,7 +302,7 @@ func foreignRows(t *testing.T, config store.Config) {
 		}
 	}
 	err := db.Tx(t.Context(), func(tx *gorm.DB) error {
-		return tx.Exec("INSERT INTO card_loads SELECT 'ldx', card, purse, seq, kind, state, account, requestor, client, rand, balance, amount, old_limit, new_limit, txn_type, terminal, at, probe, misses, revision, created_at, changed_at FROM card_loads").Error
+		return tx.Exec("INSERT INTO card_loads (id, card, purse, seq, kind, state, account, requestor, client, rand, balance, amount, old_limit, new_limit, txn_type, terminal, at, probe, misses, revision, created_at, changed_at) SELECT 'ldx', card, purse, seq, kind, state, account, requestor, client, rand, balance, amount, old_limit, new_limit, txn_type, terminal, at, probe, misses, revision, created_at, changed_at FROM card_loads").Error
 	})
 	if !errors.Is(err, gorm.ErrDuplicatedKey) {
 		t.Errorf("two orders stand under one counter: %v", err)
@@ -312,5 +312,36 @@ func foreignRows(t *testing.T, config store.Config) {
 func TestNewRefusesAnEmptyConfig(t *testing.T) {
 	if _, err := loaddb.New(loaddb.Config{}); err == nil {
 		t.Error("a store without a database was opened")
+	}
+}
+
+// overdue: each order of which nothing is heard opens one case, and can still be
+// finished.
+func overdue(t *testing.T, config store.Config) {
+	db := storetest.Open(t, config)
+	fund(t, db, 1000)
+	cases := 0
+	d := open(t, db, &cases)
+	var all []load.Record
+	for n := range byte(3) {
+		r := order(n+1, n, 7, 10)
+		r.CreatedAt = now().Add(time.Duration(n) * time.Hour)
+		r, err := d.Begin(t.Context(), r, access.Attempt{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	if _, err := d.Finish(t.Context(), all[0].ID, all[0].Revision, load.Stood); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{1, 0} { // the third is young
+		n, err := d.Overdue(t.Context(), now().Add(90*time.Minute))
+		if err != nil || n != want || cases != 1 {
+			t.Errorf("sweep %d: %d orders, %d cases, %v", i, n, cases, err)
+		}
+	}
+	if r, err := d.Finish(t.Context(), all[1].ID, all[1].Revision, load.Undone); err != nil || r.State != load.Reversed {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -186,6 +186,22 @@ func (s *Service) Lower(ctx context.Context, id token.DeviceID, tier Tier, why R
 	return s.lower(ctx, d, tier, why)
 }
 
+// Distrust takes a device down by one tier, because of what was found at upload.
+// It does so once until the device is attested anew, and nothing to a device that
+// it does not know.
+func (s *Service) Distrust(ctx context.Context, id token.DeviceID) error {
+	d, err := s.cfg.Store.Device(ctx, id)
+	if fault.KindOf(err) == fault.Refused {
+		return nil
+	}
+	if err != nil || slices.Contains(d.Reasons, Detected) {
+		return err
+	}
+	next := min(slices.Index(order, d.Tier)+1, len(order)-1)
+	_, err = s.lower(ctx, d, order[next], Detected)
+	return err
+}
+
 // Now returns a device as it is to be judged today: patches age, and with
 // them tiers fall.
 func (s *Service) Now(ctx context.Context, d Device) (Device, error) {
