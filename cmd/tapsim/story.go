@@ -35,7 +35,7 @@ func (d *demo) makeRehearsal(ctx context.Context) (err error) {
 		return err
 	}
 	d.say("`tapvault init` made a configuration, a TLS certificate for localhost, a SoftHSM token with %d keys, "+
-		"and five registered clients. The reader of this story got a token of its own, its PSAM: it shares two "+
+		"and six registered clients. The reader of this story got a token of its own, its PSAM: it shares two "+
 		"purchase masters with the service and holds nothing else.", len(keys))
 	d.held("every key of the service is there once, sensitive, not extractable, with one use")
 	return nil

@@ -37,6 +37,7 @@ var devClients = []identity.Client{
 	{ID: "wallet", Name: "wallet server", Role: access.Wallet},
 	{ID: "officer", Name: "security officer", Role: access.Officer},
 	{ID: "operator", Name: "operator", Role: access.Operator},
+	{ID: "auditor", Name: "auditor", Role: access.Auditor},
 }
 
 func (a *app) initCommand() *cobra.Command {
@@ -46,7 +47,7 @@ func (a *app) initCommand() *cobra.Command {
 		Short: "Make a rehearsal: configuration, certificates, HSM token, keys, clients",
 		Long: "Makes everything that `tapvault serve` needs in an empty folder: a configuration, TLS\n" +
 			"certificates for localhost, a SoftHSM token with fresh rehearsal keys, a second token for the\n" +
-			"simulator's reader, the database, and five registered clients with their private keys.\n" +
+			"simulator's reader, the database, and six registered clients with their private keys.\n" +
 			"It never overwrites anything. A rehearsal is not for production.",
 		Args: exactly(1, "init DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.init(cmd.Context(), args[0], listen) },
