@@ -158,6 +158,6 @@ func (o *Opener) PAN(ctx context.Context, ref token.Ref) (token.PAN, token.Expir
 }
 
 // open opens the card behind a token.
-func (v *Vault) open(ctx context.Context, s sealedView) (token.PAN, token.Expiry, error) {
+func (v *Vault) open(ctx context.Context, s *sealedView) (token.PAN, token.Expiry, error) {
 	return v.unsealFrom(ctx, s.Row.CardID, s.SealVersion, s.Sealed)
 }

@@ -24,7 +24,7 @@ type reading struct {
 	tokens  *gather.Gatherer[token.Ref, tokenView]
 	numbers *gather.Gatherer[place, []tokenView]
 	cards   *gather.Gatherer[token.Ref, cardRow]
-	sealed  *gather.Gatherer[token.Ref, sealedView]
+	sealed  *gather.Gatherer[token.Ref, *sealedView]
 	sights  *gather.Gatherer[[]cardPrint, glanced]
 }
 
@@ -157,11 +157,11 @@ func (v *Vault) readCards(ctx context.Context, all []token.Ref) ([]gather.Answer
 }
 
 // readSealed finds tokens and the sealed cards behind them.
-func (v *Vault) readSealed(ctx context.Context, all []token.Ref) ([]gather.Answer[sealedView], error) {
-	byRef := make(map[token.Ref]sealedView, len(all))
+func (v *Vault) readSealed(ctx context.Context, all []token.Ref) ([]gather.Answer[*sealedView], error) {
+	byRef := make(map[token.Ref]*sealedView, len(all))
 	err := store.Each(v.cfg.DB.Read(ctx), "SELECT "+ofTokens+sealedToo+" FROM tokens "+withCards+" WHERE tokens.ref IN ?",
 		func(rows *sql.Rows) error {
-			var s sealedView
+			s := new(sealedView)
 			err := s.scan(rows, &s.Sealed, &s.SealVersion)
 			byRef[token.Ref(s.Row.Ref)] = s
 			return err

@@ -54,6 +54,7 @@ type Service struct {
 
 	mu     sync.Mutex
 	kept   *os.File
+	size   int64 // of kept
 	origin string
 	last   Signed
 }
@@ -88,8 +89,8 @@ func (s *Service) open() (err error) {
 	if s.kept, err = os.OpenFile(s.cfg.Kept, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		return fmt.Errorf("%w: %w", ErrKept, err)
 	}
-	last, err := newest(s.kept)
-	if err != nil || last == "" {
+	last, size, err := newest(s.kept)
+	if s.size = size; err != nil || last.Note == "" {
 		return err
 	}
 	origin, err := s.name()
@@ -99,11 +100,11 @@ func (s *Service) open() (err error) {
 	if err != nil {
 		return err
 	}
-	c, err := s.cfg.Key.OpenCheckpoint(last, origin)
+	c, err := s.cfg.Key.OpenCheckpoint(last.Note, origin)
 	if err != nil {
 		return fmt.Errorf("%w: the last checkpoint: %w", ErrForked, err)
 	}
-	s.last = Signed{Checkpoint: c, Note: last}
+	s.last = Signed{c, last.Note, last.At}
 	return s.goesOn()
 }
 
@@ -189,7 +190,7 @@ func (s *Service) sign(ctx context.Context, c tree.Checkpoint, now time.Time) (S
 	if err != nil {
 		return Signed{}, err
 	}
-	if err := keep(s.kept, text, now); err != nil {
+	if s.size, err = keep(s.kept, s.size, kept{now.UTC(), text}); err != nil {
 		return Signed{}, err
 	}
 	s.last = Signed{c, text, now}

@@ -2,14 +2,13 @@ package auditor_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/tapvault/tapvault/audit/auditor"
 	"github.com/tapvault/tapvault/audit/trail"
 	"github.com/tapvault/tapvault/audit/tree"
+	"github.com/tapvault/tapvault/audit/tree/treetest"
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
@@ -38,20 +38,7 @@ type desk struct {
 }
 
 func newDesk(t *testing.T) *desk {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &desk{t: t, dir: t.TempDir(), now: time.Unix(1e9, 0)}
-	d.key = tree.Key{Public: &k.PublicKey, Sign: func(_ context.Context, digest [32]byte) (out [64]byte, err error) {
-		r, s, err := ecdsa.Sign(rand.Reader, k, digest[:])
-		if err == nil {
-			r.FillBytes(out[:32])
-			s.FillBytes(out[32:])
-		}
-		return out, err
-	}}
-	return d
+	return &desk{t: t, dir: t.TempDir(), now: time.Unix(1e9, 0), key: treetest.NewKey(t)}
 }
 
 func (d *desk) path(name string) string { return filepath.Join(d.dir, name) }
@@ -130,6 +117,11 @@ func TestAuditorsProve(t *testing.T) {
 	d.mustOpen()
 	defer d.close()
 	second := d.checkpoint()
+	d.close()
+	d.mustOpen()
+	if again := d.checkpoint(); again.Note != second.Note || !again.At.Equal(second.At) {
+		t.Fatalf("after a restart: %+v, want %+v", again, second)
+	}
 	if first.Size != 5 || second.Size != 8 || d.checkpoint().Note != second.Note {
 		t.Fatalf("sizes %d and %d", first.Size, second.Size)
 	}
@@ -304,6 +296,44 @@ func TestRunEndsWithACheckpoint(t *testing.T) {
 	if err != nil || len(notes) != 1 {
 		t.Fatalf("%d checkpoints, %v", len(notes), err)
 	}
+}
+
+// TestFullDisk: a checkpoint that could not be written whole is not given out,
+// and leaves nothing that the next one, or the next start, would stumble over.
+func TestFullDisk(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	d.record(2, "a")
+	d.checkpoint()
+	st, err := os.Stat(d.path("log.checkpoints"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.record(2, "b")
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	tight := syscall.Rlimit{Cur: uint64(st.Size()) + 10, Max: was.Max}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &tight); err != nil {
+		t.Fatal(err)
+	}
+	d.now = d.now.Add(time.Minute)
+	_, err = d.Checkpoint(t.Context(), reader)
+	if back := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); back != nil {
+		t.Fatal(back)
+	}
+	if !errors.Is(err, auditor.ErrKept) {
+		t.Fatal(err)
+	}
+	if c := d.checkpoint(); c.Size != 4 {
+		t.Errorf("went on at %d", c.Size)
+	}
+	d.close()
+	d.mustOpen()
+	d.close()
 }
 
 // FuzzKept: whatever stands in the file, whole lines are all that is taken.

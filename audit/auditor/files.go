@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,9 +41,11 @@ type kept struct {
 	Note string    `json:"checkpoint"`
 }
 
-// keep appends a checkpoint durably.
-func keep(f *os.File, note string, at time.Time) error {
-	b, err := json.Marshal(kept{at.UTC(), note})
+// keep appends a checkpoint durably to a file of a size, and returns its new
+// size. What a failed write left of it is cut off, and it counts as not signed:
+// a checkpoint that reached the disk all the same says nothing that is not so.
+func keep(f *os.File, size int64, k kept) (int64, error) {
+	b, err := json.Marshal(k)
 	if err == nil {
 		_, err = f.Write(append(b, '\n'))
 	}
@@ -50,25 +53,50 @@ func keep(f *os.File, note string, at time.Time) error {
 		err = f.Sync()
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrKept, err)
+		return size, fmt.Errorf("%w: %w", ErrKept, errors.Join(err, f.Truncate(size)))
 	}
-	return nil
+	return size + int64(len(b)) + 1, nil
 }
 
-// newest returns the last whole checkpoint of the file, or "", and cuts off one
-// that a crash left half-written: it was never given out.
-func newest(f *os.File) (note string, err error) {
-	all, whole, err := Kept(f)
+// newest returns the last whole checkpoint of the file, if there is one, and
+// the size of the file. It cuts off one that a crash left half-written: it was
+// never given out.
+func newest(f *os.File) (k kept, size int64, err error) {
+	st, err := f.Stat()
 	if err != nil {
-		return "", err
+		return k, 0, fmt.Errorf("%w: %w", ErrKept, err)
 	}
-	if err := f.Truncate(whole); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrKept, err)
+	from := max(0, st.Size()-2*maxLine)
+	b := make([]byte, st.Size()-from)
+	if _, err := f.ReadAt(b, from); err != nil && !errors.Is(err, io.EOF) {
+		return k, 0, fmt.Errorf("%w: %w", ErrKept, err)
 	}
-	if len(all) > 0 {
-		note = all[len(all)-1]
+	whole := bytes.LastIndexByte(b, '\n') + 1
+	if size = from + int64(whole); size < st.Size() {
+		if from > 0 && whole == 0 {
+			return k, 0, fmt.Errorf("%w: it does not end in checkpoints", ErrKept)
+		}
+		if err := f.Truncate(size); err != nil {
+			return k, 0, fmt.Errorf("%w: %w", ErrKept, err)
+		}
 	}
-	return note, nil
+	if whole == 0 {
+		return k, size, nil
+	}
+	line := b[bytes.LastIndexByte(b[:whole-1], '\n')+1 : whole]
+	if k, err = parse(line); err != nil {
+		return k, 0, fmt.Errorf("%w: its last line is none", ErrKept)
+	}
+	return k, size, nil
+}
+
+var errLine = errors.New("no line of a file of checkpoints")
+
+func parse(line []byte) (k kept, err error) {
+	if err := json.Unmarshal(line, &k); err != nil || k.Note == "" {
+		return kept{}, errLine
+	}
+	return k, nil
 }
 
 // Kept reads the checkpoints that a file of them holds, and how long its whole
@@ -83,8 +111,8 @@ func Kept(r io.Reader) (notes []string, whole int64, err error) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("%w: line %d: %w", ErrKept, len(notes)+1, err)
 		}
-		var k kept
-		if err := json.Unmarshal(b, &k); err != nil || k.Note == "" {
+		k, err := parse(b)
+		if err != nil {
 			return nil, 0, fmt.Errorf("%w: line %d is none", ErrKept, len(notes)+1)
 		}
 		notes, whole = append(notes, k.Note), whole+int64(len(b))

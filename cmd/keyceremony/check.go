@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/keyceremony/script"
 	"github.com/tapvault/tapvault/keyceremony/transcript"
 )
@@ -22,7 +23,7 @@ func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check SCRIPT",
 		Short: "Say in plain words what a script does, and its short hash",
-		Args:  exactly(1, "check SCRIPT"),
+		Args:  cli.Exactly(1, "check SCRIPT"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			plan, err := readPlan(args[0])
 			if err != nil {
@@ -42,7 +43,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long: "Exits 0 only if the transcript is whole and signed by everybody who had to. Without --script\n" +
 			"it goes by the keys that the transcript itself names: give the script that was approved before\n" +
 			"the day, and it has to be that one, with its people's keys.",
-		Args: exactly(1, "verify TRANSCRIPT"),
+		Args: cli.Exactly(1, "verify TRANSCRIPT"),
 		RunE: func(_ *cobra.Command, args []string) error { return a.verify(args[0], approved, page, audit) },
 	}
 	c.Flags().StringVar(&approved, "script", "", "the script as it was approved")

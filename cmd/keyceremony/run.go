@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/keyceremony/console"
 	"github.com/tapvault/tapvault/keyceremony/engine"
 	"github.com/tapvault/tapvault/keyceremony/officer"
@@ -35,7 +36,7 @@ func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run SCRIPT --out DIR",
 		Short: "Hold a live ceremony at this terminal",
-		Args:  exactly(1, "run SCRIPT --out DIR"),
+		Args:  cli.Exactly(1, "run SCRIPT --out DIR"),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.live(cmd.Context(), args[0], o) },
 	}
 	f := c.Flags()
@@ -58,7 +59,7 @@ func (a *app) rehearseCommand() *cobra.Command {
 		Short: "Play a ceremony on a scratch SoftHSM token",
 		Long: "Plays a ceremony on a scratch token in DIR. The transcript is that of a live one but for its\n" +
 			"mark. With --yes the program plays everybody; without, it waits for Enter before each step.",
-		Args: exactly(1, "rehearse SCRIPT --out DIR"),
+		Args: cli.Exactly(1, "rehearse SCRIPT --out DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.rehearse(cmd.Context(), args[0], o) },
 	}
 	c.Flags().StringVar(&o.out, "out", "", "folder of the rehearsal")
@@ -86,7 +87,7 @@ func (a *app) live(ctx context.Context, name string, o options) error {
 		return err
 	}
 	if o.out == "" {
-		return misuse{errors.New("reading flags: --out names the folder of the ceremony")}
+		return cli.Misusef("reading flags: --out names the folder of the ceremony")
 	}
 	all, err := secret.Harden()
 	if err != nil {
@@ -157,7 +158,7 @@ func (a *app) rehearse(ctx context.Context, name string, o options) error {
 		return err
 	}
 	if o.out == "" {
-		return misuse{errors.New("reading flags: --out names the folder of the rehearsal")}
+		return cli.Misusef("reading flags: --out names the folder of the rehearsal")
 	}
 	seed, err := rehearsal.Seed(o.out, rand.Reader)
 	if err != nil {
@@ -208,7 +209,7 @@ func (a *app) enrolCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "enrol NAME --keys DIR",
 		Short: "Make a person's signing key, sealed under their passphrase",
-		Args:  exactly(1, "enrol NAME --keys DIR"),
+		Args:  cli.Exactly(1, "enrol NAME --keys DIR"),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.enrol(cmd.Context(), args[0], out) },
 	}
 	c.Flags().StringVar(&out, "keys", "keys", "folder for the key, NAME.key")
@@ -245,9 +246,10 @@ func (a *app) enrol(ctx context.Context, name, dir string) error {
 	if err != nil {
 		return fmt.Errorf("writing the key: %w", err)
 	}
-	if _, err := f.Write(text); err != nil {
-		return errors.Join(err, f.Close())
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing the key: %w", err)
 	}
 	fmt.Fprintf(a.stdout, "%s is written. For the script:\n  - {name: %s, role: ..., key: \"%s\"}\n", file, name, k.Public())
-	return f.Close()
+	return nil
 }

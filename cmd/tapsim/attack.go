@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/progress"
 	"github.com/tapvault/tapvault/internal/sim/attack"
 )
@@ -36,7 +37,7 @@ func attackCommand(stdout, stderr io.Writer) *cobra.Command {
 
 func playAttacks(ctx context.Context, stdout, stderr io.Writer, c attack.Config, asJSON bool) error {
 	if err := attack.Check(c.Rows); err != nil {
-		return misuse{fmt.Errorf("reading flags: %w", err)}
+		return cli.Misusef("reading flags: %w", err)
 	}
 	var bar *progress.Bar
 	c.Played = func(done, total int, _ string) {

@@ -17,6 +17,7 @@ import (
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/sim"
 	"github.com/tapvault/tapvault/internal/sim/rig"
 	"github.com/tapvault/tapvault/internal/sim/vpcd"
@@ -31,7 +32,7 @@ func cardCommand(stdout, stderr io.Writer) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if (dir == "") == (demoKeys == "") {
-				return misuse{errors.New("reading flags: one of --dir and --demo-keys is needed")}
+				return cli.Misusef("reading flags: one of --dir and --demo-keys is needed")
 			}
 			s := cardShow{stdout: stdout, stderr: stderr, addr: addr}
 			if demoKeys != "" {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/sim/vpcd/pcsctest"
 )
 
@@ -57,7 +58,7 @@ func TestCard(t *testing.T) {
 		t.Errorf("%s: %s, %v", suggestion, said, err)
 	}
 	stop()
-	if c := <-code; c != exitOK || problems.String() != "" {
+	if c := <-code; c != cli.OK || problems.String() != "" {
 		t.Errorf("exit %d, %s", c, problems.String())
 	}
 	if !strings.Contains(out.String(), "taken out, with 10 of 10 slots left") {
@@ -73,7 +74,7 @@ func TestCard(t *testing.T) {
 	if err != nil || len(got.Masters) != 2 || got.Masters[0].Usage != "42" || got.Masters[1].Usage != "62" || len(got.Masters[1].Key) != 32 {
 		t.Errorf("the masters' file is not in its form: %v", err)
 	}
-	if c := run(t.Context(), []string{"card", "--demo-keys", keys}, &out, &problems); c != exitFailed {
+	if c := run(t.Context(), []string{"card", "--demo-keys", keys}, &out, &problems); c != cli.Failed {
 		t.Errorf("a file of masters was overwritten: exit %d", c)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/progress"
 	"github.com/tapvault/tapvault/internal/sim/day"
 )
@@ -24,7 +25,7 @@ func dayCommand(stdout, stderr io.Writer) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.Validate(); err != nil {
-				return misuse{fmt.Errorf("reading flags: %w", err)}
+				return cli.Misusef("reading flags: %w", err)
 			}
 			return playDay(cmd.Context(), stdout, stderr, c, plots, asJSON)
 		},

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/sim"
 	"github.com/tapvault/tapvault/terminal"
 )
@@ -27,7 +28,7 @@ func demoCommand(stdout io.Writer) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if bin == "" || dir == "" {
-				return misuse{errors.New("reading flags: --bin and --dir are needed")}
+				return cli.Misusef("reading flags: --bin and --dir are needed")
 			}
 			return runDemo(cmd.Context(), stdout, bin, dir)
 		},

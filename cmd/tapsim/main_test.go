@@ -9,6 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -24,20 +25,20 @@ func TestExitCodes(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"nonsense"}, exitMisuse, "unknown command"},
-		{[]string{"demo"}, exitMisuse, "--bin and --dir are needed"},
-		{[]string{"demo", "x"}, exitMisuse, "none are taken"},
-		{[]string{"tap"}, exitMisuse, "--dir is needed"},
-		{[]string{"tap", "--dir", "nowhere", "--count", "0"}, exitMisuse, "--count"},
-		{[]string{"tap", "--dir", "nowhere"}, exitFailed, "nowhere"},
-		{[]string{"card"}, exitMisuse, "one of --dir and --demo-keys"},
-		{[]string{"card", "--dir", "a", "--demo-keys", "b"}, exitMisuse, "one of --dir and --demo-keys"},
-		{[]string{"attack", "--rows", "6/1,99"}, exitMisuse, "there is no row"},
-		{[]string{"attack", "x"}, exitMisuse, "none are taken"},
-		{[]string{"day", "--wallets", "0"}, exitMisuse, "at least one wallet"},
-		{[]string{"day", "--wallets", "3", "--clones", "3", "--forgetful", "1"}, exitMisuse, "among the wallets"},
-		{[]string{"day", "--vehicles", "0.8", "--merchants", "0.3"}, exitMisuse, "between 0 and 1"},
-		{[]string{"help"}, exitOK, ""},
+		{[]string{"nonsense"}, cli.Misused, "unknown command"},
+		{[]string{"demo"}, cli.Misused, "--bin and --dir are needed"},
+		{[]string{"demo", "x"}, cli.Misused, "none are taken"},
+		{[]string{"tap"}, cli.Misused, "--dir is needed"},
+		{[]string{"tap", "--dir", "nowhere", "--count", "0"}, cli.Misused, "--count"},
+		{[]string{"tap", "--dir", "nowhere"}, cli.Failed, "nowhere"},
+		{[]string{"card"}, cli.Misused, "one of --dir and --demo-keys"},
+		{[]string{"card", "--dir", "a", "--demo-keys", "b"}, cli.Misused, "one of --dir and --demo-keys"},
+		{[]string{"attack", "--rows", "6/1,99"}, cli.Misused, "there is no row"},
+		{[]string{"attack", "x"}, cli.Misused, "none are taken"},
+		{[]string{"day", "--wallets", "0"}, cli.Misused, "at least one wallet"},
+		{[]string{"day", "--wallets", "3", "--clones", "3", "--forgetful", "1"}, cli.Misused, "among the wallets"},
+		{[]string{"day", "--vehicles", "0.8", "--merchants", "0.3"}, cli.Misused, "between 0 and 1"},
+		{[]string{"help"}, cli.OK, ""},
 	} {
 		var out, problems bytes.Buffer
 		code := run(context.Background(), c.args, &out, &problems)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/terminal"
 	"github.com/tapvault/tapvault/token"
 )
@@ -27,7 +28,7 @@ func tapCommand(stdout io.Writer) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" || count < 1 {
-				return misuse{errors.New("reading flags: --dir is needed, and --count of 1 or more")}
+				return cli.Misusef("reading flags: --dir is needed, and --count of 1 or more")
 			}
 			return tap(cmd.Context(), stdout, dir, url, count, token.Amount(amount), asJSON)
 		},

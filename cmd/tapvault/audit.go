@@ -21,6 +21,7 @@ import (
 	"github.com/tapvault/tapvault/audit/tree"
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 func (a *app) auditCommand() *cobra.Command {
@@ -39,7 +40,7 @@ public keys of /.well-known/audit.json, and needs nothing of the service:
   tapvault audit verify audit.log --checkpoints mine.checkpoints --keys audit.json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return misused("reading arguments: %d given; usage: tapvault audit verify [FILE]", len(args))
+				return cli.Misusef("reading arguments: %d given; usage: tapvault audit verify [FILE]", len(args))
 			}
 			return nil
 		},

@@ -2,10 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -19,11 +15,13 @@ import (
 	"github.com/tapvault/tapvault/audit/auditor"
 	"github.com/tapvault/tapvault/audit/trail"
 	"github.com/tapvault/tapvault/audit/tree"
+	"github.com/tapvault/tapvault/audit/tree/treetest"
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 // signedRecord writes a record of objects, the first at a given time, with a
 // checkpoint at its end.
-func signedRecord(t *testing.T, dir string, sign *ecdsa.PrivateKey, objects ...string) (file string) {
+func signedRecord(t *testing.T, dir string, key tree.Key, objects ...string) (file string) {
 	t.Helper()
 	file = filepath.Join(dir, "audit.log")
 	at := time.Unix(1e9, 0)
@@ -36,14 +34,6 @@ func signedRecord(t *testing.T, dir string, sign *ecdsa.PrivateKey, objects ...s
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := tree.Key{Public: &sign.PublicKey, Sign: func(_ context.Context, digest [32]byte) (out [64]byte, err error) {
-		r, s, err := ecdsa.Sign(rand.Reader, sign, digest[:])
-		if err == nil {
-			r.FillBytes(out[:32])
-			s.FillBytes(out[32:])
-		}
-		return out, err
-	}}
 	desk, err := auditor.New(auditor.Config{Record: file, Kept: file + ".checkpoints", Keeper: "https://v", Tree: leaves, Key: key,
 		Gate: audit.Gate{Recorder: record}, Now: now})
 	if err != nil {
@@ -66,19 +56,10 @@ func signedRecord(t *testing.T, dir string, sign *ecdsa.PrivateKey, objects ...s
 	return file
 }
 
-func newSigner(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
 // keySet writes a public key as the service gives it.
-func keySet(t *testing.T, dir string, k *ecdsa.PrivateKey) (file string) {
+func keySet(t *testing.T, dir string, k tree.Key) (file string) {
 	t.Helper()
-	point, err := k.PublicKey.Bytes()
+	point, err := k.Public.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +75,11 @@ func keySet(t *testing.T, dir string, k *ecdsa.PrivateKey) (file string) {
 // TestAuditVerifyAgainstCheckpoints: an auditor with the keys and a checkpoint
 // finds a record that was written anew, cut or exchanged, chain and all.
 func TestAuditVerifyAgainstCheckpoints(t *testing.T) {
-	sign := newSigner(t)
+	sign := treetest.NewKey(t)
 	mine := t.TempDir()
 	file := signedRecord(t, mine, sign, "a", "b", "c", "d")
 	keys := keySet(t, t.TempDir(), sign)
-	other := keySet(t, t.TempDir(), newSigner(t))
+	other := keySet(t, t.TempDir(), treetest.NewKey(t))
 	forged := signedRecord(t, t.TempDir(), sign, "a", "b", "x", "d")
 	short := signedRecord(t, t.TempDir(), sign, "a", "b")
 	longer := signedRecord(t, t.TempDir(), sign, "a", "b", "c", "d", "e")
@@ -120,15 +101,15 @@ func TestAuditVerifyAgainstCheckpoints(t *testing.T) {
 		code                     int
 		says                     string
 	}{
-		{"whole", file, "", keys, exitOK, "1 signed checkpoints agree; the newest covers 4 records"},
-		{"grown", longer, file + ".checkpoints", keys, exitOK, "5 records"},
-		{"written anew", forged, file + ".checkpoints", keys, exitFailed, "its first 4 records are not those that were signed"},
-		{"cut", short, file + ".checkpoints", keys, exitFailed, "it ends after 2 records, and a checkpoint was signed over 4"},
-		{"begun anew", begun, file + ".checkpoints", keys, exitFailed, "of a record that began otherwise"},
-		{"of another key", file, "", other, exitFailed, "checkpoint 1"},
-		{"two truths", file, both, keys, exitFailed, "somebody was shown another record"},
-		{"no such checkpoints", file, "missing", keys, exitFailed, "missing"},
-		{"no keys", file, "", file, exitFailed, "not the answer of /.well-known/audit.json"},
+		{"whole", file, "", keys, cli.OK, "1 signed checkpoints agree; the newest covers 4 records"},
+		{"grown", longer, file + ".checkpoints", keys, cli.OK, "5 records"},
+		{"written anew", forged, file + ".checkpoints", keys, cli.Failed, "its first 4 records are not those that were signed"},
+		{"cut", short, file + ".checkpoints", keys, cli.Failed, "it ends after 2 records, and a checkpoint was signed over 4"},
+		{"begun anew", begun, file + ".checkpoints", keys, cli.Failed, "of a record that began otherwise"},
+		{"of another key", file, "", other, cli.Failed, "checkpoint 1"},
+		{"two truths", file, both, keys, cli.Failed, "somebody was shown another record"},
+		{"no such checkpoints", file, "missing", keys, cli.Failed, "missing"},
+		{"no keys", file, "", file, cli.Failed, "not the answer of /.well-known/audit.json"},
 	} {
 		args := []string{"audit", "verify", x.file, "--keys", x.keys}
 		if x.signed != "" {

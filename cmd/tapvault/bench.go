@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/internal/bench"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/softtoken"
 )
 
@@ -18,13 +19,13 @@ func (a *app) benchCommand() *cobra.Command {
 		Use:   "bench NAME",
 		Short: "Measure, and in the same run the bare limit that it is held to",
 		Long:  "Measures on a scratch token. What can be measured:\n" + benchList(),
-		Args:  exactly(1, "bench NAME"),
+		Args:  cli.Exactly(1, "bench NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !knownBench(args[0]) {
-				return misused("reading arguments: no bench is called %s", args[0])
+				return cli.Misusef("reading arguments: no bench is called %s", args[0])
 			}
 			if _, err := softtoken.Find(module); err != nil && module != bench.AllModules {
-				return misused("reading flags: --module: %v", err)
+				return cli.Misusef("reading flags: --module: %v", err)
 			}
 			fmt.Fprintf(a.stderr, "tapvault: measuring %s, which takes a little while\n", args[0])
 			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Module: module, Rounds: rounds, Round: round})

@@ -6,13 +6,15 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 func (a *app) checkConfigCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check-config",
 		Short: "Say what is wrong with the configuration, touching nothing else",
-		Args:  exactly(0, "check-config --config FILE"),
+		Args:  cli.Exactly(0, "check-config --config FILE"),
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := a.loadConfig()
 			if err != nil {
@@ -32,7 +34,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
-		Args:  exactly(0, "version"),
+		Args:  cli.Exactly(0, "version"),
 		RunE: func(*cobra.Command, []string) error {
 			version, goVersion := buildVersion()
 			if a.json {

@@ -19,6 +19,7 @@ import (
 	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 func (a *app) clientCommand() *cobra.Command {
@@ -35,10 +36,10 @@ func (a *app) clientAddCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add",
 		Short: "Register a client by its public key",
-		Args:  exactly(0, "client add --id ID --role ROLE --key-file PUBLIC.jwk"),
+		Args:  cli.Exactly(0, "client add --id ID --role ROLE --key-file PUBLIC.jwk"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if n.ID == "" || role == "" || keyFile == "" {
-				return misused("reading flags: --id, --role and --key-file are needed")
+				return cli.Misusef("reading flags: --id, --role and --key-file are needed")
 			}
 			var err error
 			if n.JWK, err = os.ReadFile(keyFile); err != nil {
@@ -86,7 +87,7 @@ func (a *app) clientKeyCommand() *cobra.Command {
 		Short: "Set or take away the public key to which a client's answers are sealed",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 || none == (len(args) == 2) {
-				return misused("usage: tapvault client key ID FILE, or tapvault client key ID --none")
+				return cli.Misusef("usage: tapvault client key ID FILE, or tapvault client key ID --none")
 			}
 			return nil
 		},
@@ -117,7 +118,7 @@ func (a *app) clientListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List registered clients",
-		Args:  exactly(0, "client list"),
+		Args:  cli.Exactly(0, "client list"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
 				all, err := db.List(cmd.Context())
@@ -165,7 +166,7 @@ func (a *app) clientSwitchCommand(verb, short string, disabled bool) *cobra.Comm
 	return &cobra.Command{
 		Use:   verb + " ID",
 		Short: short,
-		Args:  exactly(1, "client "+verb+" ID"),
+		Args:  cli.Exactly(1, "client "+verb+" ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
 				if err := db.SetDisabled(cmd.Context(), args[0], disabled); err != nil {
@@ -197,10 +198,10 @@ func (a *app) clientTokenCommand() *cobra.Command {
 		Short: "Log in as a client and print its access token",
 		Long: "Signs an assertion with the client's private key, exchanges it at the running service and\n" +
 			"prints the access token, for use with curl. The files of `tapvault init` are the defaults.",
-		Args: exactly(0, "client token --id ID [--key FILE] [--url URL] [--ca FILE]"),
+		Args: cli.Exactly(0, "client token --id ID [--key FILE] [--url URL] [--ca FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if id == "" {
-				return misused("reading flags: --id is needed")
+				return cli.Misusef("reading flags: --id is needed")
 			}
 			if err := a.localDefaults(id, &key, &url, &ca); err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 	"github.com/tapvault/tapvault/cryptogram/conformance"
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/softring"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/softtoken"
 )
 
@@ -26,23 +27,23 @@ func (a *app) conformanceCommand() *cobra.Command {
 			"a scratch token is made and removed again; any other module is the path of a library, and wants\n" +
 			"--token and --pin-file. Keys of SM4 are computed with in memory, and marked so, unless --sm4\n" +
 			"says by which numbers of its vendor the module has it.",
-		Args: exactly(0, "conformance --vectors FILE [--module softhsm|nss | --module SO --token LABEL --pin-file F [--init-args S]]"),
+		Args: cli.Exactly(0, "conformance --vectors FILE [--module softhsm|nss | --module SO --token LABEL --pin-file F [--init-args S]]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if vectors == "" {
-				return misused("reading flags: --vectors is needed")
+				return cli.Misusef("reading flags: --vectors is needed")
 			}
 			cfg := hsm.Config{Module: module, Token: token, InitArgs: initArgs}
 			if _, err := softtoken.Find(module); err == nil {
 				if token != "" || pinFile != "" || initArgs != "" {
-					return misused("reading flags: --token, --pin-file and --init-args go with --module and the path of a library")
+					return cli.Misusef("reading flags: --token, --pin-file and --init-args go with --module and the path of a library")
 				}
 			} else if token == "" || pinFile == "" {
-				return misused("reading flags: --module needs --token and --pin-file, unless it is one of %s", strings.Join(softtoken.Names(), ", "))
+				return cli.Misusef("reading flags: --module needs --token and --pin-file, unless it is one of %s", strings.Join(softtoken.Names(), ", "))
 			} else {
 				cfg.PIN = hsm.PINFile(pinFile)
 			}
 			if len(sm4) != 0 && (len(sm4) != 3 || module == "") {
-				return misused("reading flags: --sm4 takes three numbers and goes with --module")
+				return cli.Misusef("reading flags: --sm4 takes three numbers and goes with --module")
 			}
 			if len(sm4) == 3 {
 				cfg.SM4 = hsm.SM4{KeyType: sm4[0], Derive: sm4[1], CBC: sm4[2]}

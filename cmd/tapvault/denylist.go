@@ -14,6 +14,7 @@ import (
 	"github.com/tapvault/tapvault/denylist"
 	"github.com/tapvault/tapvault/denylist/denydb"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/terminal/deny"
 )
 
@@ -25,7 +26,7 @@ func (a *app) denylistShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show",
 		Short: "Show the deny list as it is published; tokens are named by reference",
-		Args:  exactly(0, "denylist show"),
+		Args:  cli.Exactly(0, "denylist show"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, lines, err := a.published(cmd.Context())
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 // maxTransaction bounds what is read of a transaction, in bytes.
@@ -27,10 +28,10 @@ func (a *app) explainCommand() *cobra.Command {
 			"cryptogram and which known ways would have given the one that was sent. The client needs the\n" +
 			"scope emv:explain. No key, value or computed cryptogram is printed. The files of `tapvault\n" +
 			"init` are the defaults.",
-		Args: exactly(0, "explain --id ID [--file FILE] [--key FILE] [--url URL] [--ca FILE]"),
+		Args: cli.Exactly(0, "explain --id ID [--file FILE] [--key FILE] [--url URL] [--ca FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if id == "" {
-				return misused("reading flags: --id is needed")
+				return cli.Misusef("reading flags: --id is needed")
 			}
 			q, err := a.readTransaction(file)
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/vault"
 	"github.com/tapvault/tapvault/vault/archive"
 )
@@ -28,10 +29,10 @@ func (a *app) portCommand(name, short, long string, do func(context.Context, por
 		Use:   name,
 		Short: short,
 		Long:  long,
-		Args:  exactly(0, name+" --file FILE --passphrase-file FILE"),
+		Args:  cli.Exactly(0, name+" --file FILE --passphrase-file FILE"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.file == "" || f.passphrase == "" {
-				return misused("reading flags: --file and --passphrase-file are needed")
+				return cli.Misusef("reading flags: --file and --passphrase-file are needed")
 			}
 			return do(cmd.Context(), f)
 		},

@@ -18,6 +18,7 @@ import (
 	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
 
@@ -49,7 +50,7 @@ func (a *app) initCommand() *cobra.Command {
 			"certificates for localhost, a SoftHSM token with fresh rehearsal keys, a second token for the\n" +
 			"simulator's reader, the database, and six registered clients with their private keys.\n" +
 			"It never overwrites anything. A rehearsal is not for production.",
-		Args: exactly(1, "init DIR"),
+		Args: cli.Exactly(1, "init DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.init(cmd.Context(), args[0], listen) },
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8443", "address that the service shall listen on")
@@ -123,7 +124,7 @@ func (a *app) writeConfig(dir, listen string) (assembly.Config, error) {
 	}
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return assembly.Config{}, misused("reading flags: --listen %s: must be host:port", listen)
+		return assembly.Config{}, cli.Misusef("reading flags: --listen %s: must be host:port", listen)
 	}
 	var text strings.Builder
 	t, err := template.New("config").Parse(rehearsalYAML)

@@ -19,6 +19,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/hsm/softring"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 func (a *app) keysCommand() *cobra.Command {
@@ -30,7 +31,7 @@ func (a *app) keysListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List every key of the token, and say what is wrong with it",
-		Args:  exactly(0, "keys list"),
+		Args:  cli.Exactly(0, "keys list"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withHSM(cmd.Context(), func(cfg assembly.Config, t *hsm.Token) error {
 				rows, problems, err := inspect(cmd.Context(), cfg, t)
@@ -140,7 +141,7 @@ func (a *app) keysImportCommand() *cobra.Command {
 		Long: "Imports one card's own key, 32 hex digits read from a file or from standard input, never from\n" +
 			"the command line, for one use in a realm without diversification: mpk, mlk, mulk, muk, or dtk,\n" +
 			"which is folded as it enters. A key serves one use; import it again for another.",
-		Args: exactly(0, "keys import --realm REALM --usage USAGE [--file FILE]"),
+		Args: cli.Exactly(0, "keys import --realm REALM --usage USAGE [--file FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ref := keyref.Ref{Realm: realm, Usage: keyref.Usage(usage), Version: version}
 			return a.withHSM(cmd.Context(), func(cfg assembly.Config, t *hsm.Token) error {
@@ -165,9 +166,9 @@ func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, 
 	i := slices.IndexFunc(cfg.Realms, func(r assembly.Realm) bool { return r.Name == ref.Realm })
 	switch {
 	case i < 0 || !cfg.Realms[i].Test:
-		return misused("reading flags: --realm must name a realm with test: true")
+		return cli.Misusef("reading flags: --realm must name a realm with test: true")
 	case !slices.Contains(testUsages, ref.Usage) || !ref.Valid():
-		return misused("reading flags: --usage must be mpk, mlk, mulk, muk, dtk, dtk-retail, or one of SM4: see --help")
+		return cli.Misusef("reading flags: --usage must be mpk, mlk, mulk, muk, dtk, dtk-retail, or one of SM4: see --help")
 	}
 	key, err := a.readKey(file)
 	if err != nil {

@@ -9,13 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 func (a *app) migrateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database's schema up to date (serve does it too)",
-		Args:  exactly(0, "migrate --config FILE"),
+		Args:  cli.Exactly(0, "migrate --config FILE"),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			cfg, err := a.loadConfig()
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/vault"
 )
@@ -26,7 +27,7 @@ func (a *app) rewrapCommand() *cobra.Command {
 		Long: "Brings card numbers, their indexes and the keys of token ranges under the versions that\n" +
 			"vault.key_versions names. It can be killed at any moment and takes up what is left when it\n" +
 			"is called again. When nothing is left, `tapvault keys retire` takes the old version.",
-		Args: exactly(0, "rewrap --config FILE"),
+		Args: cli.Exactly(0, "rewrap --config FILE"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withVault(cmd.Context(), func(o opened) error { return a.rewrap(cmd.Context(), o) })
 		},
@@ -108,7 +109,7 @@ func (a *app) keysGenerateCommand() *cobra.Command {
 		func(ctx context.Context, ref keyref.Ref) error {
 			return a.withHSM(ctx, func(cfg assembly.Config, t *hsm.Token) error {
 				if cfg.Environment != assembly.Rehearsal {
-					return misused("reading configuration: in production, keys are born in a ceremony")
+					return cli.Misusef("reading configuration: in production, keys are born in a ceremony")
 				}
 				if err := t.Generate(ctx, ref); err != nil {
 					return err
@@ -143,11 +144,11 @@ func (a *app) versionCommandOf(name, short string, do func(context.Context, keyr
 	c := &cobra.Command{
 		Use:   name,
 		Short: short,
-		Args:  exactly(0, "keys "+name+" --usage USAGE --version N"),
+		Args:  cli.Exactly(0, "keys "+name+" --usage USAGE --version N"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ref := keyref.Ref{Usage: vaultUsages[usage], Version: version}
 			if !ref.Valid() {
-				return misused("reading flags: --usage must be pan-seal, pan-index or range-kek, and --version 1 to 255")
+				return cli.Misusef("reading flags: --usage must be pan-seal, pan-index or range-kek, and --version 1 to 255")
 			}
 			return do(cmd.Context(), ref)
 		},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tapvault/tapvault/api"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/obs"
 )
 
@@ -25,7 +26,7 @@ func (a *app) serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service until it is told to stop",
-		Args:  exactly(0, "serve --config FILE"),
+		Args:  cli.Exactly(0, "serve --config FILE"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.serve(cmd.Context(), offset)
 		},
@@ -40,7 +41,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		return err
 	}
 	if offset != 0 && cfg.Environment != assembly.Rehearsal {
-		return misused("reading flags: --clock-offset is for environment: rehearsal only")
+		return cli.Misusef("reading flags: --clock-offset is for environment: rehearsal only")
 	}
 	if err := noCoreDumps(); err != nil {
 		return fmt.Errorf("forbidding core dumps: %w", err)

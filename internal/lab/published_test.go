@@ -152,6 +152,38 @@ func TestPublishedLoadsOverHTTP(t *testing.T) {
 	}
 }
 
+// holds sees that the service makes the MAC1 of a purchase and takes its MAC2
+// and TAC, and none that differs. It returns the purchase.
+func holds(t *testing.T, issuer *client.Client, p published, card wire.Card) wire.Purchase {
+	t.Helper()
+	purchase := wire.Purchase{Card: card, Rand: p.In.Rand, OfflineSeq: p.In.OfflineSeq, Amount: p.In.Amount, TxnType: p.In.TxnType,
+		TermID: p.In.TermID, TermSeq: p.In.TermSeq, Date: p.In.Date, Time: p.In.Time}
+	mac1, err := issuer.PurchaseMAC1(t.Context(), purchase)
+	if err != nil || mac1 != p.Out.MAC1 {
+		t.Fatalf("MAC1 differs from the one that is known (%v)", err)
+	}
+	q := wire.PurchaseVerify{Purchase: purchase, MAC2: p.Out.MAC2, MAC1: &p.Out.MAC1, TAC: p.Out.TAC}
+	if err := issuer.VerifyPurchase(t.Context(), q); err != nil {
+		t.Errorf("MAC1, MAC2 and TAC: %v", err)
+	}
+	spoils := map[string]func(*wire.PurchaseVerify){
+		"MAC2":   func(q *wire.PurchaseVerify) { q.MAC2 = flip(q.MAC2) },
+		"MAC1":   func(q *wire.PurchaseVerify) { m := flip(*q.MAC1); q.MAC1 = &m },
+		"amount": func(q *wire.PurchaseVerify) { q.Amount++ },
+	}
+	if q.TAC != nil {
+		spoils["TAC"] = func(q *wire.PurchaseVerify) { m := flip(*q.TAC); q.TAC = &m }
+	}
+	for name, spoil := range spoils {
+		bad := q
+		spoil(&bad)
+		if err := issuer.VerifyPurchase(t.Context(), bad); !client.IsProblem(err, "refused") {
+			t.Errorf("another %s: %v", name, err)
+		}
+	}
+	return purchase
+}
+
 func TestPublishedPurchasesOverHTTP(t *testing.T) {
 	logs := readPublished(t, "epurse_purchase_tdes", "epurse_capp_purchase_tdes")
 	if len(logs) < 2 {
@@ -161,28 +193,7 @@ func TestPublishedPurchasesOverHTTP(t *testing.T) {
 	issuer := l.Client(t, "issuer")
 	for _, p := range logs {
 		t.Run(p.realm(), func(t *testing.T) {
-			purchase := wire.Purchase{Card: wire.Card{Realm: p.realm(), KeyVersion: 1}, Rand: p.In.Rand,
-				OfflineSeq: p.In.OfflineSeq, Amount: p.In.Amount, TxnType: p.In.TxnType, TermID: p.In.TermID,
-				TermSeq: p.In.TermSeq, Date: p.In.Date, Time: p.In.Time}
-			mac1, err := issuer.PurchaseMAC1(t.Context(), purchase)
-			if err != nil || mac1 != p.Out.MAC1 {
-				t.Fatalf("MAC1 differs from the card's (%v)", err)
-			}
-			q := wire.PurchaseVerify{Purchase: purchase, MAC2: p.Out.MAC2, MAC1: &p.Out.MAC1, TAC: p.Out.TAC}
-			if err := issuer.VerifyPurchase(t.Context(), q); err != nil {
-				t.Errorf("MAC1, MAC2 and TAC: %v", err)
-			}
-			for name, spoil := range map[string]func(*wire.PurchaseVerify){
-				"MAC2":   func(q *wire.PurchaseVerify) { q.MAC2 = flip(q.MAC2) },
-				"MAC1":   func(q *wire.PurchaseVerify) { m := flip(*q.MAC1); q.MAC1 = &m },
-				"amount": func(q *wire.PurchaseVerify) { q.Amount++ },
-			} {
-				bad := q
-				spoil(&bad)
-				if err := issuer.VerifyPurchase(t.Context(), bad); !client.IsProblem(err, "refused") {
-					t.Errorf("another %s: %v", name, err)
-				}
-			}
+			purchase := holds(t, issuer, p, wire.Card{Realm: p.realm(), KeyVersion: 1})
 			if p.Out.TAC == nil {
 				return
 			}
