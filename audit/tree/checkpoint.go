@@ -110,6 +110,13 @@ func (k Key) OpenCheckpoint(text, origin string) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
 	}
+	// Package note also reads signatures whose last character has bits that say
+	// nothing: each checkpoint has one text here.
+	for _, sig := range n.Sigs {
+		if _, err := base64.StdEncoding.Strict().DecodeString(sig.Base64); err != nil {
+			return Checkpoint{}, fmt.Errorf("%w: its signature is not written as base64 is", ErrCheckpoint)
+		}
+	}
 	c, err := parse(n.Text)
 	if err != nil {
 		return Checkpoint{}, err
