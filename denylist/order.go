@@ -28,6 +28,10 @@ func (s *Service) Order(ctx context.Context, c access.Caller, o Order, a access.
 	if o.Line != nil {
 		object = o.Line.Kind.String() + ":" + o.Line.Name
 	}
+	// Who may not order learns nothing of what could be ordered.
+	if err := s.cfg.Gate.Allow(ctx, c, access.DenyManage, "denylist"); err != nil {
+		return Version{}, err
+	}
 	if err := s.check(o); err != nil {
 		return Version{}, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/credential"
 	"github.com/tapvault/tapvault/wallet/payload"
@@ -77,6 +78,9 @@ func (s *Service) delivered(ctx context.Context, t token.Token) error {
 // provisioning. Precise reasons go to the record.
 func (s *Service) usable(ctx context.Context, c access.Caller, ref token.Ref) (token.Token, error) {
 	t, err := s.Tokens.Token(ctx, ref)
+	if fault.KindOf(err) == fault.TokenUnknown { // in the very words that another requestor's token gets
+		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, string(ref), "unknown", ErrUnknown)
+	}
 	if err != nil {
 		return token.Token{}, err
 	}

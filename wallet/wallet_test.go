@@ -95,7 +95,7 @@ func TestAck(t *testing.T) {
 		"no proof":           {tok.Ref, b.ID, nil, wallet.ErrRefused},
 		"of another token":   {other.Ref, b.ID, mac[:], wallet.ErrUnknown},
 		"no such bundle":     {tok.Ref, "nothing", mac[:], wallet.ErrUnknown},
-		"no such token":      {"nothing", b.ID, mac[:], vault.ErrNotFound},
+		"no such token":      {"nothing", b.ID, mac[:], wallet.ErrUnknown},
 		"proof of other ids": {tok.Ref, strings.ToUpper(b.ID), mac[:], wallet.ErrUnknown},
 	} {
 		if _, err := r.Ack(t.Context(), caller, tc.ref, tc.id, tc.mac); !errors.Is(err, tc.want) {
@@ -160,7 +160,7 @@ func TestTokensThatGetNone(t *testing.T) {
 			t.Errorf("%s: the error shows the token", tc.name)
 		}
 	}
-	if _, err := r.Bundle(t.Context(), caller, "nothing", jwk, access.Attempt{}); !errors.Is(err, vault.ErrNotFound) {
+	if _, err := r.Bundle(t.Context(), caller, "nothing", jwk, access.Attempt{}); !errors.Is(err, wallet.ErrUnknown) {
 		t.Errorf("unknown: %v", err)
 	}
 }

@@ -20,12 +20,23 @@ func (l *Lab) Client(t testing.TB, id string) *client.Client { return l.ClientAs
 // ClientAs returns a caller that says it is id and signs with another's key.
 func (l *Lab) ClientAs(t testing.TB, id, signer string) *client.Client {
 	t.Helper()
-	c, err := client.New(client.Config{BaseURL: l.URL, ClientID: id, Key: l.keys[signer], HTTP: l.HTTP, Now: l.Now,
-		Audience: l.Config.Identity.IssuerURL})
+	return l.client(t, client.Config{ClientID: id, Key: l.keys[signer]})
+}
+
+// ClientFor returns a caller that asks for some of its scopes only.
+func (l *Lab) ClientFor(t testing.TB, id, scope string) *client.Client {
+	t.Helper()
+	return l.client(t, client.Config{ClientID: id, Key: l.keys[id], Scope: scope})
+}
+
+func (l *Lab) client(t testing.TB, c client.Config) *client.Client {
+	t.Helper()
+	c.BaseURL, c.HTTP, c.Now, c.Audience = l.URL, l.HTTP, l.Now, l.Config.Identity.IssuerURL
+	made, err := client.New(c)
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
-	return c
+	return made
 }
 
 // Answer is what the service said to a raw request.

@@ -140,6 +140,9 @@ func (l *Lab) Start(t testing.TB) error {
 	l.server.StartTLS()
 	l.URL = l.server.URL
 	l.HTTP = l.server.Client()
+	if wire, ok := l.HTTP.Transport.(*http.Transport); ok {
+		wire.MaxIdleConnsPerHost = 64 // a handshake for each request would be most of a test's time
+	}
 	l.HTTP.Transport = &recorder{l.HTTP.Transport, l.Wire}
 	l.stop = sync.OnceValue(func() error {
 		s.Drain()
@@ -217,6 +220,7 @@ var clients = []identity.Client{
 	{ID: "wallet", Role: access.Wallet},
 	{ID: "officer", Role: access.Officer},
 	{ID: "operator", Role: access.Operator},
+	{ID: "auditor", Role: access.Auditor},
 }
 
 func (l *Lab) register(t testing.TB) {
