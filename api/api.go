@@ -99,6 +99,7 @@ type (
 	Purchases interface {
 		PurchaseMAC1(ctx context.Context, c access.Caller, card cardhost.Card, p cryptogram.Purchase) ([4]byte, error)
 		PurchaseVerify(ctx context.Context, c access.Caller, card cardhost.Card, p cryptogram.Purchase, proof cardhost.PurchaseProof) error
+		PurchaseVerifyBatch(ctx context.Context, c access.Caller, all []cardhost.PurchaseCheck) ([]error, error)
 		TACVerify(ctx context.Context, c access.Caller, card cardhost.Card, t cryptogram.Receipted, tac [4]byte) error
 	}
 	// LoadHost answers load hosts for physical cards.

@@ -284,6 +284,16 @@ func (b *backend) PurchaseVerify(_ context.Context, _ access.Caller, _ cardhost.
 	return b.act()
 }
 
+func (b *backend) PurchaseVerifyBatch(_ context.Context, _ access.Caller, all []cardhost.PurchaseCheck) ([]error, error) {
+	errs := make([]error, len(all))
+	for i, q := range all {
+		if q.Proof.MAC2 == [4]byte{} {
+			errs[i] = cryptogram.ErrMismatch
+		}
+	}
+	return errs, b.act()
+}
+
 func (b *backend) TACVerify(_ context.Context, _ access.Caller, _ cardhost.Card, r cryptogram.Receipted, _ [4]byte) error {
 	b.record = r
 	return b.act()
@@ -446,6 +456,7 @@ func samples() []sample {
 		{post, "/v1/denylist/entries", "", `{"entry":{"kind":"MIN_CTR","token_reference_id":"r1","min_ctr":9,"until":"2026-07-25T00:00:00Z"},"reason":"copied"}`, 200},
 		{post, "/v1/cryptograms/purchase/mac1", "", `{` + purchase + `}`, 200},
 		{post, "/v1/cryptograms/purchase/verify", "", `{` + purchase + `,"mac2":"66B54A6B","tac":"8AF270DC"}`, 200},
+		{post, "/v1/cryptograms/purchase/verify/batch", "", `{"purchases":[{` + purchase + `,"mac2":"66B54A6B"},{` + purchase + `,"mac2":"00000000"}]}`, 200},
 		{post, "/v1/cryptograms/tac/verify", "", `{` + card + `,"tac":"FA00066D","load":{"online_seq":0,"balance":0,"amount":8192,"txn_type":2,"term_id":"001122334455","date":"20161216","time":"105800"}}`, 200},
 		{post, "/v1/cryptograms/load", "", `{` + card + `,"rand":"C903814D","online_seq":0,"balance":0,"amount":8192,"txn_type":2,"term_id":"001122334455","date":"20161216","time":"105800","mac1":"03976C22"}`, 200},
 		{post, "/v1/cryptograms/unload", "", `{` + unload + `,"mac1":"7BF6A2E6"}`, 200},

@@ -28,11 +28,33 @@ func (s *server) purchaseVerify(ctx context.Context, q *request) (any, error) {
 	if err := wire.Decode(q.body, &in); err != nil {
 		return nil, err
 	}
-	proof := cardhost.PurchaseProof{MAC2: in.MAC2, MAC1: (*[4]byte)(in.MAC1), TAC: (*[4]byte)(in.TAC)}
-	if err := s.Purchases.PurchaseVerify(ctx, q.caller, cardIn(&in.Card), purchaseIn(&in.Purchase), proof); err != nil {
+	if err := s.Purchases.PurchaseVerify(ctx, q.caller, cardIn(&in.Card), purchaseIn(&in.Purchase), proofIn(&in)); err != nil {
 		return nil, err
 	}
 	return verified, nil
+}
+
+func (s *server) purchaseVerifyBatch(ctx context.Context, q *request) (any, error) {
+	var in wire.PurchaseBatch
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	all := make([]cardhost.PurchaseCheck, len(in.Purchases))
+	for i := range in.Purchases {
+		p := &in.Purchases[i]
+		all[i] = cardhost.PurchaseCheck{Card: cardIn(&p.Card), Purchase: purchaseIn(&p.Purchase), Proof: proofIn(p)}
+	}
+	errs, err := s.Purchases.PurchaseVerifyBatch(ctx, q.caller, all)
+	if err != nil {
+		return nil, err
+	}
+	return wire.PurchaseResults{Results: resultsOut(ctx, s, errs, make([]error, len(errs)), func(err error) error { return err },
+		func(p *wire.Problem) wire.PurchaseResult { return wire.PurchaseResult{Problem: p} },
+		func(error) wire.PurchaseResult { return wire.PurchaseResult{Verified: true} })}, nil
+}
+
+func proofIn(w *wire.PurchaseVerify) cardhost.PurchaseProof {
+	return cardhost.PurchaseProof{MAC2: w.MAC2, MAC1: (*[4]byte)(w.MAC1), TAC: (*[4]byte)(w.TAC)}
 }
 
 func (s *server) tacVerify(ctx context.Context, q *request) (any, error) {

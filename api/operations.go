@@ -118,6 +118,7 @@ func (s *server) operations() []operation {
 
 		{method: post, path: "/v1/cryptograms/purchase/mac1", limit: wire.MaxBody, do: s.purchaseMAC1},
 		{method: post, path: "/v1/cryptograms/purchase/verify", limit: wire.MaxBody, do: s.purchaseVerify},
+		{method: post, path: "/v1/cryptograms/purchase/verify/batch", limit: wire.MaxBatch, do: s.purchaseVerifyBatch},
 		{method: post, path: "/v1/cryptograms/tac/verify", limit: wire.MaxBody, do: s.tacVerify},
 		{method: post, path: "/v1/cryptograms/load", limit: wire.MaxBody, do: s.load},
 		{method: post, path: "/v1/cryptograms/unload", limit: wire.MaxBody, do: s.unload},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -209,9 +210,16 @@ func (s *server) answer(c *gin.Context, op operation, v any) {
 		return
 	}
 	h["Content-Type"] = jsonType
+	if n := buf.Len(); n > buffered { // else it is set without us
+		h["Content-Length"] = []string{strconv.Itoa(n)}
+	}
 	c.Writer.WriteHeader(status)
 	_, _ = c.Writer.Write(buf.Bytes())
 }
+
+// buffered is how much of an answer package net/http holds back; what is longer
+// and has no length goes out in chunks.
+const buffered = 2048
 
 // sendDocument sends what the caller does not hold yet.
 func sendDocument(c *gin.Context, op operation, d denylist.Document) {

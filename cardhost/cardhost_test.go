@@ -149,6 +149,46 @@ func TestPurchase(t *testing.T) {
 	}
 }
 
+// TestPurchaseBatch: each is answered in its place, and what does not hold is
+// recorded; a batch is bounded.
+func TestPurchaseBatch(t *testing.T) {
+	keys := &softkey.Ring{}
+	s, log := service(t, keys, realm("transit", cryptogram.TACFold, "issuer8", "asn8"))
+	var all []cardhost.PurchaseCheck
+	for i := range cardhost.MaxBatch {
+		p := purchase()
+		p.Seq = uint16(i)
+		_, mac2, err := cryptogram.PurchaseMACs(t.Context(), keys, path(t, keyref.PurchaseMaster), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%100 == 7 {
+			mac2[0]++
+		}
+		all = append(all, cardhost.PurchaseCheck{Card: card, Purchase: p, Proof: cardhost.PurchaseProof{MAC2: mac2}})
+	}
+	errs, err := s.PurchaseVerifyBatch(t.Context(), terminal, all)
+	if err != nil || len(errs) != len(all) {
+		t.Fatalf("%d answers, %v", len(errs), err)
+	}
+	for i, err := range errs {
+		if bad := i%100 == 7; errors.Is(err, cryptogram.ErrMismatch) != bad || !bad && err != nil {
+			t.Errorf("purchase %d: %v", i, err)
+		}
+	}
+	if len(log.entries) != 5 || log.last().Reason != "mac2" {
+		t.Errorf("recorded: %+v", log.entries)
+	}
+	for _, n := range []int{0, len(all) + 1} {
+		if _, err := s.PurchaseVerifyBatch(t.Context(), terminal, make([]cardhost.PurchaseCheck, n)); !errors.Is(err, cryptogram.ErrMalformed) {
+			t.Errorf("a batch of %d: %v", n, err)
+		}
+	}
+	if _, err := s.PurchaseVerifyBatch(t.Context(), access.Caller{ID: "nobody"}, all); !errors.Is(err, access.ErrDenied) {
+		t.Errorf("nobody: %v", err)
+	}
+}
+
 // call is one method, asked with fields that would do.
 type call struct {
 	name   string

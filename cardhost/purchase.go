@@ -2,10 +2,12 @@ package cardhost
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/gather"
 )
 
 // PurchaseMAC1 makes the MAC1 with which a terminal orders a card's debit.
@@ -32,7 +34,41 @@ func (s *Service) PurchaseVerify(ctx context.Context, c access.Caller, card Card
 	if err := s.gate.Allow(ctx, c, access.PurchaseMake, card.object(s)); err != nil {
 		return err
 	}
-	r, key, err := s.purchase(ctx, c, card, p)
+	return s.verify(ctx, c, PurchaseCheck{card, p, proof})
+}
+
+// PurchaseCheck is one purchase of a batch.
+type PurchaseCheck struct {
+	Card     Card
+	Purchase cryptogram.Purchase
+	Proof    PurchaseProof
+}
+
+// MaxBatch is how many purchases one batch may hold.
+const MaxBatch = 500
+
+// lanes is how many purchases of a batch are checked at a time: as many as go
+// into the HSM behind one crossing, and those that wait for it.
+const lanes = 32
+
+// PurchaseVerifyBatch checks up to [MaxBatch] purchases as
+// [Service.PurchaseVerify] does, each by itself and in its place.
+func (s *Service) PurchaseVerifyBatch(ctx context.Context, c access.Caller, all []PurchaseCheck) ([]error, error) {
+	if err := s.gate.Allow(ctx, c, access.PurchaseMake, "batch"); err != nil {
+		return nil, err
+	}
+	if len(all) == 0 || len(all) > MaxBatch {
+		return nil, fmt.Errorf("%w: a batch holds 1 to %d purchases", cryptogram.ErrMalformed, MaxBatch)
+	}
+	errs := make([]error, len(all))
+	gather.Spread(len(all), lanes, func(i int) { errs[i] = s.verify(ctx, c, all[i]) })
+	return errs, nil
+}
+
+// verify checks a purchase of an allowed request.
+func (s *Service) verify(ctx context.Context, c access.Caller, q PurchaseCheck) error {
+	p, proof := q.Purchase, q.Proof
+	r, key, err := s.purchase(ctx, c, q.Card, p)
 	if err != nil {
 		return err
 	}

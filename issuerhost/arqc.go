@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/cryptogram/emv"
+	"github.com/tapvault/tapvault/internal/gather"
 )
 
 // MaxBatch is how many transactions one batch may hold.
@@ -127,17 +127,7 @@ func part(a access.Attempt, i int) access.Attempt {
 }
 
 // inLanes does n things, some at a time.
-func inLanes(n int, do func(i int)) {
-	var wg sync.WaitGroup
-	for lane := range lanes {
-		wg.Go(func() {
-			for i := lane; i < n; i += lanes {
-				do(i)
-			}
-		})
-	}
-	wg.Wait()
-}
+func inLanes(n int, do func(i int)) { gather.Spread(n, lanes, do) }
 
 // Verify checks a cryptogram (ARQC, TC or AAC) and takes no counter: for
 // clearing and disputes. It is for cards only.

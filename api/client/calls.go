@@ -84,6 +84,13 @@ func (c *Client) VerifyPurchase(ctx context.Context, q wire.PurchaseVerify) erro
 	return err
 }
 
+// VerifyPurchases checks up to 500 purchases, each by itself. Results keep the
+// order.
+func (c *Client) VerifyPurchases(ctx context.Context, qs []wire.PurchaseVerify) ([]wire.PurchaseResult, error) {
+	r, err := post[wire.PurchaseResults](ctx, c, "/v1/cryptograms/purchase/verify/batch", wire.PurchaseBatch{Purchases: qs})
+	return r.Results, err
+}
+
 // VerifyTAC checks the TAC of a purchase, load or overdraft update.
 func (c *Client) VerifyTAC(ctx context.Context, q wire.TACVerify) error {
 	_, err := post[wire.Verified](ctx, c, "/v1/cryptograms/tac/verify", q)

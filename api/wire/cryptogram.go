@@ -65,6 +65,32 @@ var purchaseVerify = within(purchase, func(v *PurchaseVerify) *Purchase { return
 
 func (q *PurchaseVerify) read(d *decoder) *FieldError { return purchaseVerify.read(d, q) }
 
+// PurchaseBatch is the body of POST /v1/cryptograms/purchase/verify/batch: 1 to
+// 500 purchases.
+type PurchaseBatch struct {
+	Purchases []PurchaseVerify `json:"purchases"`
+}
+
+var purchaseBatch = table[PurchaseBatch]{
+	{"purchases", must, func(d *decoder, v *PurchaseBatch) *FieldError {
+		return list(d, &v.Purchases, MaxRecords, func(d *decoder, q *PurchaseVerify) *FieldError { return q.read(d) })
+	}},
+}
+
+func (q *PurchaseBatch) read(d *decoder) *FieldError { return purchaseBatch.read(d, q) }
+
+// PurchaseResult is what became of one purchase of a batch: it holds, or there
+// is a problem.
+type PurchaseResult struct {
+	Verified bool     `json:"verified,omitempty"`
+	Problem  *Problem `json:"problem,omitempty"`
+}
+
+// PurchaseResults is the answer to a batch of purchases, in the same order.
+type PurchaseResults struct {
+	Results []PurchaseResult `json:"results"`
+}
+
 // PurchaseRecord is what the TAC of a purchase covers.
 type PurchaseRecord struct {
 	Amount  uint32 `json:"amount"`   // fen

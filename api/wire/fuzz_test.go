@@ -42,6 +42,7 @@ func FuzzDetokenizeRequest(f *testing.F)  { fuzzBody(f, "DetokenizeRequest") }
 func FuzzProgress(f *testing.F)           { fuzzBody(f, "Progress") }
 func FuzzTaps(f *testing.F)               { fuzzBody(f, "Taps") }
 func FuzzPurchase(f *testing.F)           { fuzzBody(f, "Purchase") }
+func FuzzPurchaseBatch(f *testing.F)      { fuzzBody(f, "PurchaseBatch") }
 func FuzzPurchaseVerify(f *testing.F)     { fuzzBody(f, "PurchaseVerify") }
 func FuzzTACVerify(f *testing.F)          { fuzzBody(f, "TACVerify") }
 func FuzzLoad(f *testing.F)               { fuzzBody(f, "Load") }

@@ -118,6 +118,8 @@ func bodies() []body {
 		{"EMVScript", func() Body { return &EMVScript{} }, []string{
 			`{"pan":"6222021234567894","psn":"01","profile":"visa-22","key_version":1,"atc":"0007","cryptogram":"61EDCC708B4C97B4","commands":[{"header":"8424000210"}]}`,
 			`{"token_reference_id":"r1","profile":"visa-22","atc":"0007","cryptogram":"61EDCC708B4C97B4","first":2,"commands":[{"header":"8424000210","data":"0102","encipher":"mchip"}]}`}},
+		{"PurchaseBatch", func() Body { return &PurchaseBatch{} }, []string{
+			`{"purchases":[{` + purchaseText + `,"mac2":"66B54A6B"},{` + purchaseText + `,"mac2":"66B54A6B","mac1":"D45737C5"}]}`}},
 		{"EMVValueBatch", func() Body { return &EMVValueBatch{} }, []string{
 			`{"values":[{"pan":"6222021234567894","kind":"cvv","expiry":"2912","service_code":"101"},{"pan_jwe":"a.b.c.d.e","kind":"cvv2","expiry":"2912"}]}`}},
 		{"EMVValueCheckBatch", func() Body { return &EMVValueCheckBatch{} }, []string{

@@ -49,6 +49,9 @@ func (a *app) benchCommand() *cobra.Command {
 			if r.CPUOutsideModuleUS != 0 {
 				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each\n", r.CPUOutsideModuleUS)
 			}
+			if r.MemoryMiB != 0 {
+				fmt.Fprintf(a.stdout, "  memory at most:         %.0f MiB, with client and limit in the process\n", r.MemoryMiB)
+			}
 			return nil
 		},
 	}
@@ -70,7 +73,7 @@ func (a *app) printMeasure(r bench.Result) {
 
 func benchList() (text string) {
 	for _, b := range bench.Benches {
-		text += fmt.Sprintf("  %-10s %s\n", b.Name, b.What)
+		text += fmt.Sprintf("  %-12s %s\n", b.Name, b.What)
 	}
 	return text
 }

@@ -103,9 +103,9 @@ var Table = map[string][]string{
 	"detokenize/velocity":  {"internal/store"},
 	"load":                 {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/fault", "token"},
 	"load/loaddb":          {"access", "account", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
-	"issuerhost":           {"access", "audit", "cryptogram/emv", "hsm/keyref", "internal/fault", "internal/mac", "token"},
+	"issuerhost":           {"access", "audit", "cryptogram/emv", "hsm/keyref", "internal/fault", "internal/gather", "internal/mac", "token"},
 	"issuerhost/counterdb": {"access", "internal/store", "issuerhost"},
-	"cardhost":             {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault"},
+	"cardhost":             {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault", "internal/gather"},
 
 	"webhook":        {"api/wire", "event", "token"},
 	"webhook/hookdb": {"event", "event/outbox", "internal/store", "webhook"},

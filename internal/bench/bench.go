@@ -48,6 +48,9 @@ type Result struct {
 	// CPUOutsideModuleUS is the CPU time per operation less the loop's, where it
 	// is measured.
 	CPUOutsideModuleUS float64 `json:"cpu_outside_module_us,omitempty"`
+	// MemoryMiB is the most memory that the process had resident, with client and
+	// limit in it, where that is measured.
+	MemoryMiB float64 `json:"memory_mib,omitempty"`
 	// Store is the kind of database, where one is measured.
 	Store string `json:"store,omitempty"`
 	// TogetherPerS and GroupedPerS are bare figures of the same rows: those of
@@ -78,6 +81,8 @@ var Benches = []Bench{
 	{"tac", "TAC checks of physical cards at 1, 2 and 8 callers, by a bare C loop of the fewest PKCS #11 calls", TAC},
 	{"sessions", "purchase checks and HMACs with 32 sessions of a module that is slow, by those with one", Sessions},
 	{"http", "the check over TLS 1.3, JSON and JWT, by the smaller of the C loop and a bare gin echo", HTTP},
+	{"http-durable", "a check that is on the disk before its answer, over TLS 1.3, JSON and JWT, by the same limit", HTTPDurable},
+	{"batch", "purchase checks over HTTP, 500 per request, by a bare C loop of the same PKCS #11 calls", Batch},
 	{"tokenize", "tokens for new cards on SQLite and PostgreSQL, by bare commits of the same rows", Tokenize},
 	{"detokenize", "card numbers on SQLite and PostgreSQL, by bare reads and one HSM opening", Detokenize},
 	{"tap", "wallets' taps judged and posted in batches of 500, by a bare C loop of the PKCS #11 calls they need", Tap},

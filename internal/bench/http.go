@@ -11,12 +11,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
 )
 
 const (
 	httpCallers  = 16
+	batchCallers = 4    // so that one batch is read while another is in the HSM
 	httpRequests = 4096 // different cards, so that no cached key helps
 )
 
@@ -25,7 +28,42 @@ const (
 // client shares the process and its cores. The limit is the smaller of a C loop
 // of the same PKCS #11 calls (on 1, 2 or 8 threads, whichever is best) and a
 // bare gin echo of the same bodies over TLS with the same client.
-func HTTP(ctx context.Context, o Options) (res Result, err error) {
+func HTTP(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, single) }
+
+// HTTPDurable measures in the same way a check that is recorded before its
+// answer: a load host's, which checks a card's MAC1 and makes MAC2. The record is
+// on the disk first.
+func HTTPDurable(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, durable) }
+
+// Batch measures purchase checks that are asked for 500 at a time.
+func Batch(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, batched) }
+
+// ask is one way to ask for checks over HTTP.
+type ask struct {
+	name, path, unit, limit string
+	action                  access.Action
+	role                    access.Role
+	callers                 int
+	records                 int  // of one request
+	echo                    bool // the echo counts as a limit too
+	body                    func(ctx context.Context, keys cryptogram.Keys, scheme cryptogram.Scheme, n uint64) (any, error)
+}
+
+const cLoop = "a C loop of the same PKCS #11 calls (best on %d threads)"
+
+var (
+	single = ask{name: "http", path: "/v1/cryptograms/purchase/verify", role: access.Terminal, action: access.PurchaseMake,
+		unit:  "purchase check (MAC1 and MAC2 of another card each) through TLS 1.3, JSON and JWT, one per request",
+		limit: "the smaller of " + cLoop + " and a bare gin echo over TLS", callers: httpCallers, records: 1, echo: true, body: purchaseBody}
+	durable = ask{name: "http-durable", path: "/v1/cryptograms/load", role: access.Issuer, action: access.LoadHost,
+		unit:  "load check (MAC1 checked, MAC2 made, of another card each), recorded on the disk before its answer, through TLS 1.3, JSON and JWT, one per request",
+		limit: "the smaller of " + cLoop + " and a bare gin echo over TLS", callers: httpCallers, records: 1, echo: true, body: loadBody}
+	batched = ask{name: "batch", path: "/v1/cryptograms/purchase/verify/batch", role: access.Terminal, action: access.PurchaseMake,
+		unit:  "purchase check (MAC1 and MAC2 of another card each) through TLS 1.3, JSON and JWT, 500 per request",
+		limit: cLoop, callers: batchCallers, records: 500, body: purchasesBody}
+)
+
+func overHTTP(ctx context.Context, o Options, a ask) (res Result, err error) {
 	o = o.withDefaults()
 	cfg, done, err := scratch(ctx, o)
 	if err != nil {
@@ -37,7 +75,7 @@ func HTTP(ctx context.Context, o Options) (res Result, err error) {
 		return res, fmt.Errorf("making a folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	b := &httpBench{options: o, token: cfg, config: httpConfig(cfg).In(dir)}
+	b := &httpBench{ask: a, options: o, token: cfg, config: httpConfig(cfg).In(dir)}
 	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.open(ctx, dir); err != nil {
 		return res, fmt.Errorf("preparing the bench: %w", err)
@@ -47,11 +85,12 @@ func HTTP(ctx context.Context, o Options) (res Result, err error) {
 
 // httpBench is the service, the echo and the loops, all ready.
 type httpBench struct {
+	ask
 	options Options
 	token   hsm.Config
 	config  assembly.Config
 	service *callers
-	echo    *callers
+	bare    *callers // of the echo
 	loops   []*bare
 	threads int // of the loop, whichever number is best
 	seed    uint64
@@ -77,31 +116,38 @@ func (b *httpBench) measure(ctx context.Context) (res Result, err error) {
 		if err != nil {
 			return res, err
 		}
-		limit := min(loop.perS(), bare.perS())
+		limit := loop.perS()
+		if b.echo {
+			limit = min(limit, bare.perS())
+		}
 		ops, limits, ratios = append(ops, got.perS()), append(limits, limit), append(ratios, got.perS()/limit)
 		outside = append(outside, got.cpuUS()-loop.cpuUS())
 	}
 	slices.Sort(ratios)
-	return Result{Name: "http", OpsPerS: median(ops), LimitPerS: median(limits), Ratio: median(ratios),
-		Unit:    "purchase check (MAC1 and MAC2 of another card each) through TLS 1.3, JSON and JWT, one per request",
-		Limit:   fmt.Sprintf("the smaller of a C loop of the same PKCS #11 calls (best on %d threads) and a bare gin echo over TLS", b.threads),
-		Callers: httpCallers, Rounds: b.options.Rounds, Ratios: ratios, CPUOutsideModuleUS: median(outside)}, nil
+	return Result{Name: b.name, OpsPerS: median(ops), LimitPerS: median(limits), Ratio: median(ratios), Unit: b.unit,
+		Limit: fmt.Sprintf(b.limit, b.threads), Callers: b.callers, Rounds: b.options.Rounds, Ratios: ratios,
+		CPUOutsideModuleUS: median(outside), MemoryMiB: peakMemory()}, nil
 }
 
 // round measures the three sides in short slices, in turn, so that what
 // disturbs one disturbs all.
 func (b *httpBench) round(ctx context.Context) (loop, service, echo tally, err error) {
-	const slicesOfHTTP = 6
-	d := b.options.Round / slicesOfHTTP
-	for range slicesOfHTTP {
+	slices, d := 6, b.options.Round/6
+	if b.records > 1 { // a slice holds several requests of each caller
+		slices, d = 1, 4*b.options.Round
+	}
+	for range slices {
 		if err = b.loop(&loop, b.threads, d); err != nil {
 			break
 		}
-		if err = b.service.tally(ctx, &service, d); err != nil {
+		if err = b.service.tally(ctx, &service, d, b.records); err != nil {
 			err = fmt.Errorf("measuring the service: %w", err)
 			break
 		}
-		if err = b.echo.tally(ctx, &echo, d); err != nil {
+		if !b.echo {
+			continue
+		}
+		if err = b.bare.tally(ctx, &echo, d, 1); err != nil {
 			err = fmt.Errorf("measuring the echo: %w", err)
 			break
 		}
@@ -121,8 +167,12 @@ func (b *httpBench) warm(ctx context.Context) error {
 			best, b.threads = t.perS(), n
 		}
 	}
-	for _, c := range []*callers{b.service, b.echo} {
-		if err := c.tally(ctx, new(tally), b.options.Round); err != nil {
+	sides := []*callers{b.service}
+	if b.echo {
+		sides = append(sides, b.bare)
+	}
+	for _, c := range sides {
+		if err := c.tally(ctx, new(tally), b.options.Round, 1); err != nil {
 			return fmt.Errorf("warming up: %w", err)
 		}
 	}
@@ -176,11 +226,12 @@ func (t tally) perS() float64 { return float64(t.n) / t.took.Seconds() }
 // cpuUS is the process's CPU time per operation, in microseconds.
 func (t tally) cpuUS() float64 { return float64(t.cpu.Nanoseconds()) / 1000 / float64(max(t.n, 1)) }
 
-// tally calls a server for d and adds what was done to t.
-func (c *callers) tally(ctx context.Context, t *tally, d time.Duration) error {
+// tally calls a server for d and adds what was done to t: so many records with
+// each call.
+func (c *callers) tally(ctx context.Context, t *tally, d time.Duration, records int) error {
 	stop := t.start()
 	n, err := c.run(ctx, d)
-	stop(n)
+	stop(n * records)
 	return err
 }
 
@@ -191,4 +242,14 @@ func processCPU() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// peakMemory is the most memory that this process, with the client and the limit
+// in it, ever had resident.
+func peakMemory() float64 {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return float64(u.Maxrss) / 1024
 }

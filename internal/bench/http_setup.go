@@ -26,6 +26,7 @@ import (
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/assembly"
@@ -63,10 +64,10 @@ func (b *httpBench) open(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if b.service, err = b.dial(ctx, server, "/v1/cryptograms/purchase/verify", bearer, bodies); err != nil {
+	if b.service, err = b.dial(ctx, server, b.path, bearer, bodies); err != nil {
 		return err
 	}
-	if b.echo, err = b.dial(ctx, b.serve(echo()), "/echo", bearer, bodies); err != nil {
+	if b.bare, err = b.dial(ctx, b.serve(echo()), "/echo", bearer, bodies); err != nil {
 		return err
 	}
 	for range 8 {
@@ -96,7 +97,7 @@ func (b *httpBench) dial(ctx context.Context, s *httptest.Server, path, bearer s
 	}
 	trusted := s.Client().Transport.(*http.Transport).TLSClientConfig
 	cfg := &tls.Config{RootCAs: trusted.RootCAs, ServerName: "example.com", MinVersion: tls.VersionTLS13}
-	c, err := dial(ctx, strings.TrimPrefix(s.URL, "https://"), cfg, httpCallers, requests)
+	c, err := dial(ctx, strings.TrimPrefix(s.URL, "https://"), cfg, b.callers, requests)
 	if err != nil {
 		return nil, err
 	}
@@ -132,12 +133,16 @@ func (b *httpBench) keysAndBodies(ctx context.Context) (bodies [][]byte, err err
 	if err != nil {
 		return nil, err
 	}
-	if err := tok.Require(ctx, benchKey); err != nil {
+	if err := tok.Require(ctx, benchKey, keyref.Ref{Realm: benchKey.Realm, Usage: keyref.LoadMaster, Version: 1}); err != nil {
 		return nil, err
 	}
 	scheme := b.config.Realms[0].Scheme()
-	for i := range httpRequests {
-		body, err := purchaseBody(ctx, tok, scheme, uint64(i))
+	for i := range max(httpRequests/b.records, b.callers) {
+		what, err := b.body(ctx, tok, scheme, uint64(i))
+		if err != nil {
+			return nil, err
+		}
+		body, err := json.Marshal(what)
 		if err != nil {
 			return nil, err
 		}
@@ -146,8 +151,43 @@ func (b *httpBench) keysAndBodies(ctx context.Context) (bodies [][]byte, err err
 	return bodies, nil
 }
 
+// purchasesBody is the nth request of 500 purchases.
+func purchasesBody(ctx context.Context, keys cryptogram.Keys, scheme cryptogram.Scheme, n uint64) (any, error) {
+	const records = 500
+	var q struct {
+		Purchases []any `json:"purchases"`
+	}
+	for i := range uint64(records) {
+		p, err := purchaseBody(ctx, keys, scheme, n*records+i)
+		if err != nil {
+			return nil, err
+		}
+		q.Purchases = append(q.Purchases, p)
+	}
+	return q, nil
+}
+
+// loadBody is the request of card n: a good load of 2 yuan.
+func loadBody(ctx context.Context, keys cryptogram.Keys, scheme cryptogram.Scheme, n uint64) (any, error) {
+	q := wire.Load{Card: wire.Card{Realm: scheme.Realm, KeyVersion: 1}}
+	q.OnlineSeq, q.Amount, q.TxnType, q.TermID = uint16(n), 200, 2, wire.Hex6{0, 0, 0, 0, 0, 1}
+	q.Date, q.Time = wire.Date{0x20, 0x26, 0x01, 0x02}, wire.Time{0x08, 0x30, 0}
+	binary.BigEndian.PutUint64(q.Card.ASN[2:], 0x1000_0000_0000_0000|n)
+	binary.BigEndian.PutUint32(q.Rand[:], uint32(n)^0x5AA5C33C)
+	l := cryptogram.Load{Rand: q.Rand, Seq: q.OnlineSeq, Amount: q.Amount, Type: cryptogram.Type(q.TxnType), Terminal: q.TermID}
+	copy(l.At[:4], q.Date[:])
+	copy(l.At[4:], q.Time[:])
+	path, err := scheme.Key(keyref.LoadMaster, cryptogram.Card{ASN: q.Card.ASN}, 1, 0)
+	if err != nil {
+		return nil, err
+	}
+	mac1, _, err := cryptogram.LoadMACs(ctx, keys, path, l)
+	q.MAC1 = mac1
+	return q, err
+}
+
 // purchaseBody is the request of card n: a good purchase of 2 yuan.
-func purchaseBody(ctx context.Context, keys cryptogram.Keys, scheme cryptogram.Scheme, n uint64) ([]byte, error) {
+func purchaseBody(ctx context.Context, keys cryptogram.Keys, scheme cryptogram.Scheme, n uint64) (any, error) {
 	q := wire.PurchaseVerify{Purchase: wire.Purchase{
 		Card: wire.Card{Realm: scheme.Realm, KeyVersion: 1}, OfflineSeq: uint16(n), Amount: 200, TxnType: 6,
 		TermSeq: uint32(n), TermID: wire.Hex6{0, 0, 0, 0, 0, 1}, Date: wire.Date{0x20, 0x26, 0x01, 0x02}, Time: wire.Time{0x08, 0x30, 0},
@@ -168,7 +208,7 @@ func purchaseBody(ctx context.Context, keys cryptogram.Keys, scheme cryptogram.S
 	}
 	mac1 := wire.Hex4(macs[0])
 	q.MAC1, q.MAC2 = &mac1, macs[1]
-	return json.Marshal(q)
+	return q, nil
 }
 
 // register makes the client that asks.
@@ -190,8 +230,8 @@ func (b *httpBench) register(ctx context.Context) (key *ecdsa.PrivateKey, err er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return key, clientdb.New(db, nil).Add(ctx, identity.Client{ID: "bench", Role: access.Terminal,
-		Scopes: []access.Action{access.PurchaseMake}, JWK: public})
+	return key, clientdb.New(db, nil).Add(ctx, identity.Client{ID: "bench", Role: b.role,
+		Scopes: []access.Action{b.action}, JWK: public})
 }
 
 // httpConfig is a service over the token of cfg, with one realm of cards that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,4 +175,26 @@ func TestAServingEndsWithTheLastDeadline(t *testing.T) {
 	}
 	goOn <- true
 	wg.Wait()
+}
+
+func TestSpread(t *testing.T) {
+	for _, n := range []int{0, 1, 3, 10} {
+		var running, most atomic.Int64
+		done := make([]atomic.Int64, n)
+		gather.Spread(n, 3, func(i int) {
+			now := running.Add(1)
+			for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
+			}
+			done[i].Add(1)
+			running.Add(-1)
+		})
+		for i := range done {
+			if done[i].Load() != 1 {
+				t.Errorf("%d of %d was done %d times", i, n, done[i].Load())
+			}
+		}
+		if most.Load() > 3 {
+			t.Errorf("%d ran at a time", most.Load())
+		}
+	}
 }
