@@ -158,8 +158,8 @@ type Config struct {
 	Auditor     Auditor
 	AuditKeys   KeySet // they check checkpoints of the audit record
 
-	Gate       audit.Gate      // guards the terminal parameters, which no service owns
-	Parameters wire.Parameters // what terminals must hold; IssuedAt is set for each answer
+	Gate       audit.Gate             // guards the terminal parameters, which no service owns
+	Parameters func() wire.Parameters // what terminals must hold now; IssuedAt is set for each answer
 	// Ranges says what is left of the token ranges; it is guarded here.
 	Ranges func(context.Context) ([]wire.Capacity, error)
 	Ready  []Part // checked by /readyz

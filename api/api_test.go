@@ -355,9 +355,11 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back}, IssuerHost: issuers{e.back}, IssuerMore: moreIssuers{e.back},
 		Auditor: auditors{e.back}, AuditKeys: e.back.KeySet,
 		Inventory: e.back, Gate: audit.Gate{Recorder: e.back},
-		Parameters: wire.Parameters{AID: "A000000632010105", KeyVersion: 1, CapFen: 1000, ToleranceSec: 120,
-			Ranges: []wire.Range{{Prefix: "623529", Length: 16, Luhn: true}}, CredentialKeys: []wire.PublicKey{{KeyType: "EC", Curve: "P-256",
-				X: "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", Y: "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}}},
+		Parameters: func() wire.Parameters {
+			return wire.Parameters{AID: "A000000632010105", KeyVersion: 1, KeyVersions: []int{1}, CapFen: 1000, ToleranceSec: 120,
+				Ranges: []wire.Range{{Prefix: "623529", Length: 16, Luhn: true}}, CredentialKeys: []wire.PublicKey{{KeyType: "EC", Curve: "P-256",
+					X: "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", Y: "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}}}
+		},
 		Ready: []Part{{"hsm", func(context.Context) error { return nil }}, {"store", func(context.Context) error { return e.down }}},
 		Log:   slog.New(slog.NewJSONHandler(e.logs, nil)),
 		Now:   func() time.Time { return now },

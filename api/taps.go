@@ -95,7 +95,7 @@ func (s *server) parameters(ctx context.Context, q *request) (any, error) {
 	if err := s.Gate.Allow(ctx, q.caller, access.TerminalRead, "parameters"); err != nil {
 		return nil, err
 	}
-	p := s.Parameters
+	p := s.Parameters()
 	version, err := s.DenyList.Version(ctx)
 	if err != nil {
 		return nil, err

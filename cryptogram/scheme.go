@@ -126,6 +126,10 @@ type Scheme struct {
 	// master in the HSM.
 	KeyVersions map[byte]uint8
 
+	// Follow answers instead, where key ceremonies change the versions while the
+	// service runs; nil: KeyVersions always.
+	Follow func(u keyref.Usage, keyVer byte) (version uint8, ok bool)
+
 	TAC          TACMode // purchases and loads
 	OverdraftTAC TACMode // overdraft updates: sources disagree, so it has its own setting
 	AuthCode     bool    // purchases may carry the 9-byte code in MAC1; otherwise it is refused
@@ -174,10 +178,7 @@ func (s Scheme) Purchase(p Purchase) error {
 // Key returns the path to the key of usage u of card c, for a card that
 // answered keyVer and algID. [ErrNoKey] says that the scheme has none.
 func (s Scheme) Key(u keyref.Usage, c Card, keyVer, algID byte) (keyref.Path, error) {
-	version, ok := s.KeyVersions[keyVer]
-	if !ok {
-		return keyref.Path{}, fmt.Errorf("%w: key version %d", ErrNoKey, keyVer)
-	}
+	ok := true
 	switch s.Algorithms[algID] {
 	case TDES:
 	case SM4:
@@ -187,6 +188,10 @@ func (s Scheme) Key(u keyref.Usage, c Card, keyVer, algID byte) (keyref.Path, er
 	}
 	if !ok {
 		return keyref.Path{}, fmt.Errorf("%w: algorithm id %d", ErrNoKey, algID)
+	}
+	version, ok := s.version(u, keyVer)
+	if !ok {
+		return keyref.Path{}, fmt.Errorf("%w: key version %d", ErrNoKey, keyVer)
 	}
 	p := keyref.Path{Key: keyref.Ref{Realm: s.Realm, Usage: u, Version: version}}
 	for _, r := range s.Factors {
@@ -199,6 +204,14 @@ func (s Scheme) Key(u keyref.Usage, c Card, keyVer, algID byte) (keyref.Path, er
 		}
 	}
 	return p, nil
+}
+
+func (s Scheme) version(u keyref.Usage, keyVer byte) (uint8, bool) {
+	if s.Follow != nil {
+		return s.Follow(u, keyVer)
+	}
+	v, ok := s.KeyVersions[keyVer]
+	return v, ok
 }
 
 // TACKey returns the path to the TAC key of card c under mode m. A scheme

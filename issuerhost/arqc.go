@@ -68,11 +68,13 @@ func (s *Service) authorise(ctx context.Context, c access.Caller, r Request, a a
 
 // matches compares the cryptogram with the one that the card makes, within
 // what the caller may still get wrong.
-func (f subject) matches(ctx context.Context, t Transaction, name [32]byte) error {
+func (f *subject) matches(ctx context.Context, t Transaction, name [32]byte) error {
 	if err := f.profile.Divide(t.Data); err != nil {
 		return err
 	}
-	return f.guarded(ctx, name, func() error { return f.profile.Verify(ctx, f.cfg.Keys, f.master, f.card, t.Data, t.AC) })
+	return f.guarded(ctx, name, func() error {
+		return f.underEach(func() error { return f.profile.Verify(ctx, f.cfg.Keys, f.master, f.card, t.Data, t.AC) })
+	})
 }
 
 // spend takes the counter of a transaction that held.

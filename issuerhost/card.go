@@ -2,6 +2,7 @@ package issuerhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -25,7 +26,7 @@ type Payer struct {
 type Transaction struct {
 	Payer   Payer
 	Profile string
-	Version uint8 // of the issuer's key; 0: the issuer's first
+	Version uint8 // of the issuer's key; 0: whichever fits, and the issuer's first for what is made
 	Data    emv.Data
 	AC      [8]byte
 }
@@ -40,6 +41,7 @@ type subject struct {
 	profile emv.Profile
 	card    emv.Card
 	master  keyref.Ref
+	tries   []uint8      // versions of master that may be the card's
 	token   *token.Token // nil: a card
 }
 
@@ -65,8 +67,11 @@ func (s *Service) find(ctx context.Context, c access.Caller, a access.Action, t 
 		return f, f.refuse(ctx, "profile", ErrProfile)
 	}
 	f.profile = s.profiles[t.Profile]
+	f.tries = f.issuer.Versions
 	if t.Version == 0 {
 		t.Version = f.issuer.Versions[0]
+	} else {
+		f.tries = []uint8{t.Version}
 	}
 	if !slices.Contains(f.issuer.Versions, t.Version) {
 		return f, f.refuse(ctx, "key-version", ErrIssuer)
@@ -74,6 +79,18 @@ func (s *Service) find(ctx context.Context, c access.Caller, a access.Action, t 
 	f.master = keyref.Ref{Realm: f.issuer.Realm, Usage: f.profile.Usage(), Version: t.Version}
 	f.card, err = emv.NewCard(number, psn)
 	return f, err
+}
+
+// underEach runs a check under each version that may be the card's, until one
+// does not end in [emv.ErrMismatch]; f then has that version.
+func (f *subject) underEach(check func() error) (err error) {
+	for _, v := range f.tries {
+		f.master.Version = v
+		if err = check(); !errors.Is(err, emv.ErrMismatch) {
+			return err
+		}
+	}
+	return err
 }
 
 // number returns the digits that keys are made from.

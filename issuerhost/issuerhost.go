@@ -52,7 +52,10 @@ type Issuer struct {
 	Prefixes []string       // what its numbers begin with
 	Profiles []string       // names of profiles
 	Extra    []keyref.Usage // of keys that it has besides those of its profiles: see [Extras]
-	Versions []uint8        // of its masters; the first is used when a request names none
+	Versions []uint8        // of its masters; the first makes what a request names no version for, and all check it
+	// Follow returns them instead while key ceremonies change them; nil: Versions
+	// always.
+	Follow func() []uint8
 	// Requestors are whose callers are served; empty: every caller with the right.
 	Requestors []string
 	Ahead      uint16 // how far a counter may jump; 0: 1000
@@ -231,6 +234,9 @@ func (s *Service) issuer(number string) (best Issuer, ok bool) {
 				best, long, ok = i, len(p), true
 			}
 		}
+	}
+	if best.Follow != nil {
+		best.Versions = best.Follow()
 	}
 	return best, ok
 }

@@ -217,15 +217,20 @@ func (f subject) judge(ctx context.Context, t Tap, a access.Attempt) (emv.Verdic
 }
 
 func (f subject) compare(ctx context.Context, t Tap, name [32]byte) (verdict emv.Verdict, err error) {
-	phone := emv.Phone{Card: f.card, Rule: f.profile.Master,
-		Device: keyref.Ref{Realm: f.issuer.Realm, Usage: keyref.DeviceMaster, Version: f.issuer.Versions[0]},
-		User:   keyref.Ref{Realm: f.issuer.Realm, Usage: keyref.UserMaster, Version: f.issuer.Versions[0]}}
 	err = f.guarded(ctx, name, func() error {
-		verdict, err = phone.Judge(ctx, f.cfg.Keys, [2]byte{byte(t.ATC >> 8), byte(t.ATC)}, f.profile.Padding, t.Message, t.User, t.Device)
-		if err == nil && verdict == emv.NotOurs {
-			return emv.ErrMismatch
-		}
-		return err
+		return f.underEach(func() error { verdict, err = f.phone(ctx, t); return err })
 	})
+	return verdict, err
+}
+
+func (f subject) phone(ctx context.Context, t Tap) (emv.Verdict, error) {
+	of := func(u keyref.Usage) keyref.Ref {
+		return keyref.Ref{Realm: f.issuer.Realm, Usage: u, Version: f.master.Version}
+	}
+	phone := emv.Phone{Card: f.card, Rule: f.profile.Master, Device: of(keyref.DeviceMaster), User: of(keyref.UserMaster)}
+	verdict, err := phone.Judge(ctx, f.cfg.Keys, [2]byte{byte(t.ATC >> 8), byte(t.ATC)}, f.profile.Padding, t.Message, t.User, t.Device)
+	if err == nil && verdict == emv.NotOurs {
+		err = emv.ErrMismatch
+	}
 	return verdict, err
 }

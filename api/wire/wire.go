@@ -146,7 +146,10 @@ type PublicKey struct {
 type Parameters struct {
 	AID        string `json:"aid"`         // hex
 	Issuer     Hex8   `json:"issuer"`      // issuer id of file 0015
-	KeyVersion uint8  `json:"key_version"` // of the slot purchase key
+	KeyVersion uint8  `json:"key_version"` // of the slot purchase key, under which phones are given slots
+	// KeyVersions are all versions of that key that readers must hold, those of
+	// secure elements too.
+	KeyVersions []int `json:"key_versions"`
 	// ElementKeyVersion is that of secure elements; 0: there are none.
 	ElementKeyVersion uint8       `json:"element_key_version"`
 	AlgorithmID       uint8       `json:"algorithm_id"`    // as a phone answers it

@@ -43,13 +43,15 @@ type room struct {
 	typed  map[string]string // what a person types for a key, by "key/person"
 	checks map[string]string // check value in their letter
 	spoil  func(step script.Step, n int) string
+	conf   string       // of SoftHSM
 	screen bytes.Buffer // everything that the terminal showed
 }
 
 func newRoom(t *testing.T) *room {
 	t.Helper()
 	r := &room{t: t, dir: t.TempDir(), people: "quorum: 2\npeople:\n", typed: map[string]string{}, checks: map[string]string{}}
-	if _, err := softhsmconfig.Write(filepath.Join(r.dir, "softhsm")); err != nil {
+	var err error
+	if r.conf, err = softhsmconfig.Write(filepath.Join(r.dir, "softhsm")); err != nil {
 		t.Fatal(err)
 	}
 	r.must(os.Mkdir(filepath.Join(r.dir, "keys"), 0o700))
@@ -103,7 +105,7 @@ func (r *room) command(args ...string) *exec.Cmd {
 func (r *room) hold(file string, plan script.Plan, more ...string) error {
 	r.t.Helper()
 	args := append([]string{"run", file, "--out", r.out(plan.Script.Ceremony), "--keys", filepath.Join(r.dir, "keys"),
-		"--softhsm-conf", filepath.Join(r.dir, "softhsm", "softhsm2.conf"), "--transcripts", filepath.Join(r.dir, "out")}, more...)
+		"--softhsm-conf", r.conf, "--transcripts", filepath.Join(r.dir, "out")}, more...)
 	r.must(os.MkdirAll(filepath.Join(r.dir, "out"), 0o700))
 	c := r.command(args...)
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})

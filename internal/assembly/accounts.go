@@ -15,7 +15,7 @@ func (p *parts) account(lists account.Freshness) (*account.Service, error) {
 	book := p.book()
 	return account.New(account.Config{
 		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, PINs: walletdb.NewPINs(p.db), Lists: lists, Estate: p.estate(), Devices: &p.trust, Gate: p.gate,
-		Realm: p.cfg.Slots.Realm, KeyVersions: p.cfg.slotVersions(), Versions: p.slots.verifying, AlgorithmID: p.cfg.Slots.AlgorithmID,
+		Realm: p.cfg.Slots.Realm, KeyVersions: p.cfg.slotVersions(), Versions: p.keys.slots.versions, AlgorithmID: p.cfg.Slots.AlgorithmID,
 		Places: p.cfg.places(), Zone: p.days.Zone, Now: p.opt.Now,
 	})
 }

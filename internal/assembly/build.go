@@ -84,7 +84,7 @@ type parts struct {
 	tree   *tree.Tree
 	events *outbox.Outbox
 	vault  *vault.Vault
-	slots  *slotKeys
+	keys   followed    // versions that key ceremonies change
 	trust  lateDevices // of devices
 	// gauges are what the metrics show beside the requests.
 	gauges []obs.Gauge
@@ -134,9 +134,7 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	if err := p.papers(ctx); err != nil {
 		return err
 	}
-	p.slots = newSlotKeys(p.cfg, p.hsm, p.opt)
-	p.slots.look(ctx)
-	s.closers = append(s.closers, repeat(ctx, readShelfEvery, p.slots.look))
+	s.closers = append(s.closers, p.followKeys(ctx))
 	if p.db, err = OpenStore(ctx, p.cfg, p.opt.Now); err != nil {
 		return err
 	}
@@ -190,7 +188,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	cards, err := cardhost.New(cardhost.Config{Keys: p.purse, Gate: p.gate, Realms: p.cfg.schemes(), Tokens: p.vault})
+	cards, err := cardhost.New(cardhost.Config{Keys: p.purse, Gate: p.gate, Realms: p.schemes(), Tokens: p.vault})
 	if err != nil {
 		return nil, err
 	}
@@ -274,38 +272,41 @@ func (p *parts) wallet() (*wallet.Service, error) {
 	db := walletdb.New(p.db)
 	return wallet.New(wallet.Config{
 		Tokens: p.vault.Writer(), Keys: p.hsm, Store: db, Granted: db, Bound: p.bound, Gate: p.gate,
-		Realm: s.Realm, KeyVersion: s.KeyVersion, Versions: p.slots.phones, AlgorithmID: s.AlgorithmID, Slots: s.Count, Cap: token.Amount(s.CapFen),
+		Realm: s.Realm, KeyVersion: s.KeyVersion, Versions: p.keys.slots.phones, AlgorithmID: s.AlgorithmID, Slots: s.Count, Cap: token.Amount(s.CapFen),
 		Issuer: p.cfg.slotIssuer(), AppType: s.AppType, AppVersion: s.AppVersion, AID: aid,
 		Zone: p.days.Zone, Now: p.opt.Now,
 	})
 }
 
-// parameters is what readers must hold to take phones.
-func (p *parts) parameters(ctx context.Context) (wire.Parameters, error) {
+// parameters is what readers must hold to take phones. The versions of keys are
+// those of the moment.
+func (p *parts) parameters(ctx context.Context) (func() wire.Parameters, error) {
 	s := p.cfg.Slots
 	public, err := p.hsm.PublicKey(ctx, keyref.Ref{Usage: keyref.CredSign, Version: 1})
 	if err != nil {
-		return wire.Parameters{}, err
+		return nil, err
 	}
 	key, err := jwk(public)
 	if err != nil {
-		return wire.Parameters{}, err
+		return nil, err
 	}
 	out := wire.Parameters{
-		AID: s.AID, Issuer: p.cfg.slotIssuer(), KeyVersion: p.slots.issuing(), ElementKeyVersion: s.ElementKeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
+		AID: s.AID, Issuer: p.cfg.slotIssuer(), ElementKeyVersion: s.ElementKeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
 		ToleranceSec: int(tolerance.Seconds()), CredentialKeys: []wire.PublicKey{key},
 	}
 	for _, r := range p.vault.Ranges() {
 		out.Ranges = append(out.Ranges, wire.Range{Prefix: r.Prefix, Length: r.Length, Luhn: r.Luhn})
 	}
-	return out, nil
-}
-
-func (c Config) schemes() (all []cryptogram.Scheme) {
-	for _, r := range c.Realms {
-		all = append(all, r.Scheme())
-	}
-	return all
+	return func() wire.Parameters {
+		now := out
+		now.KeyVersion, now.KeyVersions = p.keys.slots.issues(), []int{}
+		for _, v := range p.keys.slots.versions() {
+			if v != 0 {
+				now.KeyVersions = append(now.KeyVersions, int(v))
+			}
+		}
+		return now
+	}, nil
 }
 
 // slotIssuer is the issuer id that phones show: their realm's.

@@ -74,7 +74,7 @@ func (p *parts) issuerHost(ctx context.Context) (*issuerhost.Service, error) {
 		reveal = p.hsm
 	}
 	return issuerhost.New(issuerhost.Config{Opener: sealed, Reveal: reveal,
-		Keys: p.hsm, Gate: p.gate, Issuers: p.cfg.issuers(), Profiles: p.cfg.EMV.Profiles,
+		Keys: p.hsm, Gate: p.gate, Issuers: p.issuers(), Profiles: p.cfg.EMV.Profiles,
 		Tokens: p.vault.Reader(), Ranges: p.vault, Names: lateKeys{p.hsm}, NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version},
 		Counters: kept, Uses: kept, PINs: kept, Now: p.opt.Now})
 }

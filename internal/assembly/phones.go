@@ -106,7 +106,7 @@ func (p *parts) phones(ctx context.Context, accounts *account.Service, bundles *
 		return x, err
 	}
 	x.edge, err = edge.New(edge.Config{Accounts: a, Devices: x.devices, PINs: x.pins, Bundles: bundles, Tokens: p.vault.Writer(),
-		Opener: x.taps, Gate: p.gate, KeyVersion: p.cfg.Slots.KeyVersion, Version: p.slots.issuing, Now: p.opt.Now})
+		Opener: x.taps, Gate: p.gate, KeyVersion: p.cfg.Slots.KeyVersion, Version: p.keys.slots.issues, Now: p.opt.Now})
 	return x, err
 }
 

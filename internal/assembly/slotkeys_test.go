@@ -69,13 +69,15 @@ func TestRotationWithoutRestart(t *testing.T) {
 	if err := cfg.requireSlots(t.Context(), tok); err != nil {
 		t.Fatal(err)
 	}
-	s := newSlotKeys(cfg, tok, Options{Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)})
+	opt := Options{Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)}
+	follower := &rotation{parts: &parts{cfg: cfg, hsm: tok, opt: opt}, shelf: cfg.Shelf(opt.Now)}
+	s := follower.follow(cfg.slotSet())
 	see := func(when string, issuing byte, verifying ...byte) {
 		t.Helper()
-		s.look(t.Context())
-		got := slices.Sorted(slices.Values(s.verifying()))
-		if s.issuing() != issuing || !slices.Equal(got, verifying) {
-			t.Errorf("%s: version %d issues, %v verify", when, s.issuing(), got)
+		follower.look(t.Context())
+		got := slices.Sorted(slices.Values(s.versions()))
+		if s.issues() != issuing || !slices.Equal(got, verifying) {
+			t.Errorf("%s: version %d issues, %v verify", when, s.issues(), got)
 		}
 		for _, v := range verifying { // each verifies: its masters are ready
 			path, err := s.ref(keyref.SlotPurchaseMaster, v).Path(keyref.Factor{1}, keyref.Factor{2})

@@ -45,6 +45,9 @@ type Options struct {
 	Config func(*assembly.Config)
 	// Keys are imported into the service's token besides the rehearsal's.
 	Keys map[keyref.Ref][]byte
+	// Birth gives every key its birth instead of the rehearsal: on the service's
+	// token, and on that of [Lab.PSAM].
+	Birth func(l *Lab, service hsm.Config)
 	// Now is the service's clock; nil: time.Now.
 	Now func() time.Time
 	// Module is a library in the place of the one that tests run on: a shim.
@@ -107,7 +110,11 @@ func Prepare(t testing.TB, o Options) *Lab {
 	if err := os.WriteFile(filepath.Join(dir, "pin"), []byte(hsmtest.PIN+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l.bear(t, token, o.Keys)
+	if o.Birth != nil {
+		o.Birth(l, token)
+	} else {
+		l.bear(t, token, o.Keys)
+	}
 	l.register(t)
 	return l
 }

@@ -37,6 +37,9 @@ type ReaderConfig struct {
 // Reader is a terminal with its PSAM.
 type Reader struct {
 	terminal *terminal.Reader
+	module   *psam.PSAM
+	keys     psam.Keys
+	realm    string
 	queue    *terminal.Queue
 	serial   *psam.File
 	client   *client.Client
@@ -57,7 +60,7 @@ func NewReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fetching terminal parameters: %w", err)
 	}
-	r := &Reader{client: cfg.Client}
+	r := &Reader{client: cfg.Client, keys: cfg.Keys, realm: cfg.Realm}
 	policy, err := r.hear(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -65,34 +68,58 @@ func NewReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 	if cfg.Old {
 		policy.Tokens = nil
 	}
-	if err := r.start(ctx, cfg, [2]uint8{p.KeyVersion, p.ElementKeyVersion}, policy); err != nil {
+	if err = r.start(ctx, cfg, p, policy); err == nil {
+		err = r.hold(ctx, p)
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-func (r *Reader) start(ctx context.Context, cfg ReaderConfig, versions [2]uint8, policy terminal.Policy) (err error) {
+func (r *Reader) start(ctx context.Context, cfg ReaderConfig, p wire.Parameters, policy terminal.Policy) (err error) {
 	if r.serial, err = psam.OpenFile(filepath.Join(cfg.Dir, "serial")); err != nil {
 		return err
 	}
 	if r.queue, err = terminal.OpenQueue(filepath.Join(cfg.Dir, "taps"), cfg.Now()); err != nil {
 		return err
 	}
-	version, element := versions[0], versions[1]
 	table := map[psam.KeyID]keyref.Ref{
-		{Usage: psam.TwoLevels, Version: version}:   {Realm: cfg.Realm, Usage: keyref.PurchaseMaster, Version: version},
-		{Usage: psam.ThreeLevels, Version: version}: {Realm: cfg.Realm, Usage: keyref.SlotPurchaseMaster, Version: version},
+		{Usage: psam.TwoLevels, Version: p.KeyVersion}:   {Realm: cfg.Realm, Usage: keyref.PurchaseMaster, Version: p.KeyVersion},
+		{Usage: psam.ThreeLevels, Version: p.KeyVersion}: {Realm: cfg.Realm, Usage: keyref.SlotPurchaseMaster, Version: p.KeyVersion},
 	}
-	if element != 0 {
-		table[psam.KeyID{Usage: psam.ThreeLevels, Version: element}] = keyref.Ref{Realm: cfg.Realm, Usage: keyref.SlotPurchaseMaster, Version: element}
-	}
-	module, err := psam.New(psam.Config{Keys: cfg.Keys, Terminal: cfg.Terminal, Serial: r.serial, Table: table})
-	if err != nil {
+	if r.module, err = psam.New(psam.Config{Keys: cfg.Keys, Terminal: cfg.Terminal, Serial: r.serial, Table: table}); err != nil {
 		return err
 	}
-	r.terminal, err = terminal.NewReader(ctx, terminal.Config{Module: module, Policy: policy, Class: r.class, Deny: r.list,
+	r.terminal, err = terminal.NewReader(ctx, terminal.Config{Module: r.module, Policy: policy, Class: r.class, Deny: r.list,
 		Online: asker{r}, Queue: r.queue, Zone: cfg.Zone, Now: cfg.Now})
 	return err
+}
+
+// Learn asks which versions of the phones' key a reader must hold, and takes up
+// those that its module was given since: before a rotation every module of the
+// estate has to hold the next version.
+func (r *Reader) Learn(ctx context.Context) error {
+	p, err := r.client.Parameters(ctx)
+	if err != nil {
+		return fmt.Errorf("fetching terminal parameters: %w", err)
+	}
+	return r.hold(ctx, p)
+}
+
+func (r *Reader) hold(ctx context.Context, p wire.Parameters) error {
+	for _, v := range p.KeyVersions {
+		ref := keyref.Ref{Realm: r.realm, Usage: keyref.SlotPurchaseMaster, Version: uint8(v)}
+		if late, ok := r.keys.(interface {
+			RequireLate(context.Context, keyref.Ref) error
+		}); ok && late.RequireLate(ctx, ref) != nil {
+			continue // it was not loaded yet: the module goes on with what it has
+		}
+		if err := r.module.Hold(psam.KeyID{Usage: psam.ThreeLevels, Version: ref.Version}, ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Tap takes amount from card, which is anything that answers APDUs. What can

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -76,16 +77,38 @@ func New(c Config) (*PSAM, error) {
 		c.Algorithms = []byte{0, 1}
 	}
 	for id, ref := range c.Table {
-		want := keyref.PurchaseMaster
-		if id.Usage == ThreeLevels {
-			want = keyref.SlotPurchaseMaster
-		}
-		levels := id.Usage >> 5
-		if id.Usage&0x1F != purchaseUsage || levels < 1 || levels > keyref.MaxLevels || ref.Usage != want || !ref.Valid() {
-			return nil, fmt.Errorf("psam: key %v does not belong under usage %02X", ref, id.Usage)
+		if err := id.fits(ref); err != nil {
+			return nil, err
 		}
 	}
+	c.Table = maps.Clone(c.Table)
 	return &PSAM{cfg: c}, nil
+}
+
+func (id KeyID) fits(ref keyref.Ref) error {
+	want := keyref.PurchaseMaster
+	if id.Usage == ThreeLevels {
+		want = keyref.SlotPurchaseMaster
+	}
+	levels := id.Usage >> 5
+	if id.Usage&0x1F != purchaseUsage || levels < 1 || levels > keyref.MaxLevels || ref.Usage != want || !ref.Valid() {
+		return fmt.Errorf("psam: key %v does not belong under usage %02X", ref, id.Usage)
+	}
+	return nil
+}
+
+// Hold adds a key that was loaded after the module was made, such as the next
+// version of a master. A key that is there already stays what it is.
+func (p *PSAM) Hold(id KeyID, ref keyref.Ref) error {
+	if err := id.fits(ref); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.cfg.Table[id]; !ok {
+		p.cfg.Table[id] = ref
+	}
+	return nil
 }
 
 // Transmit answers one command APDU; the error is ctx's only.
