@@ -68,14 +68,15 @@ func (c *counting) FindObjectsFinal(s pkcs11.SessionHandle) error {
 	return c.Cryptoki.FindObjectsFinal(s)
 }
 
-func (c *counting) Sign(s pkcs11.SessionHandle, b []byte) ([]byte, error) {
+func (c *counting) SignInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error {
+	err := c.Cryptoki.SignInit(s, m, o)
 	if err := c.sign.Load(); err != nil {
-		return nil, *err // the operation stays active in the session
+		return *err // the operation stays active in the session
 	}
 	if c.block != nil {
 		<-c.block
 	}
-	return c.Cryptoki.Sign(s, b)
+	return err
 }
 
 func inject(t *testing.T, tok *hsm.Token) *counting {

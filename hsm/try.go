@@ -126,5 +126,5 @@ func (t *Token) sign(s pkcs11.SessionHandle, mech uint, h pkcs11.ObjectHandle, d
 	if err := t.mod.ctx.SignInit(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(mech, nil)}, h); err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	return t.mod.ctx.Sign(s, data)
+	return t.mod.native.sign(s, data)
 }

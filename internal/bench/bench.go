@@ -45,6 +45,10 @@ type Result struct {
 	Module    string    `json:"module,omitempty"`
 	Rounds    int       `json:"rounds"`
 	Ratios    []float64 `json:"ratios"` // of each round, smallest first
+	// CallsEach and LimitCallsEach are PKCS #11 calls for one operation, of either
+	// side, where they are counted.
+	CallsEach      float64 `json:"calls_each,omitempty"`
+	LimitCallsEach float64 `json:"limit_calls_each,omitempty"`
 	// CPUOutsideModuleUS is the CPU time per operation less the loop's, where it
 	// is measured.
 	CPUOutsideModuleUS float64 `json:"cpu_outside_module_us,omitempty"`

@@ -55,7 +55,7 @@ func Sessions(ctx context.Context, o Options) (res Result, err error) {
 			return err
 		},
 	} {
-		r, err := growth(ctx, o, one, many, op)
+		r, err := growth(ctx, o, slow, one, many, op)
 		if err != nil {
 			return res, fmt.Errorf("measuring sessions: %w", err)
 		}
@@ -133,29 +133,51 @@ func closeAll(tokens ...*hsm.Token) error {
 }
 
 // growth measures both tokens in turn.
-func growth(ctx context.Context, o Options, one, many *hsm.Token, op func(context.Context, *hsm.Token, uint64) error) (Result, error) {
-	var few, lots, ratios []float64
+func growth(ctx context.Context, o Options, slow *shim.Shim, one, many *hsm.Token, op func(context.Context, *hsm.Token, uint64) error) (Result, error) {
+	few, lots := turns{shim: slow, tok: one}, turns{shim: slow, tok: many}
+	var next atomic.Uint64 // no card comes twice: the few of one session would have their keys ready
+	var ratios []float64
 	for i := range 1 + o.Rounds { // the first warms both sides up
-		f, err := crowdOn(ctx, one, o.Round, op)
-		if err != nil {
-			return Result{}, err
+		for _, side := range []*turns{&few, &lots} {
+			if err := side.round(ctx, o, &next, op); err != nil {
+				return Result{}, err
+			}
 		}
-		l, err := crowdOn(ctx, many, o.Round, op)
-		if err != nil {
-			return Result{}, err
+		if i == 0 {
+			few, lots = turns{shim: slow, tok: one}, turns{shim: slow, tok: many}
+			continue
 		}
-		if i > 0 {
-			few, lots, ratios = append(few, f), append(lots, l), append(ratios, l/f)
-		}
+		ratios = append(ratios, lots.rates[i-1]/few.rates[i-1])
 	}
 	slices.Sort(ratios)
-	return Result{OpsPerS: median(lots), LimitPerS: median(few), Ratio: median(ratios), Rounds: o.Rounds, Ratios: ratios}, nil
+	return Result{OpsPerS: median(lots.rates), LimitPerS: median(few.rates), Ratio: median(ratios), Rounds: o.Rounds, Ratios: ratios,
+		CallsEach: lots.callsEach(), LimitCallsEach: few.callsEach()}, nil
 }
 
-// crowdOn has 32 callers ask for about d, and returns how much is done in a
-// second.
-func crowdOn(ctx context.Context, t *hsm.Token, d time.Duration, op func(context.Context, *hsm.Token, uint64) error) (float64, error) {
-	var done, next atomic.Uint64
+// turns is what one token got done in rounds.
+type turns struct {
+	shim        *shim.Shim
+	tok         *hsm.Token
+	rates       []float64
+	calls, done uint64
+}
+
+func (t *turns) round(ctx context.Context, o Options, next *atomic.Uint64, op func(context.Context, *hsm.Token, uint64) error) error {
+	before := t.shim.AllCalls()
+	done, took, err := crowdOn(ctx, t.tok, o.Round, next, op)
+	t.calls += uint64(t.shim.AllCalls() - before)
+	t.done += done
+	t.rates = append(t.rates, float64(done)/took.Seconds())
+	return err
+}
+
+// callsEach is how many calls of the module one operation took.
+func (t *turns) callsEach() float64 { return float64(t.calls) / float64(t.done) }
+
+// crowdOn has 32 callers ask for about d, and returns how much was done in what
+// time.
+func crowdOn(ctx context.Context, t *hsm.Token, d time.Duration, next *atomic.Uint64, op func(context.Context, *hsm.Token, uint64) error) (uint64, time.Duration, error) {
+	var done atomic.Uint64
 	errs := make([]error, manySessions)
 	var wg sync.WaitGroup
 	begin := time.Now()
@@ -168,5 +190,5 @@ func crowdOn(ctx context.Context, t *hsm.Token, d time.Duration, op func(context
 		})
 	}
 	wg.Wait()
-	return float64(done.Load()) / time.Since(begin).Seconds(), errors.Join(errs...)
+	return done.Load(), time.Since(begin), errors.Join(errs...)
 }

@@ -156,3 +156,12 @@ func (s *Shim) Open() int { return int(s.c.open.Load()) }
 
 // Calls counts how often a call was made.
 func (s *Shim) Calls(c Call) int { return int(s.c.fn[c].calls.Load()) }
+
+// AllCalls counts how often any call was made.
+func (s *Shim) AllCalls() int {
+	n := 0
+	for i := range s.c.fn {
+		n += s.Calls(Call(i))
+	}
+	return n
+}
