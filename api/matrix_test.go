@@ -118,6 +118,9 @@ func described(t *testing.T) (all []string) {
 	return all
 }
 
+// sampled is a request that succeeds where its objects exist.
+type sampled = api.Sample
+
 // call is one operation as the matrix calls it.
 type call struct {
 	name string // METHOD and path of openapi.yaml

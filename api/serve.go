@@ -15,6 +15,7 @@ import (
 
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/denylist"
+	"github.com/tapvault/tapvault/identity"
 )
 
 // around is what happens to every request: an id, fixed headers, a bound on its
@@ -23,6 +24,9 @@ func (s *server) around(c *gin.Context) {
 	began := s.Now()
 	id, err := s.requestID()
 	c.Request = c.Request.WithContext(audit.WithRequestID(c.Request.Context(), id))
+	if t := c.Request.TLS; t != nil && len(t.PeerCertificates) > 0 {
+		c.Request = c.Request.WithContext(identity.WithCertificate(c.Request.Context(), t.PeerCertificates[0]))
+	}
 	h := c.Writer.Header()
 	h["X-Request-Id"] = []string{id}
 	h["Cache-Control"] = noStore

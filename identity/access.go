@@ -26,6 +26,8 @@ type claims struct {
 	Scope     string `json:"scope"`
 	Requestor string `json:"requestor,omitempty"`
 	Terminal  string `json:"terminal,omitempty"`
+
+	Cnf *confirmation `json:"cnf,omitempty"`
 }
 
 // mint makes an access token. The JWT library writes the text that is signed;
@@ -35,7 +37,11 @@ func (s *Service) mint(ctx context.Context, c Client, scopes []access.Action) (s
 	if _, err := io.ReadFull(s.cfg.Rand, id[:]); err != nil {
 		return "", fmt.Errorf("drawing an id: %w", err)
 	}
-	now := s.cfg.Now()
+	now, keys := s.cfg.Now(), s.ring.Load()
+	var bound *confirmation
+	if x := certificateOf(ctx); x != "" {
+		bound = &confirmation{x}
+	}
 	t := jwt.NewWithClaims(jwt.SigningMethodES256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: s.cfg.Issuer, Subject: c.ID, Audience: jwt.ClaimStrings{s.cfg.Audience},
@@ -43,14 +49,14 @@ func (s *Service) mint(ctx context.Context, c Client, scopes []access.Action) (s
 			NotBefore: jwt.NewNumericDate(now), IssuedAt: jwt.NewNumericDate(now),
 			ID: base64.RawURLEncoding.EncodeToString(id[:]),
 		},
-		ClientID: c.ID, Role: string(c.Role), Scope: Scope(scopes), Requestor: c.Requestor, Terminal: c.Terminal,
+		ClientID: c.ID, Role: string(c.Role), Scope: Scope(scopes), Requestor: c.Requestor, Terminal: c.Terminal, Cnf: bound,
 	})
-	t.Header["typ"], t.Header["kid"] = accessType, s.signing
+	t.Header["typ"], t.Header["kid"] = accessType, keys.signing
 	text, err := t.SigningString()
 	if err != nil {
 		return "", fmt.Errorf("encoding claims: %w", err)
 	}
-	sig, err := s.keys[s.signing].Sign(ctx, sha256.Sum256([]byte(text)))
+	sig, err := keys.keys[keys.signing].Sign(ctx, sha256.Sum256([]byte(text)))
 	if err != nil {
 		return "", fmt.Errorf("signing: %w", err)
 	}
@@ -71,15 +77,18 @@ func (s *Service) Check(ctx context.Context, bearer string) (access.Caller, erro
 		return access.Caller{}, fmt.Errorf("reading access token: %w: it has expired", ErrRefused)
 	}
 	if found && now.Sub(e.checked) < s.cfg.Recheck {
+		if err := presented(ctx, e.bound); err != nil {
+			return access.Caller{}, fmt.Errorf("reading access token: %w", err)
+		}
 		return e.caller, nil
 	}
 	if !found {
 		var err error
-		if e, err = s.parse(bearer); err != nil {
+		if e, err = s.parse(ctx, bearer); err != nil {
 			return access.Caller{}, fmt.Errorf("reading access token: %w", err)
 		}
 	}
-	if _, err := s.client(ctx, e.caller.ID); err != nil {
+	if err := s.stillGood(ctx, e); err != nil {
 		return access.Caller{}, fmt.Errorf("reading access token: %w", err)
 	}
 	e.checked = now
@@ -87,13 +96,38 @@ func (s *Service) Check(ctx context.Context, bearer string) (access.Caller, erro
 	return e.caller, nil
 }
 
+// stillGood looks again at what may have changed since a token was given: its
+// key, its client, and who presents it.
+func (s *Service) stillGood(ctx context.Context, e entry) error {
+	if err := presented(ctx, e.bound); err != nil {
+		return err
+	}
+	if e.foreign != nil {
+		if _, err := e.foreign.Keys.Key(ctx, e.kid); err != nil {
+			return fmt.Errorf("%w: of issuer %s: %w", ErrRefused, e.foreign.Name, err)
+		}
+		return nil
+	}
+	if _, ok := s.key(ctx, e.kid); !ok {
+		return fmt.Errorf("%w: its key was taken away", ErrRefused)
+	}
+	c, err := s.client(ctx, e.caller.ID)
+	if err == nil && c.Bound && e.bound == "" {
+		err = fmt.Errorf("%w: the client's tokens are bound to certificates, and this one is not", ErrRefused)
+	}
+	return err
+}
+
 // parse checks an access token's signature and claims.
-func (s *Service) parse(bearer string) (entry, error) {
+func (s *Service) parse(ctx context.Context, bearer string) (entry, error) {
+	if i := s.issuerOf(bearer); i != nil {
+		return s.parseForeign(ctx, i, bearer)
+	}
 	h, err := inspect(bearer, []string{es256}, []string{accessType})
 	if err != nil {
 		return entry{}, err
 	}
-	key, ok := s.keys[h.Kid]
+	key, ok := s.key(ctx, h.Kid)
 	if !ok {
 		return entry{}, fmt.Errorf("%w: signed with a key that is not ours", ErrRefused)
 	}
@@ -109,7 +143,13 @@ func (s *Service) parse(bearer string) (entry, error) {
 	}
 	caller := Client{ID: c.Subject, Role: access.Role(c.Role), Requestor: c.Requestor, Terminal: c.Terminal}.
 		caller(ParseScope(c.Scope))
-	return entry{caller: caller, expires: c.ExpiresAt.Time}, nil
+	e := entry{caller: caller, expires: c.ExpiresAt.Time, kid: h.Kid}
+	if c.Cnf != nil {
+		if e.bound = c.Cnf.X5T; e.bound == "" {
+			return entry{}, fmt.Errorf("%w: bound to something that is no certificate", ErrRefused)
+		}
+	}
+	return e, nil
 }
 
 // Scope prints scopes as OAuth does, separated by spaces.
@@ -136,4 +176,7 @@ type entry struct {
 	caller  access.Caller
 	expires time.Time
 	checked time.Time // when its client was last looked up
+	kid     string    // of the key that signed it
+	foreign *Issuer   // nil: it is our own
+	bound   string    // thumbprint of the certificate that it is bound to
 }

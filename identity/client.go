@@ -19,6 +19,7 @@ type Client struct {
 	Terminal  string          // terminal group, for terminals; empty: all
 	JWK       []byte          // public key: EC P-256, Ed25519, or RSA of 2048 bits or more
 	EncJWK    []byte          // public key to which answers are sealed: EC P-256; empty: none
+	Bound     bool            // its tokens are bound to its TLS certificate, always
 	Disabled  bool
 	CreatedAt time.Time
 }

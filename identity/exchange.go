@@ -39,6 +39,9 @@ func (s *Service) Exchange(ctx context.Context, assertion string, wanted ...acce
 	if err != nil {
 		return Grant{}, fmt.Errorf("reading assertion: %w", err)
 	}
+	if c.Bound && certificateOf(ctx) == "" {
+		return Grant{}, fmt.Errorf("%w: the client has to show a certificate", ErrRefused)
+	}
 	scopes, err := c.granted(wanted)
 	if err != nil {
 		return Grant{}, err

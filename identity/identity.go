@@ -7,6 +7,9 @@
 // costs more than a whole purchase check. A cached client is looked up again
 // every [Config].Recheck, so a disabled one is out within that time and not
 // only when its token ends.
+//
+// Other issuers can be believed as well: see [Issuer]. Any token may be bound to
+// a client certificate (RFC 8705), without which it is of no use to a thief.
 package identity
 
 import (
@@ -14,7 +17,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapvault/tapvault/internal/fault"
@@ -54,9 +59,15 @@ type Key struct {
 // Config says who issues access tokens, for whom and for how long.
 type Config struct {
 	Registry Registry
-	Keys     []Key  // the first signs; tokens of all of them are believed
+	Keys     []Key  // the first signs; tokens of all of them are believed; see [Service.SetKeys]
 	Issuer   string // iss of access tokens, such as https://tapvault.example
 	Audience string // aud of access tokens
+
+	Issuers []Issuer // whose access tokens are believed too
+	// Renew looks for new keys of our own and calls [Service.SetKeys]; it is asked
+	// when a token names a key that is not known, and bounds by itself how often
+	// it looks. nil: there are none to be found.
+	Renew func(ctx context.Context)
 
 	AccessTTL time.Duration    // of access tokens; 0: 10 minutes
 	Recheck   time.Duration    // how stale a cached client may be; 0: 30 seconds
@@ -68,10 +79,9 @@ type Config struct {
 // Service exchanges assertions and reads access tokens. It is safe for
 // concurrent use.
 type Service struct {
-	cfg     Config
-	keys    map[string]Key // by kid
-	signing string         // kid of the signing key
-	cache   *cache
+	cfg   Config
+	ring  atomic.Pointer[ring]
+	cache *cache
 }
 
 // New returns a service.
@@ -94,16 +104,14 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	s := &Service{cfg: cfg, keys: map[string]Key{}, cache: newCache(cfg.CacheSize)}
-	for i, k := range cfg.Keys {
-		kid, err := keyID(k.Public)
-		if err != nil {
-			return nil, err
+	for _, i := range cfg.Issuers {
+		if err := i.Check(); err != nil || i.Keys == nil || i.Issuer == cfg.Issuer {
+			return nil, errors.Join(fmt.Errorf("identity: issuer %q cannot be used", i.Name), err)
 		}
-		s.keys[kid] = k
-		if i == 0 {
-			s.signing = kid
-		}
+	}
+	s := &Service{cfg: cfg, cache: newCache(cfg.CacheSize)}
+	if err := s.SetKeys(cfg.Keys); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

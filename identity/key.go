@@ -109,17 +109,3 @@ func keyID(pub *ecdsa.PublicKey) (string, error) {
 	}
 	return base64.RawURLEncoding.EncodeToString(print), nil
 }
-
-// KeySet returns the public keys of access tokens as a JWK set (RFC 7517), so
-// that others can check a token without asking.
-func (s *Service) KeySet() ([]byte, error) {
-	var set jose.JSONWebKeySet
-	for _, k := range s.cfg.Keys {
-		kid, err := keyID(k.Public)
-		if err != nil {
-			return nil, err
-		}
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.Public, KeyID: kid, Algorithm: es256, Use: "sig"})
-	}
-	return json.Marshal(set)
-}

@@ -35,7 +35,10 @@ type Config struct {
 	KeyID    string        // empty: no kid is sent
 	CAFile   string        // PEM file of trusted roots; empty: those of the system
 	Audience string        // of assertions; empty: BaseURL + /oauth2/token
-	Scope    string        // scopes to ask for, separated by spaces; empty: all that are granted
+	// Certificate is shown in the TLS handshake, so that access tokens are bound to
+	// it (RFC 8705); nil: none. With HTTP set, that has to show it.
+	Certificate *tls.Certificate
+	Scope       string // scopes to ask for, separated by spaces; empty: all that are granted
 
 	HTTP *http.Client     // nil: TLS 1.3, 30 s per call
 	Now  func() time.Time // nil: time.Now
@@ -72,6 +75,9 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 		cfg.HTTP = NewHTTP(roots)
+		if t, ok := cfg.HTTP.Transport.(*http.Transport); ok && cfg.Certificate != nil {
+			t.TLSClientConfig.Certificates = []tls.Certificate{*cfg.Certificate}
+		}
 	}
 	return &Client{cfg: cfg}, nil
 }

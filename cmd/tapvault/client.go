@@ -70,6 +70,7 @@ func (a *app) clientAddCommand() *cobra.Command {
 	f.StringVar(&keyFile, "key-file", "", "public key as a JSON Web Key; a private key is refused")
 	f.StringVar(&encFile, "enc-key-file", "", "public key to which answers are sealed, as a JSON Web Key on P-256; none unless told")
 	f.StringVar(&n.Requestor, "requestor", "", "Token Requestor ID, 11 digits, for issuers")
+	f.BoolVar(&n.Bound, "bound", false, "give it access tokens only that are bound to its TLS certificate")
 	f.StringVar(&n.Terminal, "terminal", "", "terminal group, for terminals; all unless told")
 	return c
 }

@@ -69,7 +69,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		fmt.Fprintf(a.stderr, "tapvault: the clock is shifted by %v\n", offset)
 	}
 	fmt.Fprintf(a.stderr, "tapvault: listening on https://%s\n", listener.Addr())
-	return errors.Join(serveUntil(ctx, listener, cert, service, cfg.StopNotice, log), service.Close())
+	return errors.Join(serveUntil(ctx, listener, cert, service, cfg, log), service.Close())
 }
 
 func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
@@ -83,8 +83,11 @@ func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 
 // serveUntil answers requests until ctx ends and for the time of notice, in
 // which it is not ready any more, then lets running ones finish.
-func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, s *assembly.Service, notice time.Duration, log *slog.Logger) error {
+func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, s *assembly.Service, cfg assembly.Config, log *slog.Logger) error {
 	server := api.NewServer(s.Handler, cert, log)
+	if cfg.TLS.ClientCertificates {
+		server.TLSConfig.ClientAuth = tls.RequestClientCert
+	}
 	server.RegisterOnShutdown(s.Drain)
 	ended := make(chan error, 1)
 	go func() { ended <- server.ServeTLS(l, "", "") }()
@@ -97,7 +100,7 @@ func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, s *as
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serving: %w", err)
-	case <-time.After(notice):
+	case <-time.After(cfg.StopNotice):
 	}
 	log.Info("stopping", "drain", drainTime.String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)

@@ -43,6 +43,7 @@ type client struct {
 	Terminal  string
 	JWK       []byte `gorm:"column:jwk"`
 	EncJWK    []byte `gorm:"column:enc_jwk"`
+	Bound     bool
 	Disabled  bool
 	CreatedAt int64 `gorm:"autoCreateTime:false"`
 }
@@ -159,11 +160,11 @@ func (s *Store) Spend(ctx context.Context, clientID, jti string, until time.Time
 
 func toRow(c identity.Client) client {
 	return client{c.ID, c.Name, string(c.Role), identity.Scope(c.Scopes), c.Requestor, c.Terminal, c.JWK,
-		c.EncJWK, c.Disabled, c.CreatedAt.UnixMilli()}
+		c.EncJWK, c.Bound, c.Disabled, c.CreatedAt.UnixMilli()}
 }
 
 func fromRow(r client) identity.Client {
 	return identity.Client{ID: r.ID, Name: r.Name, Role: access.Role(r.Role), Scopes: identity.ParseScope(r.Scopes),
-		Requestor: r.Requestor, Terminal: r.Terminal, JWK: r.JWK, EncJWK: r.EncJWK, Disabled: r.Disabled,
+		Requestor: r.Requestor, Terminal: r.Terminal, JWK: r.JWK, EncJWK: r.EncJWK, Bound: r.Bound, Disabled: r.Disabled,
 		CreatedAt: time.UnixMilli(r.CreatedAt).UTC()}
 }

@@ -71,6 +71,7 @@ var Table = map[string][]string{
 	"internal/store/cluster":   {},
 	"event/stream":             {"event", "internal/fault"},
 	"event/outbox":             {"event", "internal/fault", "internal/store", "token"},
+	"identity/jwks":            {"identity"},
 	"identity/clientdb":        {"access", "identity", "internal/fault", "internal/store"},
 	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/mask", "wallet/payload"},
 	"terminal":                 {"cryptogram", "hsm/keyref", "terminal/apdu", "terminal/deny", "token", "wallet/credential"},

@@ -22,8 +22,6 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/inventory"
 	"github.com/tapvault/tapvault/hsm/keyref"
-	"github.com/tapvault/tapvault/identity"
-	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/obs"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
@@ -86,6 +84,8 @@ type parts struct {
 	vault  *vault.Vault
 	keys   followed    // versions that key ceremonies change
 	trust  lateDevices // of devices
+	// watch is done now and then as long as the service runs.
+	watch []func(context.Context)
 	// gauges are what the metrics show beside the requests.
 	gauges []obs.Gauge
 }
@@ -229,6 +229,9 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, w := range p.watch {
+		s.closers = append(s.closers, repeat(ctx, readShelfEvery, w))
+	}
 	metrics := obs.NewMetrics(p.gauges...)
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
@@ -248,19 +251,6 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run), publishing(ctx, denials, p.cfg.DenyList.Every),
 		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), sweepLoads(ctx, loads, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log))
 	return handler, nil
-}
-
-func (p *parts) identity(ctx context.Context) (*identity.Service, error) {
-	ref := keyref.Ref{Usage: keyref.JWTSign, Version: 1}
-	public, err := p.hsm.PublicKey(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	sign := func(ctx context.Context, digest [32]byte) ([64]byte, error) { return p.hsm.Sign(ctx, ref, digest) }
-	return identity.New(identity.Config{
-		Registry: clientdb.New(p.db, p.opt.Now), Keys: []identity.Key{{Public: public, Sign: sign}},
-		Issuer: p.cfg.Identity.IssuerURL, Audience: p.cfg.Identity.Audience, AccessTTL: p.cfg.Identity.AccessTTL, Now: p.opt.Now,
-	})
 }
 
 func (p *parts) wallet() (*wallet.Service, error) {

@@ -76,6 +76,9 @@ type Config struct {
 type TLS struct {
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
+	// ClientCertificates asks callers for a certificate. One who shows one gets
+	// access tokens that are bound to it (RFC 8705); no chain is checked.
+	ClientCertificates bool `yaml:"client_certificates"`
 }
 
 // HSM says how to reach the PKCS#11 token.
@@ -270,6 +273,11 @@ type Identity struct {
 	Audience string `yaml:"audience"`
 	// AccessTTL is how long an access token is good, 1m to 1h. 0: 10m.
 	AccessTTL time.Duration `yaml:"access_ttl"`
+	// KeyVersion is the version of jwt-sign that must be there at the start. Newer
+	// ones are found while the service runs. 0: 1.
+	KeyVersion uint8 `yaml:"key_version"`
+	// Issuers are other issuers whose access tokens are believed.
+	Issuers []ForeignIssuer `yaml:"issuers"`
 }
 
 // In sets the folder that relative paths of c start from.

@@ -145,7 +145,8 @@ func (c Config) Keys() []keyref.Ref {
 		refs = append(refs, sm4Seal)
 	}
 	refs = append(refs, vault.Keys(c.Vault.KeyVersions).Refs()...)
-	for _, u := range []keyref.Usage{keyref.Script, keyref.CredSign, keyref.JWTSign,
+	refs = append(refs, keyref.Ref{Usage: keyref.JWTSign, Version: c.Identity.signingVersion()})
+	for _, u := range []keyref.Usage{keyref.Script, keyref.CredSign,
 		keyref.Intake, keyref.ResultSign, keyref.WebhookSign, keyref.PINSeal, keyref.PINVerify, keyref.DenySign,
 		keyref.SyncIntake, keyref.AuditSign} {
 		refs = append(refs, keyref.Ref{Usage: u, Version: 1})
@@ -167,7 +168,8 @@ func versions(r Realm) []uint8 {
 // requireKeys makes the service's keys ready, and those test keys that the
 // realms without diversification happen to hold.
 func (c Config) requireKeys(ctx context.Context, t *hsm.Token) error {
-	refs := c.Keys()
+	// Keys of access tokens come and go while the service runs: see signingKeys.
+	refs := slices.DeleteFunc(c.Keys(), func(r keyref.Ref) bool { return r.Usage == keyref.JWTSign })
 	if names := c.cardRealms(); len(names) > 0 {
 		all, err := t.Inventory(ctx)
 		if err != nil {

@@ -58,6 +58,7 @@ func (c Config) Validate() error {
 	}
 	v.required("identity.issuer_url", c.Identity.IssuerURL)
 	v.required("identity.audience", c.Identity.Audience)
+	c.validateIssuers(v)
 	if t := c.Identity.AccessTTL; t != 0 && (t < time.Minute || t > time.Hour) {
 		v.add("identity.access_ttl: must be 1m to 1h")
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"crypto/x509"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/identity"
+	"github.com/tapvault/tapvault/identity/clientdb"
+	"github.com/tapvault/tapvault/internal/assembly"
 )
 
 // Client returns a caller. "stranger" has a key that nobody registered.
@@ -37,6 +41,26 @@ func (l *Lab) client(t testing.TB, c client.Config) *client.Client {
 		t.Fatalf("lab: %v", err)
 	}
 	return made
+}
+
+// Register registers one more client.
+func (l *Lab) Register(t testing.TB, c identity.Client) {
+	t.Helper()
+	db, err := assembly.OpenStore(t.Context(), l.Config, l.Now)
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	defer closing(t, db.Close)
+	if err := clientdb.New(db, l.Now).Add(t.Context(), c); err != nil {
+		t.Fatalf("lab: registering %s: %v", c.ID, err)
+	}
+}
+
+// Roots are what the service's certificate is checked by.
+func (l *Lab) Roots() *x509.CertPool {
+	roots := x509.NewCertPool()
+	roots.AddCert(l.server.Certificate())
+	return roots
 }
 
 // Answer is what the service said to a raw request.

@@ -144,6 +144,9 @@ func (l *Lab) Start(t testing.TB) error {
 	l.HSM = s.HSM
 	l.server = httptest.NewUnstartedServer(s.Handler)
 	l.server.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	if l.Config.TLS.ClientCertificates {
+		l.server.TLS.ClientAuth = tls.RequestClientCert
+	}
 	l.server.StartTLS()
 	l.URL = l.server.URL
 	l.HTTP = l.server.Client()
