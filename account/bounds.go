@@ -68,7 +68,7 @@ var useID = regexp.MustCompile(`^[!-~]{1,64}$`)
 // Spend judges a use of t that no tap proves, and counts it once for each id:
 // it returns the reason for the record when the controls refuse. It is for
 // services that have passed a gate of their own.
-func (s *Service) Spend(ctx context.Context, t token.Token, use token.Use, id string) (reason string, err error) {
+func (s *Service) Spend(ctx context.Context, t token.Standing, use token.Use, id string) (reason string, err error) {
 	if !useID.MatchString(id) {
 		return "", errUse
 	}

@@ -116,13 +116,13 @@ func TestSpend(t *testing.T) {
 	l.controlled(201, token.Controls{MaxCount: 2, Locations: []token.Location{token.LocationDevice}})
 	l.want("a tap", l.one(l.tap(0, 5)), account.Posted, "")
 	for _, tc := range []struct{ id, want string }{{"a", ""}, {"a", ""}, {"b", "control-count"}} {
-		if got, err := l.Spend(t.Context(), l.tok, token.Use{Amount: 1}, tc.id); err != nil || got != tc.want {
+		if got, err := l.Spend(t.Context(), l.tok.Standing(), token.Use{Amount: 1}, tc.id); err != nil || got != tc.want {
 			t.Errorf("%s: %q, %v", tc.id, got, err)
 		}
 	}
 	l.want("a tap too many", l.one(l.tap(1, 6)), account.Rejected, account.NotAllowed)
 	for _, id := range []string{"", "two words", string(make([]byte, 65)), "é"} {
-		if _, err := l.Spend(t.Context(), l.tok, token.Use{}, id); err == nil {
+		if _, err := l.Spend(t.Context(), l.tok.Standing(), token.Use{}, id); err == nil {
 			t.Errorf("%q names a use", id)
 		}
 	}

@@ -51,8 +51,8 @@ var Purposes = []string{Settlement, Dispute, Authorisation}
 // Opener is where card numbers come from. Errors for tokens that do not exist
 // are of kind [fault.TokenUnknown].
 type Opener interface {
-	Sealed(ctx context.Context, ref token.Ref) (token.Token, token.Sealed, error)
-	SealedByNumber(ctx context.Context, n token.Number, at time.Time) (token.Token, token.Sealed, error)
+	Sealed(ctx context.Context, ref token.Ref) (token.Standing, token.Sealed, error)
+	SealedByNumber(ctx context.Context, n token.Number, at time.Time) (token.Standing, token.Sealed, error)
 }
 
 // Evidence judges taps. Errors that say a tap proves nothing are of kind
@@ -65,7 +65,7 @@ type Evidence interface {
 	Judge(ctx context.Context, tap account.Tap, where token.Use) (account.Result, token.Token, error)
 	// Spend counts a use that no tap proves, once for each id of a token. It
 	// returns the reason for the record when the token's controls refuse.
-	Spend(ctx context.Context, t token.Token, use token.Use, id string) (reason string, err error)
+	Spend(ctx context.Context, t token.Standing, use token.Use, id string) (reason string, err error)
 }
 
 // Recipients knows to which key answers for a caller are sealed.
@@ -176,7 +176,7 @@ func (q Query) check() error {
 // Verified is proof that a query was verified, for the caller who asked it. It
 // is made by [Service.Verify] only; the zero value proves nothing.
 type Verified struct {
-	token  token.Token
+	token  token.Standing
 	card   token.Sealed
 	tapID  string
 	tap    account.Tap

@@ -61,7 +61,7 @@ func (s *Service) direct(ctx context.Context, c access.Caller, q Query, purpose 
 }
 
 // controlled judges a direct use, and counts it when it authorises a purchase.
-func (s *Service) controlled(ctx context.Context, t token.Token, q Query, purpose string) (reason string, err error) {
+func (s *Service) controlled(ctx context.Context, t token.Standing, q Query, purpose string) (reason string, err error) {
 	if purpose != Authorisation {
 		return stated(t, q.Where), nil
 	}

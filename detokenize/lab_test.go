@@ -65,12 +65,12 @@ type opener struct {
 	fail   error
 }
 
-func (o *opener) Sealed(ctx context.Context, ref token.Ref) (token.Token, token.Sealed, error) {
+func (o *opener) Sealed(ctx context.Context, ref token.Ref) (token.Standing, token.Sealed, error) {
 	t, card, err := o.Opener.Sealed(ctx, ref)
 	return t, o.watched(card), err
 }
 
-func (o *opener) SealedByNumber(ctx context.Context, n token.Number, at time.Time) (token.Token, token.Sealed, error) {
+func (o *opener) SealedByNumber(ctx context.Context, n token.Number, at time.Time) (token.Standing, token.Sealed, error) {
 	t, card, err := o.Opener.SealedByNumber(ctx, n, at)
 	return t, o.watched(card), err
 }

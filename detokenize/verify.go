@@ -86,11 +86,11 @@ func (q Query) object() string {
 
 // token finds the token that q names, and its card; reason says why there is
 // none.
-func (s *Service) token(ctx context.Context, q Query) (t token.Token, card token.Sealed, reason string, err error) {
+func (s *Service) token(ctx context.Context, q Query) (t token.Standing, card token.Sealed, reason string, err error) {
 	at := s.cfg.Now()
 	if q.Tap != nil {
 		if at, err = q.Tap.At.In(s.cfg.Zone); err != nil {
-			return token.Token{}, nil, "malformed-tap", nil
+			return token.Standing{}, nil, "malformed-tap", nil
 		}
 	}
 	if q.Ref != "" {
@@ -99,16 +99,16 @@ func (s *Service) token(ctx context.Context, q Query) (t token.Token, card token
 		t, card, err = s.cfg.Opener.SealedByNumber(ctx, q.Number, at)
 	}
 	if fault.KindOf(err) == fault.TokenUnknown {
-		return token.Token{}, nil, "unknown", nil
+		return token.Standing{}, nil, "unknown", nil
 	}
 	if err != nil {
-		return token.Token{}, nil, "", fmt.Errorf("reading a token: %w", err)
+		return token.Standing{}, nil, "", fmt.Errorf("reading a token: %w", err)
 	}
 	return t, card, "", nil
 }
 
 // standing says why t is not one that c gets a card number for, or "".
-func (s *Service) standing(c access.Caller, t token.Token) string {
+func (s *Service) standing(c access.Caller, t token.Standing) string {
 	now := s.cfg.Now()
 	switch {
 	case c.Requestor != string(t.Requestor):
@@ -151,7 +151,7 @@ func (s *Service) evidence(ctx context.Context, v *Verified, q Query) (reason st
 
 // stated judges what a caller says of a purchase that was judged and counted
 // before. What it does not say was judged then, and so were the amounts.
-func stated(t token.Token, u token.Use) (reason string) {
+func stated(t token.Standing, u token.Use) (reason string) {
 	c := t.Controls
 	c.MaxAmount, c.MaxSum, c.MaxCount = 0, 0, 0
 	if u.Merchant == "" {
@@ -175,7 +175,7 @@ func stated(t token.Token, u token.Use) (reason string) {
 
 // judge has a whole tap judged. It must be the token's own before it is kept
 // under anyone's name.
-func (s *Service) judge(ctx context.Context, t token.Token, tap account.Tap, where token.Use) (tapID, reason string, err error) {
+func (s *Service) judge(ctx context.Context, t token.Standing, tap account.Tap, where token.Use) (tapID, reason string, err error) {
 	if tap.Number.Digits() != t.Number.Digits() {
 		return "", "other-token", nil
 	}
@@ -201,7 +201,7 @@ func (s *Service) judge(ctx context.Context, t token.Token, tap account.Tap, whe
 }
 
 // inWindow says that a tap was not made while t could be used, or "".
-func (s *Service) inWindow(t token.Token, tap account.Tap) string {
+func (s *Service) inWindow(t token.Standing, tap account.Tap) string {
 	at, err := tap.At.In(s.cfg.Zone)
 	if err != nil {
 		return "malformed-tap"

@@ -196,6 +196,29 @@ type Token struct {
 	Revision    int64   // grows with every change: what a compare-and-swap compares
 }
 
+// Standing is what of a token decides whether it may be used, and by whom.
+type Standing struct {
+	Ref        Ref
+	Number     Number
+	Requestor  Requestor
+	PAR        PAR
+	Location   Location
+	State      State
+	NotBefore  time.Time
+	NotAfter   time.Time
+	Assurance  Assurance
+	Suspenders []Suspender
+	Decision   Decision
+	Controls   Controls
+}
+
+// Standing returns how t stands.
+func (t Token) Standing() Standing {
+	return Standing{Ref: t.Ref, Number: t.Number, Requestor: t.Requestor, PAR: t.PAR, Location: t.Location,
+		State: t.State, NotBefore: t.NotBefore, NotAfter: t.NotAfter, Assurance: t.Assurance,
+		Suspenders: t.Suspenders, Decision: t.Decision, Controls: t.Controls}
+}
+
 // Live reports whether t may be used at the moment at, with the given
 // tolerance for clocks that disagree. A token about which the issuer has yet to
 // decide may not.

@@ -120,26 +120,56 @@ type tokenView struct {
 	Last4 string
 }
 
-// sealedView is a token row with its card, sealed.
-type sealedView struct {
-	tokenView
-	Sealed      []byte
-	SealVersion uint8
+// sealedRow is how a token stands, with its card, sealed.
+type sealedRow struct {
+	Ref, CardID, RangeID       string
+	Serial                     int64
+	Requestor, Location, State string
+	NotBefore, NotAfter        int64
+	AssuranceMethod            string
+	AssuranceData              string
+	Suspenders                 int
+	Decision, Controls, PAR    string
+	Sealed                     []byte
+	SealVersion                uint8
+}
+
+func (v *Vault) toStanding(r *sealedRow) (token.Standing, error) {
+	num, controls, err := v.unpack(r.Ref, r.RangeID, r.Serial, r.Controls)
+	if err != nil {
+		return token.Standing{}, err
+	}
+	return token.Standing{
+		Ref: token.Ref(r.Ref), Number: num, Requestor: token.Requestor(r.Requestor), PAR: token.PAR(r.PAR),
+		Location: token.Location(r.Location), State: token.State(r.State),
+		NotBefore: moment(r.NotBefore), NotAfter: moment(r.NotAfter),
+		Assurance:  token.Assurance{Method: r.AssuranceMethod, Data: r.AssuranceData},
+		Suspenders: suspenders(r.Suspenders), Decision: token.Decision(r.Decision), Controls: controls,
+	}, nil
+}
+
+// unpack returns what of a token is not stored as it is shown.
+func (v *Vault) unpack(ref, rangeID string, serial int64, packed string) (token.Number, token.Controls, error) {
+	n := v.rangeByName(rangeID)
+	if n == nil {
+		return token.Number{}, token.Controls{}, fmt.Errorf("token %s: its range %s is not known", ref, rangeID)
+	}
+	num, err := n.number(serial)
+	if err != nil {
+		return token.Number{}, token.Controls{}, err
+	}
+	controls, err := unpackControls(packed)
+	if err != nil {
+		return token.Number{}, token.Controls{}, fmt.Errorf("token %s: %w", ref, err)
+	}
+	return num, controls, nil
 }
 
 func (v *Vault) toToken(view tokenView) (token.Token, error) {
 	r := view.Row
-	n := v.rangeByName(r.RangeID)
-	if n == nil {
-		return token.Token{}, fmt.Errorf("token %s: its range %s is not known", r.Ref, r.RangeID)
-	}
-	num, err := n.number(r.Serial)
+	num, controls, err := v.unpack(r.Ref, r.RangeID, r.Serial, r.Controls)
 	if err != nil {
 		return token.Token{}, err
-	}
-	controls, err := unpackControls(r.Controls)
-	if err != nil {
-		return token.Token{}, fmt.Errorf("token %s: %w", r.Ref, err)
 	}
 	return token.Token{
 		Ref: token.Ref(r.Ref), Number: num, Requestor: token.Requestor(r.Requestor),

@@ -102,37 +102,36 @@ const (
 		"tokens.created_at, tokens.changed_at, tokens.assurance_method, tokens.assurance_data, tokens.form_factor, " +
 		"tokens.device, tokens.suspenders, tokens.decision, tokens.controls, tokens.renews, tokens.renewed_by, " +
 		"tokens.notice, tokens.notice_reason, tokens.noticed_at, tokens.revision, tokens.living, tokens.kept_until, cards.par, cards.last4"
-	sealedToo = ", cards.sealed, cards.seal_version"
 	withCards = "JOIN cards ON cards.id = tokens.card_id"
 )
 
 // views selects tokens with what is shown of their cards.
 func views(db *gorm.DB) *gorm.DB { return db.Table("tokens").Select(ofTokens).Joins(withCards) }
 
-// scan reads [ofTokens], and into more what was selected after them.
-func (t *tokenView) scan(rows *sql.Rows, more ...any) error {
+// scan reads [ofTokens].
+func (t *tokenView) scan(rows *sql.Rows) error {
 	r := &t.Row
-	return rows.Scan(append([]any{&r.Ref, &r.CardID, &r.RangeID, &r.Serial, &r.Requestor, &r.PSN, &r.Expiry,
+	return rows.Scan(&r.Ref, &r.CardID, &r.RangeID, &r.Serial, &r.Requestor, &r.PSN, &r.Expiry,
 		&r.Location, &r.State, &r.NotBefore, &r.NotAfter, &r.CtrFirst, &r.CtrNext,
 		&r.CreatedAt, &r.ChangedAt, &r.AssuranceMethod, &r.AssuranceData, &r.FormFactor,
 		&r.Device, &r.Suspenders, &r.Decision, &r.Controls, &r.Renews, &r.RenewedBy,
-		&r.Notice, &r.NoticeReason, &r.NoticedAt, &r.Revision, &r.Living, &r.KeptUntil, &t.PAR, &t.Last4}, more...)...)
+		&r.Notice, &r.NoticeReason, &r.NoticedAt, &r.Revision, &r.Living, &r.KeptUntil, &t.PAR, &t.Last4)
 }
 
-// Sealed returns the token that ref names, and the card behind it. Whether that
+// Sealed returns how the token stands that ref names, and the card behind it. Whether that
 // may be opened is the caller's to decide. It returns [ErrNotFound] when there
 // is no such token.
-func (o *Opener) Sealed(ctx context.Context, ref token.Ref) (token.Token, token.Sealed, error) {
-	view, err := o.v.reading.sealed.Do(ctx, ref)
+func (o *Opener) Sealed(ctx context.Context, ref token.Ref) (token.Standing, token.Sealed, error) {
+	row, err := o.v.reading.sealed.Do(ctx, ref)
 	if err != nil {
-		return token.Token{}, nil, err
+		return token.Standing{}, nil, err
 	}
-	t, err := o.v.toToken(view.tokenView)
+	t, err := o.v.toStanding(row)
 	if err != nil {
-		return token.Token{}, nil, err
+		return token.Standing{}, nil, err
 	}
 	return t, func(ctx context.Context) (token.PAN, token.Expiry, error) {
-		pan, expiry, err := o.v.open(ctx, view)
+		pan, expiry, err := o.v.open(ctx, row)
 		if fault.KindOf(err) == fault.HSMKey { // sealed anew since, and that key retired
 			return o.PAN(ctx, ref)
 		}
@@ -142,22 +141,22 @@ func (o *Opener) Sealed(ctx context.Context, ref token.Ref) (token.Token, token.
 
 // SealedByNumber is Sealed for the token that bore num at a time, as
 // [Reader.ByNumber] finds it.
-func (o *Opener) SealedByNumber(ctx context.Context, num token.Number, at time.Time) (token.Token, token.Sealed, error) {
+func (o *Opener) SealedByNumber(ctx context.Context, num token.Number, at time.Time) (token.Standing, token.Sealed, error) {
 	t, err := o.ByNumber(ctx, num, at)
-	return t, func(ctx context.Context) (token.PAN, token.Expiry, error) { return o.PAN(ctx, t.Ref) }, err
+	return t.Standing(), func(ctx context.Context) (token.PAN, token.Expiry, error) { return o.PAN(ctx, t.Ref) }, err
 }
 
 // PAN gives back the number and the expiry date of the card behind a token.
 // Whether it may be given is the caller's to have decided.
 func (o *Opener) PAN(ctx context.Context, ref token.Ref) (token.PAN, token.Expiry, error) {
-	view, err := o.v.reading.sealed.Do(ctx, ref)
+	row, err := o.v.reading.sealed.Do(ctx, ref)
 	if err != nil {
 		return token.PAN{}, "", err
 	}
-	return o.v.open(ctx, view)
+	return o.v.open(ctx, row)
 }
 
 // open opens the card behind a token.
-func (v *Vault) open(ctx context.Context, s *sealedView) (token.PAN, token.Expiry, error) {
-	return v.unsealFrom(ctx, s.Row.CardID, s.SealVersion, s.Sealed)
+func (v *Vault) open(ctx context.Context, r *sealedRow) (token.PAN, token.Expiry, error) {
+	return v.unsealFrom(ctx, r.CardID, r.SealVersion, r.Sealed)
 }

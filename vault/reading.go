@@ -24,7 +24,7 @@ type reading struct {
 	tokens  *gather.Gatherer[token.Ref, tokenView]
 	numbers *gather.Gatherer[place, []tokenView]
 	cards   *gather.Gatherer[token.Ref, cardRow]
-	sealed  *gather.Gatherer[token.Ref, *sealedView]
+	sealed  *gather.Gatherer[token.Ref, *sealedRow]
 	sights  *gather.Gatherer[[]cardPrint, glanced]
 }
 
@@ -156,16 +156,21 @@ func (v *Vault) readCards(ctx context.Context, all []token.Ref) ([]gather.Answer
 	return found(all, byRef), nil
 }
 
-// readSealed finds tokens and the sealed cards behind them.
-func (v *Vault) readSealed(ctx context.Context, all []token.Ref) ([]gather.Answer[*sealedView], error) {
-	byRef := make(map[token.Ref]*sealedView, len(all))
-	err := store.Each(v.cfg.DB.Read(ctx), "SELECT "+ofTokens+sealedToo+" FROM tokens "+withCards+" WHERE tokens.ref IN ?",
-		func(rows *sql.Rows) error {
-			s := new(sealedView)
-			err := s.scan(rows, &s.Sealed, &s.SealVersion)
-			byRef[token.Ref(s.Row.Ref)] = s
-			return err
-		}, refs(all))
+const standing = "SELECT tokens.ref, tokens.card_id, tokens.range_id, tokens.serial, tokens.requestor, tokens.location, tokens.state, " +
+	"tokens.not_before, tokens.not_after, tokens.assurance_method, tokens.assurance_data, tokens.suspenders, tokens.decision, tokens.controls, " +
+	"cards.par, cards.sealed, cards.seal_version FROM tokens " + withCards + " WHERE tokens.ref IN ?"
+
+// readSealed finds how tokens stand, and the sealed cards behind them.
+func (v *Vault) readSealed(ctx context.Context, all []token.Ref) ([]gather.Answer[*sealedRow], error) {
+	byRef := make(map[token.Ref]*sealedRow, len(all))
+	err := store.Each(v.cfg.DB.Read(ctx), standing, func(rows *sql.Rows) error {
+		r := new(sealedRow)
+		err := rows.Scan(&r.Ref, &r.CardID, &r.RangeID, &r.Serial, &r.Requestor, &r.Location, &r.State,
+			&r.NotBefore, &r.NotAfter, &r.AssuranceMethod, &r.AssuranceData, &r.Suspenders, &r.Decision, &r.Controls,
+			&r.PAR, &r.Sealed, &r.SealVersion)
+		byRef[token.Ref(r.Ref)] = r
+		return err
+	}, refs(all))
 	if err != nil {
 		return nil, fmt.Errorf("reading tokens and cards: %w", err)
 	}

@@ -55,10 +55,12 @@ type Trail struct {
 	torn string
 	tree Tree
 	wake chan struct{} // has room for one: there is something to write
+	full chan struct{} // has room for one: as many wait as were expected
 	done chan struct{} // closed when the writer has ended
 
 	mu     sync.Mutex
 	queue  []waiter
+	expect int // how many entries are worth waiting for
 	closed bool
 	broken error // why the writer writes no more
 
@@ -92,7 +94,8 @@ func Open(cfg Config) (*Trail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: opening the audit trail: %w", ErrDown, err)
 	}
-	t := &Trail{file: f, now: cfg.Now, tree: cfg.Tree, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	t := &Trail{file: f, now: cfg.Now, tree: cfg.Tree, wake: make(chan struct{}, 1),
+		full: make(chan struct{}, 1), done: make(chan struct{})}
 	if err := t.resume(cfg.Path, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the audit trail: %w", err), f.Close())
 	}
@@ -198,17 +201,9 @@ func (t *Trail) Torn() string { return t.torn }
 // and one sync. When ctx ends first, e may still be recorded.
 func (t *Trail) Record(ctx context.Context, e audit.Entry) error {
 	w := waiter{e, t.now(), make(chan error, 1)}
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
+	if !t.enqueue(w) {
 		return fmt.Errorf("%w: the audit trail is closed", ErrDown)
 	}
-	t.queue = append(t.queue, w)
-	select { // under the lock, because Close closes the channel
-	case t.wake <- struct{}{}:
-	default:
-	}
-	t.mu.Unlock()
 	select {
 	case err := <-w.done:
 		return err
@@ -239,44 +234,11 @@ func (t *Trail) Health(context.Context) error {
 
 // Close writes what is waiting and closes the file.
 func (t *Trail) Close() error {
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
+	if !t.stop() {
 		return nil
 	}
-	t.closed = true
-	close(t.wake) // nobody sends on it once closed is set
-	t.mu.Unlock()
 	<-t.done
 	return t.file.Close()
-}
-
-// write is the one writer.
-func (t *Trail) write() {
-	defer close(t.done)
-	for range t.wake {
-		t.flush()
-	}
-	t.flush()
-}
-
-// flush writes all waiting entries in one go. Once the end of the file is
-// unknown it writes no more: only [Open] looks.
-func (t *Trail) flush() {
-	t.mu.Lock()
-	ws, err := t.queue, t.broken
-	t.queue = nil
-	t.mu.Unlock()
-	if len(ws) > 0 && err == nil {
-		var broken error
-		err, broken = t.commit(ws)
-		t.mu.Lock()
-		t.broken = broken
-		t.mu.Unlock()
-	}
-	for _, w := range ws {
-		w.done <- err
-	}
 }
 
 // commit makes entries durable. err says that these are not; broken says that
