@@ -29,10 +29,12 @@ func (t *Token) Inventory(ctx context.Context) (list []keyref.Info, err error) {
 			}
 			spec, _ := ref.Usage.Spec()
 			info := keyref.Info{Ref: ref, Spec: spec, State: "ACTIVE"}
-			if info.Local, err = t.local(s, h); err != nil {
-				return err
+			if info.Local, err = t.local(s, h); err == nil {
+				info.Check, err = t.checkValue(s, h, ref, spec)
 			}
-			info.Check, err = t.checkValue(s, h, ref, spec)
+			if err = spoilt(label, err); errors.Is(err, ErrKeyUnfit) {
+				info.Flag, err = "it cannot be used: its birth was cut off", nil
+			}
 			list = append(list, info)
 			return err
 		})

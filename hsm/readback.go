@@ -21,26 +21,41 @@ func (t *Token) ReadBack(ctx context.Context, ref keyref.Ref) (info keyref.Info,
 	}
 	spec, _ := ref.Usage.Spec()
 	err = t.with(ctx, "reading back "+ref.String(), func(s pkcs11.SessionHandle, _ *state) error {
-		if err := t.checkBirth(s, ref, spec); err != nil {
-			return err
-		}
-		h, err := t.one(s, ref.Label())
-		if err != nil {
-			return err
-		}
-		info = keyref.Info{Ref: ref, Spec: spec, State: "ACTIVE"}
-		if info.Local, err = t.local(s, h); err != nil {
-			return err
-		}
-		if spec.Type == keyref.ECP256 {
-			if _, err = t.publicKey(s, ref.Label()); err != nil { // a pair of which half is missing
-				return err
-			}
-		}
-		info.Check, err = t.checkValue(s, h, ref, spec)
-		return err
+		info, err = t.readBack(s, ref, spec)
+		return spoilt(ref.Label(), err)
 	})
 	return info, describe(spec, info.Local, t.mod.native.nss), err
+}
+
+func (t *Token) readBack(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec) (info keyref.Info, err error) {
+	if err := t.checkBirth(s, ref, spec); err != nil {
+		return info, err
+	}
+	h, err := t.one(s, ref.Label())
+	if err != nil {
+		return info, err
+	}
+	info = keyref.Info{Ref: ref, Spec: spec, State: "ACTIVE"}
+	if info.Local, err = t.local(s, h); err != nil {
+		return info, err
+	}
+	if spec.Type == keyref.ECP256 {
+		if _, err = t.publicKey(s, ref.Label()); err != nil { // a pair of which half is missing
+			return info, err
+		}
+	}
+	info.Check, err = t.checkValue(s, h, ref, spec)
+	return info, err
+}
+
+// spoilt is an error about a key that is there and that the module cannot read or
+// compute with: SoftHSM can be killed between a key's attributes and its value.
+// What says that the token is gone stays what it is.
+func spoilt(label string, err error) error {
+	if code(err) == pkcs11.CKR_OK || lost(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %q cannot be used, as a key whose birth was cut off: %v", ErrKeyUnfit, label, err)
 }
 
 // describe says what checkBirth has found to be so.

@@ -58,6 +58,7 @@ func (s *Shelf) Annotate(list []keyref.Info) {
 		k := &list[i]
 		kept, ok := r.Key(s.Token, k.Ref.Label())
 		switch {
+		case k.Flag != "": // the token itself says that something is wrong
 		case err != nil:
 			k.Flag = Unreadable
 		case !ok || kept.Transcript == "":

@@ -39,11 +39,7 @@ func TestMain(m *testing.M) {
 // play rehearses a script in dir, from where it stood, and kills itself at the
 // named boundary.
 func play(dir, name, kill string) error {
-	text, err := scripts.Files.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	plan, err := script.Read(text)
+	plan, err := read(name)
 	if err != nil {
 		return err
 	}
@@ -62,6 +58,19 @@ func play(dir, name, kill string) error {
 	}
 	_, err = engine.Run(context.Background(), c)
 	return err
+}
+
+// read reads a script of the repository, or one of a test by its path.
+func read(name string) (script.Plan, error) {
+	from := scripts.Files.ReadFile
+	if filepath.IsAbs(name) {
+		from = os.ReadFile
+	}
+	text, err := from(name)
+	if err != nil {
+		return script.Plan{}, err
+	}
+	return script.Read(text)
 }
 
 func command(dir, name, kill string) *exec.Cmd {
@@ -221,39 +230,113 @@ func TestKilledAtEveryBoundary(t *testing.T) {
 	t.Logf("%d kills", kills)
 }
 
-// TestKilledAnywhere kills a ceremony of births at random moments until it is
-// over, and begins again.
-func TestKilledAnywhere(t *testing.T) {
-	const name, wanted = "generate.yaml", 60
-	end, _, took := undisturbed(t, name)
-	random := rand.New(rand.NewPCG(1, 2))
-	for kills := 0; kills < wanted; {
-		dir := filepath.Join(t.TempDir(), strconv.Itoa(kills))
-		for n := 0; ; n++ {
-			c := command(dir, name, "")
-			var out strings.Builder
-			c.Stdout, c.Stderr = &out, &out
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if n < 6 {
-				timer := time.AfterFunc(time.Duration(random.Int64N(int64(took))), func() { c.Process.Kill() })
-				defer timer.Stop()
-			}
-			err := c.Wait()
-			if err == nil {
-				break
-			}
-			if c.ProcessState.ExitCode() > 0 {
-				if strings.Contains(out.String(), "is closed") {
-					break // killed after the last record
+// births are how long each generation of a script takes, from the boundary
+// before it to the one after.
+func births(t *testing.T, name string) map[string]time.Duration {
+	t.Helper()
+	all, began := map[string]time.Duration{}, time.Now()
+	watch(t, command(filepath.Join(t.TempDir(), "c"), name, ""), func(step, what string) {
+		switch what {
+		case "began":
+			began = time.Now()
+		case "did":
+			all[step] = time.Since(began)
+		}
+	})
+	return all
+}
+
+// watch runs a ceremony and tells of its boundaries as they come. It reports
+// whether the ceremony ended by itself, and the last boundary.
+func watch(t *testing.T, c *exec.Cmd, at func(step, what string)) (ended bool, last string) {
+	t.Helper()
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems strings.Builder
+	c.Stderr = &problems
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for s := bufio.NewScanner(out); s.Scan(); {
+		last = s.Text()
+		if step, what, ok := strings.Cut(last, " "); ok {
+			at(step, what)
+		}
+	}
+	err = c.Wait()
+	closed := strings.Contains(problems.String(), "is closed") // killed after the last record
+	if err != nil && c.ProcessState.ExitCode() > 0 && !closed {
+		t.Fatalf("%v\n%s", err, problems.String())
+	}
+	return err == nil || closed, last
+}
+
+// manyKeys is a script that generates keys of every kind, 24 of them.
+func manyKeys(t *testing.T) string {
+	t.Helper()
+	text := "ceremony: many\nkind: generate\nreason: to be killed\ntoken: tapvault\naudit_key: none\nquorum: 2\npeople:\n" +
+		"  - {name: alice, role: security-officer}\n  - {name: bob, role: security-officer}\n  - {name: walter, role: witness}\nkeys:\n"
+	for v := 1; v <= 6; v++ {
+		for _, u := range []string{"pan-seal", "pan-index", "jwt-sign", "transit.mlk"} {
+			text += fmt.Sprintf("  - {label: %s.v%d}\n", u, v)
+		}
+	}
+	name := filepath.Join(t.TempDir(), "many.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// TestKilledInsideGeneration kills ceremonies at random moments inside the calls
+// that generate keys, 200 times and more; the end is that of an undisturbed one.
+// Several are held at a time, as a ceremony mostly waits for its disk.
+func TestKilledInsideGeneration(t *testing.T) {
+	const ceremonies, wanted = 4, 50 // kills in each
+	name := manyKeys(t)
+	plan, err := read(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	generates := map[string]bool{}
+	for _, s := range plan.Steps {
+		generates[strconv.Itoa(s.Number)] = s.Op == script.OpGenerate
+	}
+	end, _, _ := undisturbed(t, name)
+	took := births(t, name)
+	for n := range ceremonies {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(1, uint64(n)))
+			inside, late, dirs := 0, 0, t.TempDir()
+			for held := 0; inside < wanted && held < 20; held++ {
+				dir := filepath.Join(dirs, strconv.Itoa(held))
+				for ended := false; !ended; {
+					c := command(dir, name, "")
+					armed := inside >= wanted // enough: it may go on to its end
+					var last string
+					ended, last = watch(t, c, func(step, what string) {
+						if what == "began" && generates[step] && !armed {
+							armed = true
+							time.AfterFunc(time.Duration(random.Int64N(int64(took[step]))), func() { _ = c.Process.Kill() })
+						}
+					})
+					if step, what, _ := strings.Cut(last, " "); !ended && what == "began" && generates[step] {
+						inside++
+					} else if !ended {
+						late++
+					}
 				}
-				t.Fatalf("after %d kills: %v\n%s", kills, err, out.String())
+				if got := state(t, dir); got != end {
+					t.Errorf("after %d kills:\n%s\nundisturbed:\n%s", inside+late, got, end)
+				}
 			}
-			kills++
-		}
-		if got := state(t, dir); got != end {
-			t.Errorf("after %d kills:\n%s\nundisturbed:\n%s", kills, got, end)
-		}
+			t.Logf("%d kills inside a generation, %d just after one", inside, late)
+			if inside < wanted {
+				t.Errorf("%d kills were inside a generation, %d are wanted", inside, wanted)
+			}
+		})
 	}
 }
