@@ -51,6 +51,7 @@ func newRoom(t *testing.T) *room {
 	t.Helper()
 	r := &room{t: t, dir: t.TempDir(), people: "quorum: 2\npeople:\n", typed: map[string]string{}, checks: map[string]string{}}
 	var err error
+	officers := "# security officers\n"
 	if r.conf, err = softhsmconfig.Write(filepath.Join(r.dir, "softhsm")); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,11 @@ func newRoom(t *testing.T) *room {
 		r.must(err)
 		r.must(os.WriteFile(filepath.Join(r.dir, "keys", p.Name+".key"), text, 0o600))
 		r.people += fmt.Sprintf("  - {name: %s, role: %s, key: %q}\n", p.Name, p.Role, k.Public())
+		if p.Role == script.Officer {
+			officers += fmt.Sprintf("%s  %s\n", k.Public(), p.Name)
+		}
 	}
+	r.must(os.WriteFile(filepath.Join(r.dir, "officers"), []byte(officers), 0o600))
 	for who, pin := range map[string]string{"so PIN/alice": "1234", "so PIN/carol": "5678", "user PIN/dan": "4321", "user PIN/erin": "8765"} {
 		r.typed[who] = pin
 	}
@@ -105,7 +110,7 @@ func (r *room) command(args ...string) *exec.Cmd {
 func (r *room) hold(file string, plan script.Plan, more ...string) error {
 	r.t.Helper()
 	args := append([]string{"run", file, "--out", r.out(plan.Script.Ceremony), "--keys", filepath.Join(r.dir, "keys"),
-		"--softhsm-conf", r.conf, "--transcripts", filepath.Join(r.dir, "out")}, more...)
+		"--softhsm-conf", r.conf, "--transcripts", filepath.Join(r.dir, "out"), "--officers", filepath.Join(r.dir, "officers")}, more...)
 	r.must(os.MkdirAll(filepath.Join(r.dir, "out"), 0o700))
 	c := r.command(args...)
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
@@ -457,6 +462,47 @@ func (r *room) cutBack(name string) script.Plan {
 	s, err := transcript.Peek(text)
 	r.must(err)
 	return s.Plan
+}
+
+// TestOfficersOfOthers: neither a ceremony nor an earlier transcript counts that
+// officers approved whom the list does not name.
+func TestOfficersOfOthers(t *testing.T) {
+	r := blank(t)
+	file, plan := r.write("first", "generate", "site-a", "none", "keys: [{label: pan-index.v1}]")
+	r.must(r.hold(file, plan))
+	list := filepath.Join(r.dir, "officers")
+	ours, err := os.ReadFile(list)
+	r.must(err)
+	other, err := officer.New(rand.Reader)
+	r.must(err)
+	r.must(os.WriteFile(list, []byte(other.Public().String()+" mallory\n"), 0o600))
+	file, plan = r.write("second", "generate", "site-a", "none", "keys: [{label: pan-index.v2}]")
+	if err := r.hold(file, plan); err == nil || !strings.Contains(err.Error(), "alice would approve") {
+		t.Errorf("a script with officers of its own: %v", err)
+	}
+	// the script's own officers are on the list; those of the first transcript are not
+	theirs := ""
+	for _, name := range []string{"alice", "bob"} {
+		k, err := officer.New(rand.Reader)
+		r.must(err)
+		text, err := k.SealAt(rand.Reader, name, passphrase(name), 1, 8<<10)
+		r.must(err)
+		r.must(os.WriteFile(filepath.Join(r.dir, "keys", name+".key"), text, 0o600))
+		r.people = regexp.MustCompile(`(name: `+name+`, .*key: )"[^"]*"`).ReplaceAllString(r.people, `${1}"`+k.Public().String()+`"`)
+		theirs += k.Public().String() + "\n"
+	}
+	r.must(os.WriteFile(list, []byte(theirs), 0o600))
+	file, plan = r.write("third", "destroy", "site-a", "none", "keys: [{label: pan-index.v1, evidence: none}]")
+	if err := r.hold(file, plan); err == nil || !strings.Contains(err.Error(), "no officer of ours") {
+		t.Errorf("transcripts of other officers: %v", err)
+	}
+	r.must(os.WriteFile(list, append(ours, theirs...), 0o600)) // who was an officer then, and who is now
+	file, plan = r.write("fourth", "generate", "site-a", "none", "keys: [{label: pan-index.v2}]")
+	r.must(r.hold(file, plan))
+	r.must(os.Remove(list))
+	if err := r.hold(file, plan); err == nil || !strings.Contains(err.Error(), "list of officers") {
+		t.Errorf("without a list: %v", err)
+	}
 }
 
 // TestAbort stops a ceremony at its terminal, and resumes it.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,14 +22,15 @@ import (
 	"github.com/tapvault/tapvault/keyceremony/officer"
 	"github.com/tapvault/tapvault/keyceremony/register"
 	"github.com/tapvault/tapvault/keyceremony/rehearsal"
+	"github.com/tapvault/tapvault/keyceremony/script"
 	"github.com/tapvault/tapvault/keyceremony/secret"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
 
 // options are the flags of run and rehearse.
 type options struct {
-	out, keys, letters, module, initArgs, pinFile, transcripts, softhsm string
-	resume, yes                                                         bool
+	out, keys, letters, module, initArgs, pinFile, transcripts, officers, softhsm string
+	resume, yes                                                                   bool
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -47,7 +49,8 @@ func (a *app) runCommand() *cobra.Command {
 	f.StringVar(&o.initArgs, "init-args", "", "reserved string of C_Initialize that some modules need")
 	f.StringVar(&o.pinFile, "pin-file", "", "file with the user PIN, where the script names nobody who types it")
 	f.StringVar(&o.softhsm, "softhsm-conf", "", "configuration file of SoftHSM")
-	f.StringVar(&o.transcripts, "transcripts", "", "folder of all earlier transcripts: they say in which state a key is")
+	f.StringVar(&o.transcripts, "transcripts", "", "folder of all earlier transcripts: they say in which state a key is; needs --officers")
+	f.StringVar(&o.officers, "officers", "", "file with the public key of every security officer, one a line: nobody else approves")
 	f.BoolVar(&o.resume, "resume", false, "go on with a ceremony that was interrupted")
 	return c
 }
@@ -109,14 +112,39 @@ func (a *app) live(ctx context.Context, name string, o options) error {
 		return err
 	}
 	c := engine.Config{Plan: plan, Dir: o.out, Desk: desk, Module: module, Live: true, Host: host(locked), Resume: o.resume, Now: time.Now}
-	if o.transcripts != "" {
-		kept, err := register.Load(o.transcripts, register.Trust{})
-		if err != nil {
-			return err
-		}
-		c.States = kept.States(plan.Script.Token)
+	if c.States, err = o.states(plan); err != nil {
+		return err
 	}
 	return a.hold(ctx, c)
+}
+
+// states are what earlier transcripts say of the token's keys. Whose approvals
+// count in them, and in the ceremony to be held, is said by a list that neither
+// the script nor a transcript can change.
+func (o options) states(plan script.Plan) (map[string]script.State, error) {
+	var trusted []string
+	if o.officers != "" {
+		text, err := os.ReadFile(o.officers)
+		if err != nil {
+			return nil, fmt.Errorf("reading the list of officers: %w", err)
+		}
+		if trusted, err = officer.ParseList(text); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", o.officers, err)
+		}
+		for _, p := range plan.Script.People {
+			if p.Role == script.Officer && !slices.Contains(trusted, p.Key) {
+				return nil, fmt.Errorf("%w: %s would approve, with a key that %s does not list: let the right person enrol, or the list be approved anew", engine.ErrApproval, p.Name, o.officers)
+			}
+		}
+	}
+	if o.transcripts == "" {
+		return nil, nil
+	}
+	if trusted == nil {
+		return nil, cli.Misusef("reading flags: --transcripts counts what officers approved: --officers names their list")
+	}
+	kept, err := register.Load(o.transcripts, register.Trust{Officers: trusted})
+	return kept.States(plan.Script.Token), err
 }
 
 // hsm is the module of a live ceremony.

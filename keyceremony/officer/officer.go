@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -39,6 +40,29 @@ func ParsePublic(text string) (Public, error) {
 		return Public{}, fmt.Errorf("%w: a public key is %q and 32 bytes of base64", ErrMalformed, publicPrefix)
 	}
 	return Public{b}, nil
+}
+
+// ParseList reads a list of public keys, one a line; what follows a key, and
+// lines that begin with #, are for people. A list names somebody, and nobody twice.
+func ParseList(text []byte) (keys []string, err error) {
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		p, err := ParsePublic(words[0])
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(keys, p.String()) {
+			return nil, fmt.Errorf("%w: a key is listed twice", ErrMalformed)
+		}
+		keys = append(keys, p.String())
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%w: the list names nobody", ErrMalformed)
+	}
+	return keys, nil
 }
 
 // String is the inverse of [ParsePublic].

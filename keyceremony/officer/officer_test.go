@@ -73,3 +73,19 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestParseList(t *testing.T) {
+	k, err := New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := k.Public().String()
+	if got, err := ParseList([]byte("# ours\n\n" + one + "  alice, since 2026\n")); err != nil || len(got) != 1 || got[0] != one {
+		t.Errorf("%v, %v", got, err)
+	}
+	for name, text := range map[string]string{"nobody": "# none\n", "twice": one + "\n" + one + " bob\n", "junk": "alice " + one + "\n", "cut": one[:len(one)-4] + "\n"} {
+		if got, err := ParseList([]byte(text)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}

@@ -24,7 +24,7 @@ import (
 var ErrUntrusted = fault.New(fault.Refused, "the transcript is not one to go by")
 
 // Trust says whose transcripts count. The zero value takes live ceremonies of
-// whichever officers.
+// whichever officers: for a rehearsal alone.
 type Trust struct {
 	Officers   []string // public keys; when there are any, whoever approved has to be among them
 	Rehearsals bool     // rehearsals count too: for a rehearsal of the service only
