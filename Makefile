@@ -1,7 +1,7 @@
 # Tapvault. Every target sets up what it needs; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test bench clean
+.PHONY: help setup setup-test build demo test bench chaos clean
 
 BIN := build/bin
 
@@ -10,6 +10,7 @@ help: ## list the targets
 	@echo "make test    everything that CI runs, set-up included"
 	@echo "make build   the binaries, in $(BIN)"
 	@echo "make bench   how near the service comes to what the HSM can do"
+	@echo "make chaos   break a service of several processes under load; REQUESTS=2000000 for a long run"
 	@echo "make setup   only the system packages (the others call it themselves)"
 	@echo "make clean   remove build/ and everything a demo or a test left there"
 
@@ -32,6 +33,11 @@ test: setup-test ## everything that CI runs
 bench: build ## compare the service with the bare HSM and the bare web server
 	$(BIN)/tapvault bench purchase
 	$(BIN)/tapvault bench http
+
+REQUESTS ?= 0
+
+chaos: setup-test build ## a table of faults, what was lost (nothing) and how long recovery took
+	$(BIN)/tapsim chaos --bin $(BIN)/tapvault --dir build/chaos --requests $(REQUESTS)
 
 clean: ## remove what was built
 	rm -rf build

@@ -52,11 +52,11 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		return fmt.Errorf("listening on %s: %w", cfg.Listen, err)
 	}
 	defer listener.Close()
-	cert, err := loadCertificate(cfg)
+	log, err := obs.NewLogger(a.stderr, "json", slog.LevelInfo)
 	if err != nil {
 		return err
 	}
-	log, err := obs.NewLogger(a.stderr, "json", slog.LevelInfo)
+	cert, err := openCertificate(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -83,8 +83,9 @@ func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 
 // serveUntil answers requests until ctx ends and for the time of notice, in
 // which it is not ready any more, then lets running ones finish.
-func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, s *assembly.Service, cfg assembly.Config, log *slog.Logger) error {
-	server := api.NewServer(s.Handler, cert, log)
+func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assembly.Service, cfg assembly.Config, log *slog.Logger) error {
+	server := api.NewServer(s.Handler, tls.Certificate{}, log)
+	server.TLSConfig.Certificates, server.TLSConfig.GetCertificate = nil, cert.get
 	if cfg.TLS.ClientCertificates {
 		server.TLSConfig.ClientAuth = tls.RequestClientCert
 	}

@@ -126,6 +126,7 @@ var Table = map[string][]string{
 
 	"internal/progress":          {},
 	"internal/sim/attack":        {Anything},
+	"internal/sim/chaos":         {Anything},
 	"internal/sim/city":          {Anything},
 	"internal/sim/day":           {Anything},
 	"internal/sim/loss":          {"token"},

@@ -37,6 +37,9 @@ type Options struct {
 // Cluster is a running server. It is safe for concurrent use.
 type Cluster struct {
 	dir    string
+	bin    string
+	who    *syscall.Credential
+	args   []string // of the server
 	server *exec.Cmd
 	ended  chan error
 	log    *os.File
@@ -57,8 +60,8 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a PostgreSQL cluster: %w", err)
 	}
-	c := &Cluster{dir: dir}
-	if err := c.start(ctx, bin, who, o); err != nil {
+	c := &Cluster{dir: dir, bin: bin, who: who}
+	if err := c.start(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("making a PostgreSQL cluster: %w", err), c.Stop())
 	}
 	return c, nil
@@ -101,27 +104,40 @@ func owner() (*syscall.Credential, error) {
 	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody")
 }
 
-func (c *Cluster) start(ctx context.Context, bin string, who *syscall.Credential, o Options) error {
-	if who != nil {
-		if err := os.Chown(c.dir, int(who.Uid), int(who.Gid)); err != nil {
-			return err
-		}
+func (c *Cluster) start(ctx context.Context, o Options) error {
+	if err := c.own(); err != nil {
+		return err
 	}
-	data := filepath.Join(c.dir, "data")
-	initdb := c.command(who, filepath.Join(bin, "initdb"), "-D", data, "-U", superuser, "-A", "trust", "-E", "UTF8",
+	initdb := c.command(filepath.Join(c.bin, "initdb"), "-D", c.data(), "-U", superuser, "-A", "trust", "-E", "UTF8",
 		"--no-locale", "--no-sync")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
 	}
-	args := []string{"-D", data, "-k", c.dir, "-c", "listen_addresses=", "-c", "max_connections=200"}
 	if !o.Durable {
-		args = append(args, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
+		c.args = []string{"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"}
 	}
-	var err error
-	if c.log, err = os.Create(filepath.Join(c.dir, "log")); err != nil {
-		return err
+	return c.run(ctx)
+}
+
+func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
+
+// own gives the folder to whom the server runs as.
+func (c *Cluster) own() error {
+	if c.who == nil {
+		return nil
 	}
-	c.server = c.command(who, filepath.Join(bin, "postgres"), args...)
+	return os.Chown(c.dir, int(c.who.Uid), int(c.who.Gid))
+}
+
+// run starts the server on the data that is there, and waits until it answers.
+func (c *Cluster) run(ctx context.Context) (err error) {
+	if c.log == nil {
+		if c.log, err = os.Create(filepath.Join(c.dir, "log")); err != nil {
+			return err
+		}
+	}
+	c.server = c.command(filepath.Join(c.bin, "postgres"), append([]string{"-D", c.data(), "-k", c.dir,
+		"-c", "listen_addresses=", "-c", "max_connections=200"}, c.args...)...)
 	c.server.Stdout, c.server.Stderr = c.log, c.log
 	if err := c.launch(); err != nil {
 		return err
@@ -146,11 +162,12 @@ func (c *Cluster) launch() error {
 	return <-started
 }
 
-// command is a command that runs as who, and ends when this process does.
-func (c *Cluster) command(who *syscall.Credential, name string, args ...string) *exec.Cmd {
+// command is a command that runs as the server does, and ends when this process
+// does.
+func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = c.dir
-	cmd.SysProcAttr = attributes(who)
+	cmd.SysProcAttr = attributes(c.who)
 	return cmd
 }
 

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/progress"
+	"github.com/tapvault/tapvault/internal/sim/chaos"
+)
+
+func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
+	c, asJSON := chaos.Config{Bin: "tapvault", Dir: "build/chaos", Nodes: 3, Callers: 12}, false
+	cmd := &cobra.Command{
+		Use:   "chaos",
+		Short: "Break a service of several processes under load, and hold what is left to what was answered",
+		Long: "Starts processes of the service on one PostgreSQL server with a standby, loads them with requests\n" +
+			"whose answers are known, breaks them in every way in turn, and compares database and audit records\n" +
+			"with what was answered. Exit 1 when an acknowledged write is lost, a token is doubled, money moves\n" +
+			"twice or something does not work again by itself.\n\nFaults: " + strings.Join(chaos.Names(), " "),
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := chaos.Check(c.Faults); err != nil {
+				return cli.Misusef("reading flags: %w", err)
+			}
+			for _, p := range []*string{&c.Bin, &c.Dir} {
+				if *p, err = filepath.Abs(*p); err != nil {
+					return err
+				}
+			}
+			if err := os.RemoveAll(c.Dir); err != nil {
+				return err
+			}
+			what, all, played := "requests", c.Requests, int64(0)
+			if all == 0 {
+				what, all = "faults", int64(len(c.Faults))
+				if all == 0 {
+					all = int64(len(chaos.Names()))
+				}
+			}
+			bar := progress.New(stderr, "tapsim", what, all)
+			c.Told = func(n int64) {
+				if played++; what == "faults" {
+					n = played
+				}
+				bar.At(min(n, all))
+			}
+			rep, err := chaos.Play(cmd.Context(), c)
+			bar.End()
+			if err != nil {
+				return fmt.Errorf("breaking the service: %w", err)
+			}
+			if asJSON {
+				err = json.NewEncoder(stdout).Encode(rep)
+			} else {
+				err = chaos.WriteTable(stdout, rep)
+			}
+			if err == nil && len(rep.Wrong) > 0 {
+				err = errors.New("a promise was not kept")
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.Bin, "bin", c.Bin, "the tapvault program")
+	f.StringVar(&c.Dir, "dir", c.Dir, "folder for the service; it is emptied first and stays")
+	f.IntVar(&c.Nodes, "nodes", c.Nodes, "processes of the service, 2 or more")
+	f.IntVar(&c.Callers, "callers", c.Callers, "callers at the same time")
+	f.DurationVar(&c.Peace, "peace", 0, "how long nothing is broken between faults; 0 means 500ms")
+	f.Int64Var(&c.Requests, "requests", 0, "how many requests are answered at least; 0: until every fault was played once")
+	f.StringSliceVar(&c.Faults, "faults", nil, "which faults to play, separated by commas; all of them otherwise")
+	f.BoolVar(&asJSON, "json", false, "print data as JSON")
+	return cmd
+}

@@ -1,0 +1,134 @@
+//go:build linux
+
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"github.com/tapvault/tapvault/internal/store"
+)
+
+// judge holds the database and the audit records to what was answered.
+func (f *fleet) judge(ctx context.Context, l *load, rep *Report) (err error) {
+	rep.Tokens, rep.Moves, rep.Wrong = len(l.refs), l.moves, l.wrong
+	for i, row := range rep.Rows {
+		for _, x := range faults {
+			if x.name == row.Fault && x.silent && row.Again > 0 {
+				rep.Wrong = append(rep.Wrong, fmt.Sprintf("%s: %d requests had to be sent again", row.Fault, rep.Rows[i].Again))
+			}
+		}
+	}
+	db, err := store.Open(ctx, store.Config{DSN: f.servers[f.first].At(f.dsn), ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := f.tokens(ctx, db, l, rep); err != nil {
+		return err
+	}
+	if err := f.money(ctx, db, l, rep); err != nil {
+		return err
+	}
+	if err := wait(ctx, 3*time.Second); err != nil { // until the last checkpoint is signed
+		return err
+	}
+	for i, n := range f.nodes {
+		_, most := n.memory()
+		rep.Memory = append(rep.Memory, most)
+		if err := n.stop(); err != nil {
+			return err
+		}
+		if err := f.record(ctx, i, rep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tokens looks for every token that was answered.
+func (f *fleet) tokens(ctx context.Context, db *store.DB, l *load, rep *Report) error {
+	var refs []string
+	if err := db.Read(ctx).Raw("SELECT ref FROM tokens").Scan(&refs).Error; err != nil {
+		return fmt.Errorf("reading tokens: %w", err)
+	}
+	there := make(map[string]struct{}, len(refs))
+	for _, r := range refs {
+		there[r] = struct{}{}
+	}
+	for r := range l.refs {
+		if _, ok := there[r]; !ok {
+			rep.Lost++
+			rep.Wrong = append(rep.Wrong, "the token "+r+" was answered and is not there")
+		}
+	}
+	var numbers, cards int
+	if err := db.Read(ctx).Raw("SELECT count(*) FROM (SELECT DISTINCT range_id, serial FROM tokens) AS n").Scan(&numbers).Error; err != nil {
+		return fmt.Errorf("counting numbers: %w", err)
+	}
+	if err := db.Read(ctx).Raw("SELECT count(DISTINCT card_id) FROM tokens").Scan(&cards).Error; err != nil {
+		return fmt.Errorf("counting cards: %w", err)
+	}
+	if len(refs) != numbers || len(refs) != cards || len(refs) != len(l.refs) {
+		rep.Wrong = append(rep.Wrong, fmt.Sprintf("%d tokens were answered; there are %d with %d numbers for %d cards", len(l.refs), len(refs), numbers, cards))
+	}
+	return nil
+}
+
+// money compares what wallets hold with what was answered.
+func (f *fleet) money(ctx context.Context, db *store.DB, l *load, rep *Report) error {
+	var rows []struct {
+		Wallet    string
+		Available int64
+	}
+	if err := db.Read(ctx).Raw("SELECT wallet, available FROM wallet_balances").Scan(&rows).Error; err != nil {
+		return fmt.Errorf("reading balances: %w", err)
+	}
+	held := map[string]int64{}
+	for _, r := range rows {
+		held[r.Wallet] = r.Available
+	}
+	for _, p := range l.purses {
+		if held[p] < l.paid[p] {
+			rep.Lost++
+		}
+		if held[p] != l.paid[p] {
+			rep.Wrong = append(rep.Wrong, fmt.Sprintf("a wallet holds %d fen; %d were answered", held[p], l.paid[p]))
+		}
+	}
+	var events int
+	if err := db.Read(ctx).Raw("SELECT count(*) FROM account_events").Scan(&events).Error; err != nil {
+		return fmt.Errorf("counting movements: %w", err)
+	}
+	if events != l.moves {
+		rep.Wrong = append(rep.Wrong, fmt.Sprintf("%d movements of money were answered; there are %d", l.moves, events))
+	}
+	return nil
+}
+
+// record verifies the audit record of a process that has ended, with every
+// checkpoint that the HSM signed.
+func (f *fleet) record(ctx context.Context, i int, rep *Report) error {
+	cmd := exec.CommandContext(ctx, f.bin, "audit", "verify", "--config", f.nodes[i].config, "--json")
+	out, err := cmd.Output()
+	if err != nil {
+		rep.Wrong = append(rep.Wrong, fmt.Sprintf("the audit record of process %d does not verify: %v", i, err))
+		return nil
+	}
+	var found struct {
+		Lines   uint64 `json:"lines"`
+		Covered uint64 `json:"covered"`
+	}
+	if err := json.Unmarshal(out, &found); err != nil {
+		return fmt.Errorf("reading what audit verify says: %w", err)
+	}
+	rep.Records += found.Lines
+	if found.Lines == 0 || found.Covered != found.Lines {
+		rep.Wrong = append(rep.Wrong, fmt.Sprintf("process %d has %d audit records, of which checkpoints prove %d", i, found.Lines, found.Covered))
+	}
+	return nil
+}
