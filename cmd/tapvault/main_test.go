@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -36,7 +37,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SOFTHSM2_CONF", filepath.Join(e.WorkDir, "none"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "replace": replace, "freeport": freePort},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "replace": replace, "freeport": freePort, "touchlater": touchLater},
 	})
 }
 
@@ -65,6 +66,12 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s has mode %s, want %s", f, got, args[0])
 		}
 	}
+}
+
+// touchLater FILE makes a file look as if it were written an hour from now.
+func touchLater(ts *testscript.TestScript, _ bool, args []string) {
+	at := time.Now().Add(time.Hour)
+	ts.Check(os.Chtimes(ts.MkAbs(args[0]), at, at))
 }
 
 // replace FILE OLD NEW changes text that must be there.
