@@ -43,6 +43,10 @@ const (
 	RangeRead        Action = "ranges:read" // how full the token ranges are
 	AuditRead        Action = "audit:read"  // the audit record, and proofs of it
 
+	ApprovalRequest Action = "approvals:request" // ask for others' approval, and take it back
+	ApprovalDecide  Action = "approvals:decide"  // approve what others ask
+	ApprovalRead    Action = "approvals:read"
+
 	WalletManage   Action = "wallets:manage"     // open, close, bind tokens, restore
 	WalletRead     Action = "wallets:read"       // balances, taps, risk
 	WalletSync     Action = "wallets:sync"       // bring a phone and its account in step
@@ -68,22 +72,29 @@ const (
 // Actions lists every action.
 var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
 	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
-	KeyRead, EventRead, RangeRead, AuditRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
+	KeyRead, EventRead, RangeRead, AuditRead, ApprovalRequest, ApprovalDecide, ApprovalRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
 	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide, EMVVerify, EMVExplain, ElementCarry, EMVValues, EMVScript, EMVToken}
 
 // roleActions is what a role can be given at all; scopes then narrow it.
 var roleActions = map[Role][]Action{
 	Issuer: {TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace, PARRead,
 		Detokenize, DetokenizeDirect, PurchaseMake, TACVerify, LoadHost, EventRead, WalletManage, WalletRead, AccountPost,
-		CardLoad, CaseRead, EMVVerify, EMVExplain, EMVValues, EMVScript, EMVToken},
+		ApprovalRequest, ApprovalRead, CardLoad, CaseRead, EMVVerify, EMVExplain, EMVValues, EMVScript, EMVToken},
 	Terminal: {TapUpload, TerminalRead, PurchaseMake, TACVerify, DenyRead, TapAuthorize, ElementCarry},
 	Wallet: {BundleCreate, TokenRead, TokenRenew, TokenNotify, WalletManage, WalletRead, WalletSync, DeviceEnrol,
 		PINManage, EventRead, ElementProvide, ElementCarry},
-	Officer: {KeyRead},
+	Officer: {KeyRead, ApprovalRequest, ApprovalDecide, ApprovalRead},
 	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead,
-		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage, EMVExplain},
-	Auditor: {KeyRead, TokenRead, EventRead, RangeRead, AuditRead, WalletRead, CaseRead, ReconRead, DenyRead},
+		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage, EMVExplain, ApprovalRequest, ApprovalRead},
+	Auditor: {ApprovalRead, KeyRead, TokenRead, EventRead, RangeRead, AuditRead, WalletRead, CaseRead, ReconRead, DenyRead},
 }
+
+// wide lists scopes that reach far: their holder is given card numbers, can make
+// money or cards, or decides for others.
+var wide = []Action{Detokenize, DetokenizeDirect, CardReplace, LoadHost, EMVValues, EMVScript, DenyManage, ApprovalDecide}
+
+// Wide reports whether a scope reaches far.
+func Wide(a Action) bool { return contains(wide, a) }
 
 // ErrDenied reports a caller who may not do what it asked.
 var ErrDenied = fault.New(fault.Denied, "this caller may not do that")

@@ -155,6 +155,7 @@ type Config struct {
 	IssuerHost  IssuerHost
 	IssuerMore  IssuerMore
 	Inventory   Inventory
+	Approvals   Approvals
 	Auditor     Auditor
 	AuditKeys   KeySet // they check checkpoints of the audit record
 
@@ -202,7 +203,7 @@ func (c *Config) complete() error {
 		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
 		c.DenyList == nil, c.DenyKeys == nil, c.IssuerHost == nil, c.IssuerMore == nil,
 		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.Elements == nil, c.SyncKeys == nil,
-		c.Auditor == nil, c.AuditKeys == nil, c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil} {
+		c.Approvals == nil, c.Auditor == nil, c.AuditKeys == nil, c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil} {
 		if missing {
 			return errors.New("api: a service is missing from the configuration")
 		}

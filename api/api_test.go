@@ -353,7 +353,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 			return []wire.Capacity{{Name: "day", Prefix: "623529", Length: 16, Luhn: true, Issuing: true, Size: 1e9, Fresh: 1e9, DaysLeft: 400}}, e.back.act()
 		},
 		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back}, IssuerHost: issuers{e.back}, IssuerMore: moreIssuers{e.back},
-		Auditor: auditors{e.back}, AuditKeys: e.back.KeySet,
+		Approvals: approvals{e.back}, Auditor: auditors{e.back}, AuditKeys: e.back.KeySet,
 		Inventory: e.back, Gate: audit.Gate{Recorder: e.back},
 		Parameters: func() wire.Parameters {
 			return wire.Parameters{AID: "A000000632010105", KeyVersion: 1, KeyVersions: []int{1}, CapFen: 1000, ToleranceSec: 120,
@@ -484,6 +484,11 @@ func samples() []sample {
 		{post, "/v1/emv/token-cryptograms/verify", "", `{` + purchaseText + `,"token_requestor_id":"50120834693","cryptogram":"` + strings.Repeat("A", 28) + `"}`, 200},
 		{post, "/v1/emv/phones/verify", "", phoneBody, 200},
 		{post, "/v1/emv/explain", "", `{` + emvBody + `}`, 200},
+		{post, "/v1/approvals", "", `{"verb":"vault-export","method":"RUN","path":"export","body":"{\"file\":\"x\"}","reason":"a test"}`, 201},
+		{get, "/v1/approvals?limit=1", "/v1/approvals", "", 200},
+		{get, "/v1/approvals/" + sampleApproval, "/v1/approvals/{approval}", "", 200},
+		{post, "/v1/approvals/" + sampleApproval + "/approve", "/v1/approvals/{approval}/approve", `{"digest":"` + strings.Repeat("0A", 32) + `"}`, 200},
+		{post, "/v1/approvals/" + sampleApproval + "/cancel", "/v1/approvals/{approval}/cancel", "", 200},
 		{get, "/v1/audit/checkpoint", "", "", 200},
 		{get, "/v1/audit/inclusion?line=2&size=3", "/v1/audit/inclusion", "", 200},
 		{get, "/v1/audit/consistency?from=2&to=3", "/v1/audit/consistency", "", 200},

@@ -23,4 +23,6 @@ const (
 	SampleDevice = sampleDevice
 	SampleLoad   = load1
 	SampleToken  = "r1"
+
+	SampleApproval = sampleApproval
 )

@@ -63,7 +63,7 @@ func TestHostileBodies(t *testing.T) {
 			}
 		}
 		limit := wire.MaxBody
-		if strings.HasSuffix(s.path, "/taps") || strings.HasSuffix(s.path, "/batch") || s.path == "/v1/sync" {
+		if strings.HasSuffix(s.path, "/taps") || strings.HasSuffix(s.path, "/batch") || s.path == "/v1/sync" || s.path == "/v1/approvals" {
 			limit = wire.MaxBatch
 		}
 		large := with(strings.Repeat(" ", limit) + s.body + "{}")

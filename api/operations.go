@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/quorum"
 )
 
 // operation is one line of the API.
@@ -19,6 +20,7 @@ type operation struct {
 	optional     bool  // the body may be absent
 	attempt      need  // the Idempotency-Key
 	raw          string
+	guard        guard    // the zero value: no approval of others is ever needed
 	query        []string // the parameters that may stand in the query
 	do           func(ctx context.Context, q *request) (any, error)
 	stream       func(c *gin.Context, q *request) error // instead of do: it answers bit by bit
@@ -88,9 +90,9 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/cards/replace", limit: wire.MaxBody, attempt: required, do: s.replaceCard},
 		{method: post, path: "/v1/par", limit: wire.MaxBody, do: s.par},
 		{method: post, path: "/v1/detokenize", limit: wire.MaxBody, attempt: taken, do: s.detokenize},
-		{method: post, path: "/v1/detokenize/batch", limit: wire.MaxBatch, attempt: taken, do: s.detokenizeBatch},
+		{method: post, path: "/v1/detokenize/batch", limit: wire.MaxBatch, attempt: taken, guard: guard{quorum.DetokenizeBatch, access.Detokenize}, do: s.detokenizeBatch},
 		{method: post, path: "/v1/detokenize/direct", limit: wire.MaxBody, attempt: taken, do: s.direct},
-		{method: post, path: "/v1/detokenize/direct/batch", limit: wire.MaxBatch, attempt: taken, do: s.directBatch},
+		{method: post, path: "/v1/detokenize/direct/batch", limit: wire.MaxBatch, attempt: taken, guard: guard{quorum.DetokenizeBatch, access.DetokenizeDirect}, do: s.directBatch},
 		{method: get, path: "/v1/events", query: []string{"ref", "wallet", "requestor", "cursor", "limit"}, do: s.events},
 		{method: get, path: "/v1/events/stream", query: []string{"ref", "wallet", "requestor", "cursor"}, stream: s.eventStream},
 		{method: get, path: "/v1/ranges", do: s.ranges},
@@ -147,6 +149,11 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/loads/:load/confirm", limit: wire.MaxBody, attempt: taken, do: s.confirmLoad},
 		{method: post, path: "/v1/loads/:load/reverse", limit: wire.MaxBody, attempt: taken, do: s.reverseLoad},
 
+		{method: post, path: "/v1/approvals", limit: wire.MaxBatch, do: s.requestApproval},
+		{method: get, path: "/v1/approvals", query: []string{"cursor", "limit"}, do: s.approvals},
+		{method: get, path: "/v1/approvals/:approval", do: s.approval},
+		{method: post, path: "/v1/approvals/:approval/approve", limit: wire.MaxBody, do: s.approve},
+		{method: post, path: "/v1/approvals/:approval/cancel", limit: wire.MaxBody, optional: true, do: s.cancelApproval},
 		{method: get, path: "/v1/audit/checkpoint", do: s.checkpoint},
 		{method: get, path: "/v1/audit/inclusion", query: []string{"line", "size"}, do: s.inclusion},
 		{method: get, path: "/v1/audit/consistency", query: []string{"from", "to"}, do: s.consistency},

@@ -148,6 +148,9 @@ func (s *server) serve(op operation) gin.HandlerFunc {
 				err = errOverloaded
 			}
 		}
+		if err == nil && op.guard.verb != "" {
+			err = s.Approvals.Use(c.Request.Context(), q.caller, op.guard.right, op.guard.verb, op.method, op.path, q.body)
+		}
 		if err != nil {
 			s.fail(c, err)
 			return

@@ -125,8 +125,9 @@ func TestDescribedBodies(t *testing.T) {
 		"WalletRequest":  func() wire.Body { return &wire.WalletRequest{} },
 		"WalletToken":    func() wire.Body { return &wire.WalletToken{} }, "WalletMove": func() wire.Body { return &wire.WalletMove{} },
 		"ElementEnrolment": func() wire.Body { return &wire.ElementEnrolment{} }, "ElementOrder": func() wire.Body { return &wire.ElementOrder{} },
-		"ElementCourier": func() wire.Body { return &wire.ElementCourier{} },
-		"AccountEvent":   func() wire.Body { return &wire.AccountEvent{} },
+		"ElementCourier":  func() wire.Body { return &wire.ElementCourier{} },
+		"ApprovalRequest": func() wire.Body { return &wire.ApprovalRequest{} }, "ApprovalGiven": func() wire.Body { return &wire.ApprovalGiven{} },
+		"AccountEvent": func() wire.Body { return &wire.AccountEvent{} },
 	}
 	for name, schema := range e.spec.Components.Schemas {
 		for _, example := range schema.Value.Examples {

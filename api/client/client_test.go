@@ -236,6 +236,11 @@ func TestCalls(t *testing.T) {
 		"GET /v1/audit/inclusion ":                func() error { _, err := c.AuditInclusion(ctx, 1, 2); return err },
 		"GET /v1/audit/consistency ":              func() error { _, err := c.AuditConsistency(ctx, 1, 2); return err },
 		"GET /v1/audit/records ":                  func() error { _, err := c.AuditRecords(ctx, ""); return err },
+		"POST /v1/approvals k1":                   func() error { _, err := c.RequestApproval(ctx, wire.ApprovalRequest{}); return err },
+		"GET /v1/approvals ":                      func() error { _, err := c.Approvals(ctx, ""); return err },
+		"GET /v1/approvals/a ":                    func() error { _, err := c.Approval(ctx, "a"); return err },
+		"POST /v1/approvals/a/approve k1":         func() error { _, err := c.Approve(ctx, "a", wire.Hex32{}); return err },
+		"POST /v1/approvals/a/cancel k1":          func() error { _, err := c.CancelApproval(ctx, "a"); return err },
 		"GET /v1/keys ":                           func() error { _, err := c.Keys(ctx); return err },
 	} {
 		s.seen = nil

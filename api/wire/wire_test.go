@@ -49,6 +49,9 @@ func bodies() []body {
 		{"Attributes", func() Body { return &Attributes{} }, []string{
 			`{"not_after":"2026-07-24T19:00:00.250Z"}`, `{"token_assurance":{"method":"  "}}`,
 			`{"domain_controls":` + controlsText + `,"token_assurance":{"method":"10","data":"issuer app"}}`, `{"domain_controls":{}}`}},
+		{"ApprovalRequest", func() Body { return &ApprovalRequest{} }, []string{
+			`{"verb":"vault-export","method":"RUN","path":"export","body":"{\"file\":\"x\"}"}`, `{"verb":"settings","method":"POST","path":"/v1/detokenize/batch","body":" {}","reason":"why"}`}},
+		{"ApprovalGiven", func() Body { return &ApprovalGiven{} }, []string{`{"digest":"` + strings.Repeat("0A", 32) + `"}`}},
 		{"Renewal", func() Body { return &Renewal{} }, []string{`{}`}},
 		{"Decision", func() Body { return &Decision{} }, []string{`{"decision":"APPROVED"}`}},
 		{"Notice", func() Body { return &Notice{} }, []string{`{"result":"SUCCESS"}`, `{"result":"FAILURE","reason":"no lock"}`}},

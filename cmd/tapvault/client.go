@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +22,8 @@ import (
 	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/quorum"
 )
 
 func (a *app) clientCommand() *cobra.Command {
@@ -54,8 +58,11 @@ func (a *app) clientAddCommand() *cobra.Command {
 			if scopes != "" {
 				n.Scopes = identity.ParseScope(strings.ReplaceAll(scopes, ",", " "))
 			}
-			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
-				if err := db.Add(cmd.Context(), n); err != nil {
+			return a.withRegister(cmd.Context(), func(cfg assembly.Config, rows *store.DB) error {
+				if err := a.mayCreate(cmd.Context(), cfg, rows, n); err != nil {
+					return fmt.Errorf("registering %s: %w", n.ID, err)
+				}
+				if err := clientdb.New(rows, nil).Add(cmd.Context(), n); err != nil {
 					return fmt.Errorf("registering %s: %w", n.ID, err)
 				}
 				return a.say("registered %s as %s", n.ID, n.Role)
@@ -73,6 +80,16 @@ func (a *app) clientAddCommand() *cobra.Command {
 	f.BoolVar(&n.Bound, "bound", false, "give it access tokens only that are bound to its TLS certificate")
 	f.StringVar(&n.Terminal, "terminal", "", "terminal group, for terminals; all unless told")
 	return c
+}
+
+// mayCreate asks for approval of clients that could reach far.
+func (a *app) mayCreate(ctx context.Context, cfg assembly.Config, db *store.DB, n identity.Client) error {
+	if err := n.Validate(); err != nil || !slices.ContainsFunc(n.Scopes, access.Wide) {
+		return err
+	}
+	key := sha256.Sum256(n.JWK)
+	return a.approved(ctx, cfg, db, quorum.ClientCreation, "clients:create", map[string]any{"id": n.ID, "role": n.Role, "scopes": n.Scopes,
+		"requestor": n.Requestor, "terminal": n.Terminal, "bound": n.Bound, "key_file_sha256": hex.EncodeToString(key[:])})
 }
 
 // usualScopes is what a client of a role gets unless told. The right to get card
@@ -181,6 +198,11 @@ func (a *app) clientSwitchCommand(verb, short string, disabled bool) *cobra.Comm
 
 // withClients opens the register of clients for f.
 func (a *app) withClients(ctx context.Context, f func(*clientdb.Store) error) error {
+	return a.withRegister(ctx, func(_ assembly.Config, db *store.DB) error { return f(clientdb.New(db, nil)) })
+}
+
+// withRegister is withClients for who needs more of the database.
+func (a *app) withRegister(ctx context.Context, f func(assembly.Config, *store.DB) error) error {
 	cfg, err := a.loadConfig()
 	if err != nil {
 		return err
@@ -189,7 +211,7 @@ func (a *app) withClients(ctx context.Context, f func(*clientdb.Store) error) er
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(clientdb.New(db, nil)), db.Close())
+	return errors.Join(f(cfg, db), db.Close())
 }
 
 func (a *app) clientTokenCommand() *cobra.Command {

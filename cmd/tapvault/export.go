@@ -16,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/quorum"
 	"github.com/tapvault/tapvault/vault"
 	"github.com/tapvault/tapvault/vault/archive"
 )
@@ -82,6 +83,9 @@ func (a *app) export(ctx context.Context, f portFlags) error {
 		a.lockMemory()
 		total, err := o.vault.Porter().Count(ctx)
 		if err != nil {
+			return err
+		}
+		if err := a.approved(ctx, o.cfg, o.db, quorum.VaultExport, "vault:export", map[string]any{"file": f.file}); err != nil {
 			return err
 		}
 		if err := o.record(ctx, "vault:export", "vault", fmt.Sprintf("rows: %d", total)); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/quorum"
 	"github.com/tapvault/tapvault/vault"
 )
 
@@ -105,7 +106,7 @@ func (o opened) record(ctx context.Context, act access.Action, object, reason st
 var vaultUsages = map[string]keyref.Usage{"pan-seal": keyref.PANSeal, "pan-index": keyref.PANIndex, "range-kek": keyref.RangeKEK}
 
 func (a *app) keysGenerateCommand() *cobra.Command {
-	return a.versionCommandOf("generate", "Make the next version of a key of the vault inside the HSM (rehearsal only)",
+	return a.versionCommandOf("generate", "Make the next version of a key of the vault, or of jwt-sign, inside the HSM (rehearsal only)",
 		func(ctx context.Context, ref keyref.Ref) error {
 			return a.withHSM(ctx, func(cfg assembly.Config, t *hsm.Token) error {
 				if cfg.Environment != assembly.Rehearsal {
@@ -113,6 +114,9 @@ func (a *app) keysGenerateCommand() *cobra.Command {
 				}
 				if err := t.Generate(ctx, ref); err != nil {
 					return err
+				}
+				if ref.Usage == keyref.JWTSign {
+					return a.say("made %v; a running service signs with it within seconds", ref)
 				}
 				return a.say("made %v; name it in vault.key_versions, start the service again, and call `tapvault rewrap`", ref)
 			})
@@ -123,6 +127,9 @@ func (a *app) keysRetireCommand() *cobra.Command {
 	return a.versionCommandOf("retire", "Destroy a version of a key of the vault, if nothing needs it any more",
 		func(ctx context.Context, ref keyref.Ref) error {
 			return a.withVault(ctx, func(o opened) error {
+				if err := a.approved(ctx, o.cfg, o.db, quorum.KeyDestruction, "keys:retire", map[string]any{"key": ref.Label()}); err != nil {
+					return err
+				}
 				if err := o.vault.Retire(ctx, ref); err != nil {
 					return withHint(err, "`tapvault rewrap` brings rows under the versions of vault.key_versions")
 				}
@@ -147,6 +154,9 @@ func (a *app) versionCommandOf(name, short string, do func(context.Context, keyr
 		Args:  cli.Exactly(0, "keys "+name+" --usage USAGE --version N"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ref := keyref.Ref{Usage: vaultUsages[usage], Version: version}
+			if name == "generate" && usage == string(keyref.JWTSign) {
+				ref.Usage = keyref.JWTSign
+			}
 			if !ref.Valid() {
 				return cli.Misusef("reading flags: --usage must be pan-seal, pan-index or range-kek, and --version 1 to 255")
 			}

@@ -104,6 +104,8 @@ var Table = map[string][]string{
 	"detokenize/velocity":  {"internal/store"},
 	"load":                 {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/fault", "token"},
 	"load/loaddb":          {"access", "account", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
+	"quorum":               {"access", "audit", "internal/fault"},
+	"quorum/quorumdb":      {"internal/store", "quorum"},
 	"issuerhost":           {"access", "audit", "cryptogram/emv", "hsm/keyref", "internal/fault", "internal/gather", "internal/mac", "token"},
 	"issuerhost/counterdb": {"access", "internal/store", "issuerhost"},
 	"cardhost":             {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault", "internal/gather"},
@@ -113,7 +115,7 @@ var Table = map[string][]string{
 
 	// layer 4: the edge
 	"api": {"access", "account", "api/wire", "audit", "audit/auditor", "audit/tree", "cardhost", "cryptogram", "denylist", "detokenize", "event", "event/stream", "hsm/keyref",
-		"cryptogram/emv", "identity", "intake", "internal/fault", "issuerhost", "load", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol"},
+		"cryptogram/emv", "identity", "intake", "internal/fault", "issuerhost", "load", "quorum", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol"},
 	"api/client": {"api/wire"},
 
 	// layer 5: the roots
@@ -144,7 +146,7 @@ var Table = map[string][]string{
 // Roots and test kits, marked [Anything], are not excepted.
 var Owners = map[string][]string{
 	"github.com/miekg/pkcs11":         {"hsm"},
-	"gorm.io/":                        {"wallet/element/elementdb", "load/loaddb", "internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "account/ledgerdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb", "denylist/denydb", "issuerhost/counterdb"},
+	"gorm.io/":                        {"wallet/element/elementdb", "load/loaddb", "internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "account/ledgerdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb", "denylist/denydb", "issuerhost/counterdb", "quorum/quorumdb"},
 	"github.com/jackc/pgx":            {"internal/store", "internal/store/cluster"},
 	"github.com/pressly/goose":        {"internal/store"},
 	"github.com/gin-gonic/gin":        {"api", "internal/bench"},

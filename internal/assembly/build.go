@@ -225,6 +225,13 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	s.Drain = streams.Close
+	approvals, err := Approvals(p.cfg, p.db, p.trail, p.opt.Now)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.settled(ctx, approvals); err != nil {
+		return nil, err
+	}
 	auditors, err := p.auditors(ctx, s)
 	if err != nil {
 		return nil, err
@@ -239,7 +246,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, Elements: elements, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: publicKeys(p.hsm, denyKey),
 		Wallets:   standings{p.vault.Reader(), p.book()},
 		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate, Annotate: p.cfg.Shelf(p.opt.Now).Annotate},
-		Auditor: auditors, AuditKeys: publicKeys(p.hsm, auditKey),
+		Approvals: approvals, Auditor: auditors, AuditKeys: publicKeys(p.hsm, auditKey),
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}},

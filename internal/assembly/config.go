@@ -67,6 +67,9 @@ type Config struct {
 	EMV EMV `yaml:"emv"`
 	// Estate is the terminals that take phones.
 	Estate Estate `yaml:"estate"`
+	// Quorum puts verbs under the approval of others: detokenize-batch,
+	// vault-export, settings, client-creation, key-destruction.
+	Quorum map[string]Quorum `yaml:"quorum"`
 
 	dir string // of the configuration file
 }

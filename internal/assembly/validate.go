@@ -53,6 +53,7 @@ func (c Config) Validate() error {
 	c.validateOpening(v)
 	c.validateDenyList(v)
 	c.validateEstate(v)
+	c.validateQuorum(v)
 	if err := issuerhost.Check(c.issuers(), c.EMV.Profiles); err != nil {
 		v.add("emv: %v", err)
 	}

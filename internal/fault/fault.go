@@ -57,6 +57,10 @@ const (
 	FundsShort    Kind = "funds-short"    // the account does not hold enough
 	FundsReserved Kind = "funds-reserved" // it would, but what is there is held for offline payments
 
+	ApprovalNeeded  Kind = "approval-needed"  // others have to approve this request first
+	ApprovalUnknown Kind = "approval-unknown" // no such approval, or another caller's
+	ApprovalState   Kind = "approval-state"   // it is not waiting any more, or is of another request
+
 	HSMUnavailable Kind = "hsm-unavailable" // absent, locked, or its session was lost
 	HSMKey         Kind = "hsm-key"         // no key, two keys, or a key with wrong attributes
 	StoreDown      Kind = "store-unavailable"
@@ -70,7 +74,7 @@ var Kinds = []Kind{Internal, Malformed, TooLarge, MediaType, NoRoute, Method, Un
 	Overloaded, TooFast, TokenUnknown, TokenState, TokenExpired, TokenFuture, TokenSuspended, CardExpired, CardIsToken,
 	CardUnknown, CardKnown, CardReplaced,
 	NoRange, RangeExhausted, DayOutOfReach, CounterSpent, KeyReused, Intake, NoClientKey, RealmUnknown, SlotToken, TransactionBad, ProfileUnknown, CounterReplayed, CounterJumped, ListTooOld,
-	WalletUnknown, WalletState, LoadUnknown, LoadState, FundsShort, FundsReserved,
+	WalletUnknown, WalletState, LoadUnknown, LoadState, FundsShort, FundsReserved, ApprovalNeeded, ApprovalUnknown, ApprovalState,
 	HSMUnavailable, HSMKey, StoreDown, StoreReadOnly, StoreFull, AuditDown}
 
 // sentinel is an error of one kind; two sentinels are never equal.

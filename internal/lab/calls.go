@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/identity"
@@ -54,6 +55,13 @@ func (l *Lab) Register(t testing.TB, c identity.Client) {
 	if err := clientdb.New(db, l.Now).Add(t.Context(), c); err != nil {
 		t.Fatalf("lab: registering %s: %v", c.ID, err)
 	}
+}
+
+// Enlist registers one more caller with a key of its own and all scopes of its
+// role.
+func (l *Lab) Enlist(t testing.TB, id string, r access.Role) {
+	t.Helper()
+	l.Register(t, identity.Client{ID: id, Role: r, Scopes: access.ForRole(r), JWK: l.newKey(t, id)})
 }
 
 // Roots are what the service's certificate is checked by.

@@ -1,0 +1,345 @@
+package quorumdb_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/internal/store/storetest"
+	"github.com/tapvault/tapvault/quorum"
+	"github.com/tapvault/tapvault/quorum/quorumdb"
+)
+
+// book is a record in memory.
+type book struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (b *book) Record(_ context.Context, e audit.Entry) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lines = append(b.lines, fmt.Sprintf("%s %s %s %s", e.Caller.ID, e.Action, e.Outcome, e.Reason))
+	return nil
+}
+
+func (b *book) last() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lines[len(b.lines)-1]
+}
+
+// bench is two processes' services over one database.
+type bench struct {
+	*testing.T
+	one, two *quorum.Service
+	now      atomic.Int64
+	book     *book
+	db       *quorumdb.DB
+}
+
+var rules = map[quorum.Verb]quorum.Rule{
+	quorum.DetokenizeBatch: {Needed: 2, Approvers: []string{"o1", "o2", "o3"}, Valid: time.Hour},
+	quorum.VaultExport:     {Needed: 1, Approvers: []string{"o1", "o2"}, Valid: time.Hour},
+}
+
+func newBench(t *testing.T, db *store.DB) *bench {
+	t.Helper()
+	b := &bench{T: t, book: &book{}, db: quorumdb.New(db)}
+	b.now.Store(1_800_000_000_000)
+	b.one, b.two = b.service(rules), b.service(rules)
+	return b
+}
+
+func (b *bench) service(r map[quorum.Verb]quorum.Rule) *quorum.Service {
+	b.Helper()
+	s, err := quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: r, Now: func() time.Time { return time.UnixMilli(b.now.Load()) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+func who(id string, r access.Role) access.Caller {
+	return access.Caller{ID: id, Role: r, Scopes: access.ForRole(r)}
+}
+
+func officer(id string) access.Caller { return who(id, access.Officer) }
+
+var bank = access.Caller{ID: "bank", Role: access.Issuer, Scopes: access.ForRole(access.Issuer), Requestor: "50110000001"}
+
+const path, body = "/v1/detokenize/batch", `{"purpose":"settlement","queries":[{"token_reference_id":"r1","tap_id":"t1"}]}`
+
+func (b *bench) asked(text string) quorum.Approval {
+	b.Helper()
+	a, err := b.one.Request(b.Context(), bank, quorum.Ask{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte(text), Reason: "why"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return a
+}
+
+func (b *bench) approves(s *quorum.Service, id string, a quorum.Approval, want error) quorum.Approval {
+	b.Helper()
+	got, err := s.Approve(b.Context(), officer(id), a.ID, a.Digest)
+	if !errors.Is(err, want) {
+		b.Errorf("%s approves: %v, want %v", id, err, want)
+	}
+	return got
+}
+
+func (b *bench) uses(s *quorum.Service, c access.Caller, text string, want error) {
+	b.Helper()
+	if err := s.Use(b.Context(), c, access.Detokenize, quorum.DetokenizeBatch, "POST", path, []byte(text)); !errors.Is(err, want) {
+		b.Errorf("%s uses: %v, want %v", c.ID, err, want)
+	}
+}
+
+func TestEachDatabase(t *testing.T) {
+	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
+		for name, test := range map[string]func(*bench){"Story": story, "Once": once, "Sight": sight, "Settings": settings} {
+			t.Run(name, func(t *testing.T) { test(newBench(t, db(t))) })
+		}
+	})
+}
+
+// TestRules is what no database makes a difference to.
+func TestRules(t *testing.T) {
+	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Changed": changedRules} {
+		t.Run(name, func(t *testing.T) { test(newBench(t, storetest.New(t))) })
+	}
+}
+
+// story: asked, approved by two at two processes, used once, each step recorded.
+func story(b *bench) {
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	a := b.asked(body)
+	if a.State != quorum.Pending || a.Summary != "1 queries, purpose settlement" || a.Needed != 2 {
+		b.Errorf("%+v", a)
+	}
+	if got := b.approves(b.one, "o1", a, nil); got.State != quorum.Pending || len(got.Votes) != 1 {
+		b.Errorf("%+v", got)
+	}
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	if got := b.approves(b.two, "o2", a, nil); got.State != quorum.Approved || len(got.Votes) != 2 {
+		b.Errorf("%+v", got)
+	}
+	b.uses(b.two, bank, body, nil)
+	if l := b.book.last(); l != fmt.Sprintf("bank detokenize allowed used detokenize-batch %x", a.Digest[:8]) {
+		b.Errorf("recorded %q", l)
+	}
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	got, err := b.one.Get(b.Context(), bank, a.ID)
+	if err != nil || got.State != quorum.Used || got.EndedAt.IsZero() || len(got.Votes) != 2 {
+		b.Errorf("%+v, %v", got, err)
+	}
+	b.approves(b.one, "o3", a, quorum.ErrState)
+	if len(b.book.lines) != 9 {
+		b.Errorf("%d steps are recorded: %q", len(b.book.lines), b.book.lines)
+	}
+}
+
+// fourEyes: who asks never approves, one person counts once, strangers not at
+// all.
+func fourEyes(b *bench) {
+	mine, err := b.one.Request(b.Context(), officer("o1"), quorum.Ask{Verb: quorum.VaultExport, Method: quorum.Run, Path: "export", Body: []byte(`{"file":"x"}`)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.approves(b.one, "o1", mine, quorum.ErrOwn)
+	a := b.asked(body)
+	for range 3 {
+		if got := b.approves(b.two, "o1", a, nil); got.State != quorum.Pending || len(got.Votes) != 1 {
+			b.Errorf("%+v", got)
+		}
+	}
+	b.approves(b.one, "o9", a, quorum.ErrVoter)
+	if _, err := b.one.Approve(b.Context(), who("o2", access.Operator), a.ID, a.Digest); !errors.Is(err, access.ErrDenied) {
+		b.Errorf("an operator approves: %v", err)
+	}
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+}
+
+// exact: an approval is of one request and of one caller, however it is written.
+func exact(b *bench) {
+	a := b.asked(body)
+	other := a
+	other.Digest[0] ^= 1
+	b.approves(b.one, "o1", other, quorum.ErrDigest)
+	b.approves(b.one, "o1", a, nil)
+	b.approves(b.one, "o2", a, nil)
+	for _, text := range []string{`{"purpose":"dispute","queries":[{"token_reference_id":"r1","tap_id":"t1"}]}`,
+		`{"purpose":"settlement","queries":[{"token_reference_id":"r2","tap_id":"t1"}]}`,
+		`{"purpose":"settlement","queries":[{"token_reference_id":"r1","tap_id":"t1"},{"token_reference_id":"r1","tap_id":"t1"}]}`} {
+		b.uses(b.one, bank, text, quorum.ErrNeeded)
+	}
+	if err := b.one.Use(b.Context(), bank, access.Detokenize, quorum.DetokenizeBatch, "POST", "/v1/detokenize/direct/batch", []byte(body)); !errors.Is(err, quorum.ErrNeeded) {
+		b.Errorf("at another path: %v", err)
+	}
+	thief := bank
+	thief.ID = "thief"
+	b.uses(b.one, thief, body, quorum.ErrNeeded)
+	poor := bank
+	poor.Scopes = nil
+	b.uses(b.one, poor, body, access.ErrDenied)
+	b.uses(b.one, bank, ` { "queries" : [ {"tap_id":"t1", "token_reference_id":"r1"} ],`+"\n"+` "purpose":"settlement" }`, nil)
+	for _, bad := range []quorum.Ask{{Verb: quorum.Settings, Method: quorum.Run, Path: "serve", Body: []byte("{}")},
+		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: "/v1/detokenize", Body: []byte(body)},
+		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte("[]")},
+		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte(body + "{}")},
+		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte(`{"purpose":"6212345678901232"}`)}} {
+		if _, err := b.one.Request(b.Context(), bank, bad); !errors.Is(err, quorum.ErrAsk) {
+			b.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+// once: of many who use one approval at the same moment, at two processes, one
+// gets through; and of votes at the same moment none is lost.
+func once(b *bench) {
+	a := b.asked(body)
+	var voters sync.WaitGroup
+	for i, s := range []*quorum.Service{b.one, b.two} {
+		voters.Go(func() { b.approves(s, fmt.Sprintf("o%d", i+1), a, nil) })
+	}
+	voters.Wait()
+	var through atomic.Int64
+	var users sync.WaitGroup
+	for i := range 12 {
+		s := b.one
+		if i%2 == 1 {
+			s = b.two
+		}
+		users.Go(func() {
+			err := s.Use(b.Context(), bank, access.Detokenize, quorum.DetokenizeBatch, "POST", path, []byte(body))
+			if err == nil {
+				through.Add(1)
+			} else if !errors.Is(err, quorum.ErrNeeded) {
+				b.Error(err)
+			}
+		})
+	}
+	users.Wait()
+	if through.Load() != 1 {
+		b.Errorf("one approval let %d requests through", through.Load())
+	}
+}
+
+func expiry(b *bench) {
+	a := b.asked(body)
+	b.approves(b.one, "o1", a, nil)
+	b.approves(b.one, "o2", a, nil)
+	late := b.asked(`{"purpose":"dispute","queries":[]}`)
+	b.now.Add(time.Hour.Milliseconds() - 1)
+	if got, err := b.one.Get(b.Context(), bank, a.ID); err != nil || got.State != quorum.Approved {
+		b.Errorf("%+v, %v", got, err)
+	}
+	b.now.Add(1)
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	b.approves(b.one, "o1", late, quorum.ErrState)
+	if got, err := b.one.Get(b.Context(), bank, a.ID); err != nil || got.State != quorum.Expired {
+		b.Errorf("%+v, %v", got, err)
+	}
+}
+
+func cancel(b *bench) {
+	a := b.asked(body)
+	b.approves(b.one, "o1", a, nil)
+	b.approves(b.one, "o2", a, nil)
+	if _, err := b.one.Cancel(b.Context(), who("x", access.Operator), a.ID); !errors.Is(err, quorum.ErrVoter) {
+		b.Errorf("a bystander cancels: %v", err)
+	}
+	for _, c := range []access.Caller{bank, officer("o3")} {
+		if got, err := b.two.Cancel(b.Context(), c, a.ID); err != nil || got.State != quorum.Cancelled {
+			b.Errorf("%s: %+v, %v", c.ID, got, err)
+		}
+	}
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	b.approves(b.one, "o3", a, quorum.ErrState)
+}
+
+// changedRules: what was approved by somebody who may not approve any more is
+// not approved.
+func changedRules(b *bench) {
+	a := b.asked(body)
+	b.approves(b.one, "o1", a, nil)
+	b.approves(b.one, "o2", a, nil)
+	strict := b.service(map[quorum.Verb]quorum.Rule{quorum.DetokenizeBatch: {Needed: 2, Approvers: []string{"o1", "o3"}, Valid: time.Hour}})
+	b.uses(strict, bank, body, quorum.ErrNeeded)
+	b.uses(b.service(nil), bank, body, nil) // no rule, no approval
+	b.uses(b.one, bank, body, nil)
+	for name, r := range map[string]quorum.Rule{"none": {Approvers: []string{"a"}, Valid: time.Hour}, "too many": {Needed: 2, Approvers: []string{"a"}, Valid: time.Hour},
+		"twice": {Needed: 1, Approvers: []string{"a", "a"}, Valid: time.Hour}, "for ever": {Needed: 1, Approvers: []string{"a"}, Valid: 10000 * time.Hour}} {
+		if err := r.Check(); err == nil {
+			b.Errorf("%s: a rule", name)
+		}
+	}
+}
+
+// sight: who acts for a requestor sees its own; pages go on where they ended.
+func sight(b *bench) {
+	var ids []string
+	for i := range 5 {
+		b.now.Add(int64(i % 2))
+		ids = append(ids, b.asked(body).ID)
+	}
+	other := bank
+	other.ID, other.Requestor = "other", "50110000002"
+	if _, err := b.one.Get(b.Context(), other, ids[0]); !errors.Is(err, quorum.ErrUnknown) {
+		b.Errorf("another's: %v", err)
+	}
+	if _, err := b.one.Get(b.Context(), bank, "apnothing"); !errors.Is(err, quorum.ErrUnknown) {
+		b.Errorf("nothing: %v", err)
+	}
+	if all, err := b.one.List(b.Context(), other, quorum.Page{Limit: 10}); err != nil || len(all) != 0 {
+		b.Errorf("%v, %v", all, err)
+	}
+	seen, p := map[string]bool{}, quorum.Page{Limit: 2}
+	for {
+		all, err := b.one.List(b.Context(), who("eye", access.Auditor), p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, a := range all {
+			if seen[a.ID] {
+				b.Errorf("%s comes twice", a.ID)
+			}
+			seen[a.ID], p.Before, p.BeforeID = true, a.CreatedAt, a.ID
+		}
+		if len(all) < 2 {
+			break
+		}
+	}
+	if len(seen) != 5 {
+		b.Errorf("%d of 5 are listed", len(seen))
+	}
+}
+
+// settings: of two processes that note a change of one state, one does.
+func settings(b *bench) {
+	ctx, now := b.Context(), time.UnixMilli(b.now.Load())
+	if _, ok, err := b.db.Setting(ctx, "s"); ok || err != nil {
+		b.Errorf("%v, %v", ok, err)
+	}
+	first, second := [32]byte{1}, [32]byte{2}
+	for want := range 2 {
+		if ok, err := b.db.Allow(ctx, "s", nil, first, now); err != nil || ok != (want == 0) {
+			b.Errorf("first: %v, %v", ok, err)
+		}
+	}
+	for want := range 2 {
+		if ok, err := b.db.Allow(ctx, "s", &first, second, now); err != nil || ok != (want == 0) {
+			b.Errorf("second: %v, %v", ok, err)
+		}
+	}
+	if got, ok, err := b.db.Setting(ctx, "s"); err != nil || !ok || got != second {
+		b.Errorf("%v, %v, %v", got, ok, err)
+	}
+}
