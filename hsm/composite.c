@@ -202,6 +202,13 @@ ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong s, ck_byte *in, ck_u
 	return ((ck_encrypt)f->fn[fn])(s, in, n, out, room);
 }
 
+ck_ulong tv_sign(struct ck_functions *f, ck_ulong s, ck_ulong mechanism, ck_ulong key, ck_byte *in, ck_ulong n,
+		ck_byte *out, ck_ulong *room) {
+	struct ck_mechanism m = { mechanism, NULL, 0 };
+	ck_ulong rv = ((ck_encrypt_init)f->fn[CK_SIGN_INIT])(s, &m, key);
+	return rv ? rv : ((ck_encrypt)f->fn[CK_SIGN])(s, in, n, out, room);
+}
+
 /* A key that may be read is read once and destroyed before these return; it
  * can do nothing else. */
 #define READ_ONCE FLAG(CKA_TOKEN, no), FLAG(CKA_PRIVATE, yes), FLAG(CKA_SENSITIVE, no), FLAG(CKA_EXTRACTABLE, yes), \

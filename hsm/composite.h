@@ -60,9 +60,13 @@ ck_ulong tv_create(struct ck_functions *f, ck_ulong session, ck_ulong *types, ck
  * CKM_DES3_ECB_ENCRYPT_DATA or CKM_AES_ECB_ENCRYPT_DATA. */
 ck_ulong tv_derive(struct ck_functions *f, ck_ulong session, ck_ulong base, ck_ulong mechanism, ck_byte *data, ck_ulong len,
 	ck_ulong *types, ck_ulong *lens, ck_ulong n, ck_byte *blob, ck_ulong *handle);
-/* tv_cipher ends an encryption (fn CK_ENCRYPT), decryption (CK_DECRYPT) or
- * signature (CK_SIGN) that was initialised, in one call, with the room that the caller gives. */
+/* tv_cipher ends an encryption (fn CK_ENCRYPT) or decryption (CK_DECRYPT) that
+ * was initialised, in one call, with the room that the caller gives. */
 ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong session, ck_byte *in, ck_ulong n, ck_byte *out, ck_ulong *room);
+
+/* tv_sign signs or MACs in, by a mechanism without parameters, in two calls. */
+ck_ulong tv_sign(struct ck_functions *f, ck_ulong session, ck_ulong mechanism, ck_ulong key, ck_byte *in, ck_ulong n,
+	ck_byte *out, ck_ulong *room);
 
 /* tv_ecdh puts the secret that an EC key shares with an uncompressed point of
  * P-256 into locked memory from tv_secret_new, which tv_secret_free wipes. */

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // engine hands jobs to workers.
@@ -58,8 +59,12 @@ func (e *engine) do(ctx context.Context, j *job) error {
 		e.idle = e.idle[:n-1]
 		e.mu.Unlock()
 		w.batch = append(w.batch[:0], j)
+		begun := time.Now()
 		w.run()
-		e.giveBack(ctx, w)
+		rest := w.tired(begun)
+		if e.giveBack(ctx, w) || rest {
+			runtime.Gosched()
+		}
 		return j.err
 	}
 	j.done = make(chan struct{})
@@ -102,16 +107,19 @@ func (e *engine) finish(batch []*job) {
 	}
 }
 
-// giveBack is release by a caller, who serves one batch if there is time.
-func (e *engine) giveBack(ctx context.Context, w *worker) {
+// giveBack is release by a caller, who serves one batch if there is time, and
+// reports whether it did.
+func (e *engine) giveBack(ctx context.Context, w *worker) (served bool) {
 	if ctx.Err() == nil {
 		if !e.next(w) {
-			return
+			return false
 		}
 		w.run()
 		e.finish(w.batch)
+		served = true
 	}
 	e.release(w)
+	return served
 }
 
 // release gives a borrowed worker back, or wakes its own thread when jobs came

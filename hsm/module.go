@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// cryptoki lists the calls that this package makes through miekg/pkcs11.
+// cryptoki lists the calls that this package makes through [calls].
 type cryptoki interface {
 	Initialize(...pkcs11.InitializeOption) error
 	Finalize() error
@@ -38,12 +38,18 @@ type cryptoki interface {
 	FindObjectsFinal(s pkcs11.SessionHandle) error
 	EncryptInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error
 	DecryptInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error
-	SignInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error
+	Sign(s pkcs11.SessionHandle, mech uint, key pkcs11.ObjectHandle, data []byte) ([]byte, error)
 	GenerateKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	GenerateKeyPair(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, public, private []*pkcs11.Attribute) (pkcs11.ObjectHandle, pkcs11.ObjectHandle, error)
 	UnwrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, by pkcs11.ObjectHandle, wrapped []byte, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	WrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, by, k pkcs11.ObjectHandle) ([]byte, error)
 	GenerateRandom(s pkcs11.SessionHandle, n int) ([]byte, error)
+}
+
+// calls makes them: those of miekg/pkcs11, and ours where that is wasteful.
+type calls struct {
+	*pkcs11.Ctx
+	native native
 }
 
 // module is a loaded and initialised library.
@@ -82,8 +88,8 @@ func load(path, initArgs string) (*module, error) {
 	if err := n.accepts(path, initArgs); err != nil {
 		return nil, err
 	}
-	ctx := pkcs11.New(path)
-	if ctx == nil {
+	ctx := calls{pkcs11.New(path), n}
+	if ctx.Ctx == nil {
 		return nil, fmt.Errorf("%w: loading the module %s: it is not a PKCS #11 library", ErrUnavailable, path)
 	}
 	if err := initialise(ctx, initArgs); err != nil {

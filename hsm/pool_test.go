@@ -68,15 +68,14 @@ func (c *counting) FindObjectsFinal(s pkcs11.SessionHandle) error {
 	return c.Cryptoki.FindObjectsFinal(s)
 }
 
-func (c *counting) SignInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, o pkcs11.ObjectHandle) error {
-	err := c.Cryptoki.SignInit(s, m, o)
+func (c *counting) Sign(s pkcs11.SessionHandle, mech uint, key pkcs11.ObjectHandle, b []byte) ([]byte, error) {
 	if err := c.sign.Load(); err != nil {
-		return *err // the operation stays active in the session
+		return nil, *err // as if the operation had stayed active in the session
 	}
 	if c.block != nil {
 		<-c.block
 	}
-	return err
+	return c.Cryptoki.Sign(s, mech, key, b)
 }
 
 func inject(t *testing.T, tok *hsm.Token) *counting {

@@ -123,8 +123,9 @@ func (t *Token) encipher(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, in [8]by
 
 // sign signs or MACs data in one go.
 func (t *Token) sign(s pkcs11.SessionHandle, mech uint, h pkcs11.ObjectHandle, data []byte) ([]byte, error) {
-	if err := t.mod.ctx.SignInit(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(mech, nil)}, h); err != nil {
+	b, err := t.mod.ctx.Sign(s, mech, h, data)
+	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	return t.mod.native.sign(s, data)
+	return b, nil
 }

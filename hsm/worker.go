@@ -3,6 +3,8 @@
 package hsm
 
 import (
+	"time"
+
 	"github.com/miekg/pkcs11"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -92,6 +94,29 @@ type worker struct {
 	seen    *seen                 // keys derived lately
 	drops   []pkcs11.ObjectHandle // evicted, to be destroyed with the next crossing
 	steps   [4]step
+	rested  time.Time
+}
+
+// turn is how long callers make calls before one of them yields; a call of
+// slow takes so long that the caller loses its processor anyway.
+const (
+	turn = 5 * time.Millisecond
+	slow = time.Millisecond
+)
+
+// tired reports, once in a turn, that whoever borrowed w, and began its call
+// then, has to yield. A goroutine that does nothing but such calls never does by
+// itself, and Go's scheduler, after 10 ms, does worse: it takes the processor
+// away in the middle of a call, polls for it, and moves the caller to another
+// thread. It is also fair to those who wait for a processor.
+func (w *worker) tired(begun time.Time) bool {
+	now := time.Now()
+	long := now.Sub(begun) > slow
+	if !long && now.Sub(w.rested) < turn {
+		return false
+	}
+	w.rested = now
+	return !long
 }
 
 func newWorker(t *Token) (*worker, error) {
