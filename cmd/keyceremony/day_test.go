@@ -43,8 +43,9 @@ type room struct {
 	typed  map[string]string // what a person types for a key, by "key/person"
 	checks map[string]string // check value in their letter
 	spoil  func(step script.Step, n int) string
-	conf   string       // of SoftHSM
-	screen bytes.Buffer // everything that the terminal showed
+	conf   string            // of SoftHSM
+	pins   map[string]string // of people's own tokens
+	screen bytes.Buffer      // everything that the terminal showed
 }
 
 func newRoom(t *testing.T) *room {
@@ -127,7 +128,7 @@ func tail(b []byte) []byte { return b[max(0, len(b)-1500):] }
 
 var (
 	arrow  = regexp.MustCompile(`-> +(\d+) `)
-	prompt = regexp.MustCompile(`(press Enter[^\r\n]*: |(\w+) \([a-z-]+\), passphrase of your key: |Short hash of the plan[^\r\n]*: |Type it: {7}|Type it again: |Check value in the letter: )(\r[^\n]*)?$`)
+	prompt = regexp.MustCompile(`(press Enter[^\r\n]*: |PIN of your token ([a-z-]+): |(\w+) \([a-z-]+\), passphrase of your key: |Short hash of the plan[^\r\n]*: |Type it: {7}|Type it again: |Check value in the letter: )(\r[^\n]*)?$`)
 )
 
 // play answers prompts until the terminal closes, and returns what it showed.
@@ -156,7 +157,9 @@ func (r *room) play(tty *os.File, plan script.Plan) []byte {
 		switch p := string(m[1]); {
 		case strings.HasPrefix(p, "press Enter"):
 		case strings.Contains(p, "passphrase"):
-			answer = string(passphrase(string(m[2])))
+			answer = string(passphrase(string(m[3])))
+		case strings.HasPrefix(p, "PIN of"):
+			answer = r.pins[string(m[2])]
 		case strings.HasPrefix(p, "Short hash"):
 			answer = plan.Short()
 		case strings.HasPrefix(p, "Type it"):

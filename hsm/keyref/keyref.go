@@ -68,11 +68,12 @@ const (
 	ResultSign  Usage = "result-sign"  // ECDSA P-256: signs verdicts for an issuer's authorisation host
 	WebhookSign Usage = "webhook-sign" // ECDSA P-256: signs the events sent to requestors
 
-	PINSeal    Usage = "pin-seal"    // AES-256-GCM over the PIN-equivalent secrets of wallets
-	PINVerify  Usage = "pin-verify"  // HMAC-SHA256: checks a PIN-equivalent secret
-	DenySign   Usage = "deny-sign"   // ECDSA P-256: signs deny lists and terminal policies
-	SyncIntake Usage = "sync-intake" // ECDH P-256: opens what a phone sealed about its taps
-	AuditSign  Usage = "audit-sign"  // ECDSA P-256: signs transcripts of key ceremonies and checkpoints of the audit record
+	PINSeal     Usage = "pin-seal"     // AES-256-GCM over the PIN-equivalent secrets of wallets
+	PINVerify   Usage = "pin-verify"   // HMAC-SHA256: checks a PIN-equivalent secret
+	DenySign    Usage = "deny-sign"    // ECDSA P-256: signs deny lists and terminal policies
+	SyncIntake  Usage = "sync-intake"  // ECDH P-256: opens what a phone sealed about its taps
+	OfficerSign Usage = "officer-sign" // ECDSA P-256: the key of one person of key ceremonies, on a token of their own
+	AuditSign   Usage = "audit-sign"   // ECDSA P-256: signs transcripts of key ceremonies and checkpoints of the audit record
 )
 
 // EMV keys of an issuer (class 1), one set for each range of cards or tokens,
@@ -173,6 +174,7 @@ var specs = map[Usage]Spec{
 	DenySign:           {Type: ECP256, Role: Sign},
 	SyncIntake:         {Type: ECP256, Role: Derive},
 	AuditSign:          {Type: ECP256, Role: Sign},
+	OfficerSign:        {Type: ECP256, Role: Sign},
 
 	ACMaster:              {Type: DES3, Role: Derive, Realm: true, EMV: true},
 	IntegrityMaster:       {Type: DES3, Role: Derive, Realm: true, EMV: true},

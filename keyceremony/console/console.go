@@ -128,15 +128,20 @@ func (c *Console) Step(ctx context.Context, v engine.View) error {
 }
 
 // Officer implements [engine.Desk].
-func (c *Console) Officer(ctx context.Context, p script.Person) (officer.Key, error) {
+func (c *Console) Officer(ctx context.Context, p script.Person) (officer.Signer, error) {
 	text, err := os.ReadFile(filepath.Join(c.Keys, p.Name+".key"))
 	if err != nil {
-		return officer.Key{}, fmt.Errorf("reading the key of %s: %w", p.Name, err)
+		return nil, fmt.Errorf("reading the key of %s: %w", p.Name, err)
+	}
+	if card, ok, err := officer.ParseCard(text); err != nil {
+		return nil, fmt.Errorf("reading where the key of %s is: %w", p.Name, err)
+	} else if ok {
+		return c.card(ctx, p, card)
 	}
 	for range 3 {
 		b, err := c.masked(ctx, fmt.Sprintf("%s (%s), passphrase of your key: ", p.Name, p.Role), false)
 		if err != nil {
-			return officer.Key{}, err
+			return nil, err
 		}
 		_, k, err := officer.Open(text, b.Bytes())
 		b.Wipe()
@@ -145,7 +150,22 @@ func (c *Console) Officer(ctx context.Context, p script.Person) (officer.Key, er
 		}
 		c.say("This passphrase does not open it. Try again.")
 	}
-	return officer.Key{}, fmt.Errorf("%w: three times", officer.ErrPassphrase)
+	return nil, fmt.Errorf("%w: three times", officer.ErrPassphrase)
+}
+
+// card takes the PIN of a person's own token, once: more tries could lock it.
+func (c *Console) card(ctx context.Context, p script.Person, card officer.Card) (officer.Signer, error) {
+	pin, err := c.PIN(ctx, fmt.Sprintf("%s (%s)", p.Name, p.Role), card.Token)
+	if err != nil {
+		return nil, err
+	}
+	defer pin.Wipe()
+	return engine.Unlock(ctx, card, pin.Bytes())
+}
+
+// PIN takes the PIN of a person's own token.
+func (c *Console) PIN(ctx context.Context, who, token string) (*secret.Buffer, error) {
+	return c.masked(ctx, fmt.Sprintf("%s, PIN of your token %s: ", who, token), false)
 }
 
 // Confirm implements [engine.Desk].

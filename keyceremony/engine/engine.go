@@ -55,7 +55,7 @@ type Desk interface {
 	// Step tells what will happen; it returns when they are ready.
 	Step(ctx context.Context, v View) error
 	// Officer unlocks a person's signing key.
-	Officer(ctx context.Context, p script.Person) (officer.Key, error)
+	Officer(ctx context.Context, p script.Person) (officer.Signer, error)
 	// Confirm returns what was typed for the plan's short hash.
 	Confirm(ctx context.Context, v View) (string, error)
 	// Enter returns what a person typed: masked, and twice the same.
@@ -140,7 +140,6 @@ type run struct {
 	begun map[int]transcript.Record
 	again map[int]bool // to be done once more in this run
 	parts map[string][]*secret.Buffer
-	keys  map[string]officer.Key
 	note  string
 }
 
@@ -154,7 +153,7 @@ func Run(ctx context.Context, c Config) (digest string, err error) {
 		c.At = func(int, string) {}
 	}
 	r := &run{Config: c, done: map[int]transcript.Record{}, begun: map[int]transcript.Record{}, again: map[int]bool{},
-		parts: map[string][]*secret.Buffer{}, keys: map[string]officer.Key{}}
+		parts: map[string][]*secret.Buffer{}}
 	defer r.wipe()
 	if err := r.open(); err != nil {
 		return "", err
@@ -180,9 +179,6 @@ func (r *run) wipe() {
 		for _, b := range list {
 			b.Wipe()
 		}
-	}
-	for _, k := range r.keys {
-		k.Wipe()
 	}
 	if r.token != nil {
 		r.token.Close()

@@ -73,7 +73,7 @@ func (r *run) keyStep(ctx context.Context, v View) (map[string]string, error) {
 }
 
 // unlock takes a person's key, and sees that it is the one they are known by.
-func (r *run) unlock(ctx context.Context, who string) (officer.Key, error) {
+func (r *run) unlock(ctx context.Context, who string) (officer.Signer, error) {
 	p, _ := r.Plan.Script.Person(who)
 	k, err := r.Desk.Officer(ctx, p)
 	if err != nil {
@@ -100,8 +100,11 @@ func (r *run) sign(ctx context.Context, s script.Step, t transcript.Type, domain
 	if msg == nil {
 		msg = []byte(r.book.Head())
 	}
-	sig := base64.StdEncoding.EncodeToString(k.Sign(domain, msg))
-	return transcript.Record{Type: t, Data: map[string]string{transcript.DataSignature: sig}}, nil
+	sig, err := k.Sign(domain, msg)
+	if err != nil {
+		return rec, err
+	}
+	return transcript.Record{Type: t, Data: map[string]string{transcript.DataSignature: base64.StdEncoding.EncodeToString(sig)}}, nil
 }
 
 func (r *run) tokenSign(ctx context.Context, s script.Step) (rec transcript.Record, err error) {

@@ -1,9 +1,10 @@
-// Package officer holds the signing keys of the people of a ceremony, sealed in files under their passphrases.
+// Package officer holds the signing keys of the people of a ceremony, sealed in files under their passphrases or on tokens of their own.
 package officer
 
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ecdsa"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
@@ -27,19 +28,27 @@ var (
 // MinPassphrase is how many bytes a passphrase has at least.
 const MinPassphrase = 10
 
-// Public is the key that others know a person by.
-type Public struct{ key ed25519.PublicKey }
+// Public is the key that others know a person by: Ed25519 of those in files, or
+// ECDSA on P-256 of those on tokens.
+type Public struct {
+	key   ed25519.PublicKey
+	token *ecdsa.PublicKey
+}
 
 const publicPrefix = "ed25519:"
 
-// ParsePublic reads "ed25519:" and 32 bytes of base64.
+// ParsePublic reads "ed25519:" and 32 bytes of base64, or "p256:" and an
+// uncompressed point in hex.
 func ParsePublic(text string) (Public, error) {
+	if digits, ok := strings.CutPrefix(text, tokenPrefix); ok {
+		return parseToken(digits)
+	}
 	b64, ok := strings.CutPrefix(text, publicPrefix)
 	b, err := base64.StdEncoding.Strict().DecodeString(b64)
 	if !ok || err != nil || len(b) != ed25519.PublicKeySize {
-		return Public{}, fmt.Errorf("%w: a public key is %q and 32 bytes of base64", ErrMalformed, publicPrefix)
+		return Public{}, fmt.Errorf("%w: a public key is %q and 32 bytes of base64, or %q and a point in hex", ErrMalformed, publicPrefix, tokenPrefix)
 	}
-	return Public{b}, nil
+	return Public{key: b}, nil
 }
 
 // ParseList reads a list of public keys, one a line; what follows a key, and
@@ -66,17 +75,32 @@ func ParseList(text []byte) (keys []string, err error) {
 }
 
 // String is the inverse of [ParsePublic].
-func (p Public) String() string { return publicPrefix + base64.StdEncoding.EncodeToString(p.key) }
+func (p Public) String() string {
+	if p.token != nil {
+		return printToken(p.token)
+	}
+	return publicPrefix + base64.StdEncoding.EncodeToString(p.key)
+}
 
 // Verify checks a signature over a message of a domain.
 func (p Public) Verify(domain string, msg, signature []byte) error {
+	if p.token != nil {
+		return verifyToken(p.token, framed(domain, msg), signature)
+	}
 	if len(p.key) != ed25519.PublicKeySize || !ed25519.Verify(p.key, framed(domain, msg), signature) {
 		return ErrSignature
 	}
 	return nil
 }
 
-// Key is a person's own key.
+// Signer is a person's own key, wherever it is.
+type Signer interface {
+	Public() Public
+	Sign(domain string, msg []byte) ([]byte, error)
+	Wipe()
+}
+
+// Key is a person's own key in memory.
 type Key struct{ private ed25519.PrivateKey }
 
 // New draws a key.
@@ -90,11 +114,11 @@ func New(random io.Reader) (Key, error) {
 }
 
 // Public returns what others may know.
-func (k Key) Public() Public { return Public{k.private.Public().(ed25519.PublicKey)} }
+func (k Key) Public() Public { return Public{key: k.private.Public().(ed25519.PublicKey)} }
 
 // Sign signs a message of a domain.
-func (k Key) Sign(domain string, msg []byte) []byte {
-	return ed25519.Sign(k.private, framed(domain, msg))
+func (k Key) Sign(domain string, msg []byte) ([]byte, error) {
+	return ed25519.Sign(k.private, framed(domain, msg)), nil
 }
 
 // Wipe forgets the key.

@@ -2,6 +2,8 @@ package officer
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"strings"
@@ -36,13 +38,38 @@ func TestSealed(t *testing.T) {
 }
 
 func TestSignatures(t *testing.T) {
-	k, _ := New(rand.Reader)
+	inFile, _ := New(rand.Reader)
 	other, _ := New(rand.Reader)
+	for _, k := range []Signer{inFile, newOnToken(t)} {
+		signs(t, k, other)
+	}
+}
+
+// newOnToken is a key that a token in memory has.
+func newOnToken(t *testing.T) Signer {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return OnToken(&k.PublicKey, func(digest [32]byte) (sig [64]byte, err error) {
+		r, s, err := ecdsa.Sign(rand.Reader, k, digest[:])
+		r.FillBytes(sig[:32])
+		s.FillBytes(sig[32:])
+		return sig, err
+	}, func() {})
+}
+
+func signs(t *testing.T, k Signer, other Key) {
+	t.Helper()
 	p, err := ParsePublic(k.Public().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	sig := k.Sign("approval", []byte("plan"))
+	sig, err := k.Sign("approval", []byte("plan"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := p.Verify("approval", []byte("plan"), sig); err != nil {
 		t.Error(err)
 	}
@@ -51,12 +78,13 @@ func TestSignatures(t *testing.T) {
 		"another domain": p.Verify("closing", []byte("plan"), sig),
 		"another person": other.Public().Verify("approval", []byte("plan"), sig),
 		"nobody":         Public{}.Verify("approval", []byte("plan"), sig),
+		"a byte less":    p.Verify("approval", []byte("plan"), sig[:63]),
 	} {
 		if !errors.Is(err, ErrSignature) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, s := range []string{"", "ed25519:", "ed25519:AAAA", k.Public().String() + "=", strings.ToUpper(k.Public().String())} {
+	for _, s := range []string{"", "ed25519:", "ed25519:AAAA", "p256:", "p256:04" + strings.Repeat("00", 64), k.Public().String() + "=", strings.ToUpper(k.Public().String()), strings.ToLower(k.Public().String())} {
 		if _, err := ParsePublic(s); !errors.Is(err, ErrMalformed) {
 			t.Errorf("ParsePublic(%q): %v", s, err)
 		}

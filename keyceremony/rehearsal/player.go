@@ -75,7 +75,7 @@ func (p *Player) Step(ctx context.Context, v engine.View) error {
 }
 
 // Officer implements [engine.Desk].
-func (p *Player) Officer(_ context.Context, x script.Person) (officer.Key, error) {
+func (p *Player) Officer(_ context.Context, x script.Person) (officer.Signer, error) {
 	return p.Key(x.Name)
 }
 

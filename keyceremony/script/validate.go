@@ -258,6 +258,8 @@ func (s Script) key(u uses, k Key) error {
 	}
 	spec, _ := r.Usage.Spec()
 	switch {
+	case r.Usage == keyref.OfficerSign:
+		return wrong("keys: %s: a person's own key is made by keyceremony enrol, on their own token", k.Label)
 	case s.births() && k.State != Active && k.State != Pending:
 		return wrong("keys: %s: a new key is ACTIVE or PENDING", k.Label)
 	case (spec.Type == keyref.AES) != (k.Bits != 0) && (s.births() || s.Kind == ExportTR31):

@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/keyceremony/officer"
+)
+
+// officerKey is what a person's key is called on a token of their own.
+var officerKey = keyref.Ref{Usage: keyref.OfficerSign, Version: 1}
+
+// Enrol makes a person's key on a token of their own, or finds the one that is
+// there, and returns its public half for the card. A PIN is tried once.
+func Enrol(ctx context.Context, c officer.Card, pin []byte) (public string, err error) {
+	t, err := openCard(ctx, c, pin)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	if err := t.Generate(ctx, officerKey); err != nil && !errors.Is(err, hsm.ErrKeyExists) {
+		return "", err
+	}
+	k, err := signer(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	return k.Public().String(), nil
+}
+
+// Unlock logs in to a person's own token. The key there has to be the card's.
+func Unlock(ctx context.Context, c officer.Card, pin []byte) (officer.Signer, error) {
+	t, err := openCard(ctx, c, pin)
+	if err != nil {
+		return nil, err
+	}
+	k, err := signer(ctx, t)
+	if err == nil && k.Public().String() != c.Public {
+		err = fmt.Errorf("%w: token %q holds another key than %s enrolled with: bring the right token", ErrApproval, c.Token, c.Name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return k, nil
+}
+
+func openCard(ctx context.Context, c officer.Card, pin []byte) (*hsm.Token, error) {
+	typed := bytes.Clone(pin)
+	defer clear(typed)
+	return hsm.Open(ctx, hsm.Config{Module: c.Module, InitArgs: c.InitArgs, Token: c.Token, PIN: func() ([]byte, error) {
+		if len(bytes.Trim(typed, "\x00")) == 0 {
+			return nil, fmt.Errorf("token %q was lost after its PIN was typed: resume the ceremony", c.Token)
+		}
+		return bytes.Clone(typed), nil
+	}})
+}
+
+func signer(ctx context.Context, t *hsm.Token) (officer.Signer, error) {
+	if err := t.Require(ctx, officerKey); err != nil {
+		return nil, err
+	}
+	public, err := t.PublicKey(ctx, officerKey)
+	if err != nil {
+		return nil, err
+	}
+	sign := func(digest [32]byte) ([64]byte, error) { return t.Sign(ctx, officerKey, digest) }
+	return officer.OnToken(public, sign, func() { _ = t.Close() }), nil
+}
