@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 }
 
 var roles = []script.Person{{Name: "alice", Role: script.Officer}, {Name: "bob", Role: script.Officer}, {Name: "carol", Role: script.Custodian},
-	{Name: "dan", Role: script.Custodian}, {Name: "erin", Role: script.Custodian}, {Name: "walter", Role: script.Witness}, {Name: "ada", Role: script.Auditor}}
+	{Name: "dan", Role: script.Custodian}, {Name: "erin", Role: script.Custodian},
+	{Name: "frank", Role: script.Custodian}, {Name: "grace", Role: script.Custodian}, {Name: "walter", Role: script.Witness}, {Name: "ada", Role: script.Auditor}}
 
 // room is where a day of ceremonies is held.
 type room struct {
@@ -87,10 +88,20 @@ func (r *room) must(err error) {
 // write writes a script and returns its plan.
 func (r *room) write(name, kind, token, audit, body string) (string, script.Plan) {
 	r.t.Helper()
+	return r.save(name, r.text(name, kind, token, audit, body))
+}
+
+// text is a script with everybody in it.
+func (r *room) text(name, kind, token, audit, body string) string {
 	text := fmt.Sprintf("ceremony: %s\nkind: %s\nreason: a day of ceremonies\ntoken: %s\naudit_key: %s\n%s%s\n", name, kind, token, audit, r.people, body)
 	if !strings.Contains(body, "pins:") {
 		text += "pins: {user: [dan, erin]}\n"
 	}
+	return text
+}
+
+func (r *room) save(name, text string) (string, script.Plan) {
+	r.t.Helper()
 	file := filepath.Join(r.dir, name+".yaml")
 	r.must(os.WriteFile(file, []byte(text), 0o600))
 	plan, err := script.Read([]byte(text))
