@@ -36,6 +36,13 @@ type Recorder interface {
 	Record(ctx context.Context, e Entry) error
 }
 
+// Beginner is a Recorder that need not be waited for at once.
+type Beginner interface {
+	// Begin starts to record e. It returns a function that waits as Record does
+	// and has to be called.
+	Begin(ctx context.Context, e Entry) (wait func() error, err error)
+}
+
 // Gate authorises and records, in that order, before a service acts.
 type Gate struct{ Recorder Recorder }
 
@@ -49,11 +56,29 @@ func (g Gate) Check(ctx context.Context, c access.Caller, a access.Action, objec
 // CheckBecause is Check for actions that are asked for with a reason, such as
 // the purpose of opening a card number; the record keeps it.
 func (g Gate) CheckBecause(ctx context.Context, c access.Caller, a access.Action, object, reason string) error {
-	if err := g.Allow(ctx, c, a, object); err != nil {
+	recorded, err := g.Begin(ctx, c, a, object, reason)
+	if err != nil {
 		return err
 	}
+	return recorded()
+}
+
+// Begin is CheckBecause for an action that takes as long as its record: it
+// authorises, and starts to record. The caller may prepare an answer meanwhile,
+// and drops it unless recorded returns nil. When err is nil, recorded has to be
+// called.
+func (g Gate) Begin(ctx context.Context, c access.Caller, a access.Action, object, reason string) (recorded func() error, err error) {
+	if err := g.Allow(ctx, c, a, object); err != nil {
+		return nil, err
+	}
 	e := Entry{Caller: c, Action: a, Object: object, Outcome: Allowed, Reason: reason, Request: RequestID(ctx)}
-	return g.Recorder.Record(ctx, e)
+	if b, ok := g.Recorder.(Beginner); ok {
+		return b.Begin(ctx, e)
+	}
+	if err := g.Recorder.Record(ctx, e); err != nil {
+		return nil, err
+	}
+	return func() error { return nil }, nil
 }
 
 // Allow is Check for calls that touch no card number and change nothing, such

@@ -22,6 +22,38 @@ func (s *sheet) Record(_ context.Context, e audit.Entry) error {
 	return s.err
 }
 
+// later is a recorder that need not be waited for.
+type later struct {
+	*sheet
+	waited int
+}
+
+func (l *later) Begin(ctx context.Context, e audit.Entry) (func() error, error) {
+	return func() error { l.waited++; return l.Record(ctx, e) }, nil
+}
+
+func TestBegin(t *testing.T) {
+	bank := access.Caller{ID: "bank", Role: access.Issuer, Scopes: []access.Action{access.TokenRead}}
+	for _, full := range []error{nil, errors.New("full")} {
+		s := &later{sheet: &sheet{err: full}}
+		g := audit.Gate{Recorder: s}
+		if _, err := g.Begin(t.Context(), bank, access.Detokenize, "tr1", ""); full == nil && !errors.Is(err, access.ErrDenied) {
+			t.Errorf("without the right: %v", err)
+		}
+		refused := len(s.entries)
+		recorded, err := g.Begin(t.Context(), bank, access.TokenRead, "tr1", "why")
+		if err != nil || len(s.entries) != refused {
+			t.Fatalf("begun: %v, %d records", err, len(s.entries))
+		}
+		if err := recorded(); !errors.Is(err, full) || s.waited != 1 {
+			t.Errorf("recorded: %v", err)
+		}
+		if err := g.CheckBecause(t.Context(), bank, access.TokenRead, "tr1", "why"); !errors.Is(err, full) || s.waited != 2 {
+			t.Errorf("checked: %v, after %d waits", err, s.waited)
+		}
+	}
+}
+
 func TestGate(t *testing.T) {
 	bank := access.Caller{ID: "bank", Role: access.Issuer, Scopes: []access.Action{access.TokenRead}}
 	full, other := errors.New("full"), errors.New("not yours")

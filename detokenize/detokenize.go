@@ -219,8 +219,8 @@ func (s *Service) detokenize(ctx context.Context, c access.Caller, q Query, purp
 	return s.Reveal(ctx, c, v, purpose)
 }
 
-// Reveal gives back the card number that v proves a right to. It records the
-// purpose before it opens anything.
+// Reveal gives back the card number that v proves a right to, for a purpose that
+// is recorded before it answers. The card is opened while the record is written.
 func (s *Service) Reveal(ctx context.Context, c access.Caller, v Verified, purpose string) (Answer, error) {
 	if !slices.Contains(Purposes, purpose) {
 		return Answer{}, ErrPurpose
@@ -229,7 +229,7 @@ func (s *Service) Reveal(ctx context.Context, c access.Caller, v Verified, purpo
 		v.action = access.Detokenize
 	}
 	ref := string(v.token.Ref)
-	if err := s.cfg.Gate.CheckBecause(ctx, c, v.action, ref, purpose); err != nil {
+	if err := s.cfg.Gate.Allow(ctx, c, v.action, ref); err != nil {
 		return Answer{}, err
 	}
 	if ref == "" || v.caller != c.ID {
@@ -238,7 +238,14 @@ func (s *Service) Reveal(ctx context.Context, c access.Caller, v Verified, purpo
 	if purpose == Authorisation && !s.cfg.Now().Before(v.token.NotAfter) {
 		return Answer{}, s.refuse(ctx, c, v.action, ref, "expired")
 	}
+	recorded, err := s.cfg.Gate.Begin(ctx, c, v.action, ref, purpose)
+	if err != nil {
+		return Answer{}, err
+	}
 	pan, expiry, err := v.card(ctx)
+	if err := recorded(); err != nil {
+		return Answer{}, err
+	}
 	if err != nil {
 		return Answer{}, fmt.Errorf("opening a card number: %w", err)
 	}

@@ -2,6 +2,7 @@ package detokenize_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -63,6 +64,19 @@ type opener struct {
 	mu     sync.Mutex
 	opened int
 	fail   error
+}
+
+func (o *opener) opens() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.opened
+}
+
+// wait returns when n cards were opened.
+func (o *opener) wait(n int) {
+	for o.opens() < n {
+		runtime.Gosched()
+	}
 }
 
 func (o *opener) Sealed(ctx context.Context, ref token.Ref) (token.Standing, token.Sealed, error) {

@@ -14,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ type Tree interface {
 }
 
 // Trail is an open trail, which one process writes at a time. It implements
-// [audit.Recorder] and is safe for concurrent use.
+// [audit.Recorder] and [audit.Beginner], and is safe for concurrent use.
 type Trail struct {
 	file File
 	here func() error // fails when the file is not where it was
@@ -200,16 +201,28 @@ func (t *Trail) Torn() string { return t.torn }
 // Record makes e durable. Entries that wait at the same time share one write
 // and one sync. When ctx ends first, e may still be recorded.
 func (t *Trail) Record(ctx context.Context, e audit.Entry) error {
+	wait, err := t.Begin(ctx, e)
+	if err != nil {
+		return err
+	}
+	return wait()
+}
+
+// Begin is Record for callers who have something else to do until e is durable.
+func (t *Trail) Begin(ctx context.Context, e audit.Entry) (wait func() error, err error) {
 	w := waiter{e, t.now(), make(chan error, 1)}
 	if !t.enqueue(w) {
-		return fmt.Errorf("%w: the audit trail is closed", ErrDown)
+		return nil, fmt.Errorf("%w: the audit trail is closed", ErrDown)
 	}
-	select {
-	case err := <-w.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrDown, ctx.Err())
-	}
+	runtime.Gosched() // those who are as far begin theirs, before anyone does something else
+	return func() error {
+		select {
+		case err := <-w.done:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrDown, ctx.Err())
+		}
+	}, nil
 }
 
 // Health reports whether records can still be made.
