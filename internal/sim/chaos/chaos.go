@@ -34,6 +34,8 @@ type Config struct {
 	Peace    time.Duration // between faults, so that they are told apart; 0: 500 ms
 	// Told is called after each fault with how many requests were answered.
 	Told func(answered int64)
+
+	prepare func(context.Context, *fleet) error // before any process runs
 }
 
 // Row is what happened while one fault was played, once or more.

@@ -65,6 +65,11 @@ func newFleet(ctx context.Context, c Config) (f *fleet, err error) {
 	if err := f.openDatabase(ctx); err != nil {
 		return f, err
 	}
+	if c.prepare != nil {
+		if err := c.prepare(ctx, f); err != nil {
+			return f, err
+		}
+	}
 	for i := range c.Nodes {
 		if err := f.add(ctx, i, c.Callers); err != nil {
 			return f, err
