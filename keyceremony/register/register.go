@@ -65,14 +65,14 @@ func Load(dir string, t Trust) (Register, error) {
 	if err != nil {
 		return Register{}, fmt.Errorf("reading transcripts: %w", err)
 	}
-	slices.SortStableFunc(stories, func(a, b transcript.Story) int {
-		return cmp.Compare(a.Records[len(a.Records)-1].Time, b.Records[len(b.Records)-1].Time)
+	slices.SortStableFunc(stories, func(a, b transcript.Story) int { // by what signatures cover: the end of a file can be written anew
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Head, b.Head))
 	})
 	r := Register{map[[2]string]Key{}, len(stories)}
 	seen := map[string]bool{}
 	for _, s := range stories {
-		if !seen[s.Digest] { // the same transcript, copied
-			seen[s.Digest] = true
+		if !seen[s.Head] { // the same ceremony, copied
+			seen[s.Head] = true
 			r.tell(s)
 		}
 	}

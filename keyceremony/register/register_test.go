@@ -2,10 +2,13 @@ package register_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -111,7 +114,45 @@ func TestLife(t *testing.T) {
 	if shelf.Annotate(list); list[1].Flag != register.OtherKey {
 		t.Errorf("a key of another value: %+v", list[1])
 	}
+	replayed(t, cfg, dir)
 	untrusted(t, dir)
+}
+
+// replayed: a transcript whose end, which no signature covers, is written anew
+// with a later time says what it said when it was held, and not once more.
+func replayed(t *testing.T, cfg hsm.Config, dir string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "one", engine.TranscriptFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(strings.TrimSuffix(string(text), "\n"), "\n")
+	end := &lines[len(lines)-1]
+	_, body, _ := strings.Cut(*end, " ")
+	body = regexp.MustCompile(`"time":"20..`).ReplaceAllString(body, `"time":"2099`)
+	*end = fmt.Sprintf("%X %s\n", sha256.Sum256([]byte(body)), body)
+	later := []byte(strings.Join(lines, ""))
+	if _, err := transcript.Verify(later, transcript.Expect{}); err != nil {
+		t.Fatalf("this test changes something that is covered: %v", err)
+	}
+	copied := filepath.Join(dir, "zz.jsonl")
+	if err := os.WriteFile(copied, later, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, original := range []string{"", filepath.Join(dir, "one")} { // beside the original, and in its place
+		if original != "" {
+			if err := os.RemoveAll(original); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := register.Load(dir, register.Trust{Rehearsals: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := r.States(cfg.Token)["transit.mpk.v1"]; s != script.Destroyed {
+			t.Errorf("a transcript that was shown again makes a destroyed key %s", s)
+		}
+	}
 }
 
 // untrusted: what does not count is an error, and not left out.

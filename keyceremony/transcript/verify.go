@@ -68,6 +68,10 @@ type Story struct {
 	Digest  string // hash of the last record: the name of this transcript
 	Audit   string // public key of the token that signed; empty: none did
 	Open    bool   // not closed yet
+	// Head is the hash of the last record that every signature covers, and At its
+	// time: who and when a ceremony was. What stands behind it can be written anew
+	// by whoever holds the file.
+	Head, At string
 }
 
 // Verify judges a whole transcript. It holds only when every record is as it
@@ -159,6 +163,9 @@ func (s *Story) signatures(hashes []string) error {
 		sig, err := base64.StdEncoding.Strict().DecodeString(r.Data[DataSignature])
 		if err != nil || step.Who != r.Who {
 			return broken(i+1, "the signature is not the one that the plan asks for here")
+		}
+		if r.Type == Signed && s.Head == "" && i > 0 {
+			s.Head, s.At = hashes[i-1], s.Records[i-1].Time
 		}
 		switch {
 		case r.Type == Approved && step.Op == script.OpApprove:
