@@ -474,6 +474,7 @@ func samples() []sample {
 		{post, "/v1/emv/arqc", "", `{` + emvBody + `,"answer":{"csu":"00820000","proprietary":"01"}}`, 200},
 		{post, "/v1/emv/arqc/batch", "", `{"transactions":[{` + emvBody + `},{"token_reference_id":"r1","profile":"visa-18","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4"}]}`, 200},
 		{post, "/v1/emv/verify", "", `{` + emvBody + `}`, 200},
+		{post, "/v1/emv/verify/batch", "", `{"transactions":[{` + emvBody + `},{"token_reference_id":"r1","profile":"visa-18","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4"}]}`, 200},
 		{post, "/v1/emv/values", "", `{` + valueBody + `}`, 200},
 		{post, "/v1/emv/values/verify", "", `{` + valueBody + `,"value":"01234"}`, 200},
 		{post, "/v1/emv/values/batch", "", `{"values":[{` + valueBody + `}]}`, 200},

@@ -17,6 +17,7 @@ type IssuerHost interface {
 	Authorise(ctx context.Context, c access.Caller, r issuerhost.Request, a access.Attempt) (issuerhost.Response, error)
 	AuthoriseBatch(ctx context.Context, c access.Caller, rs []issuerhost.Request, a access.Attempt) ([]issuerhost.Item, error)
 	Verify(ctx context.Context, c access.Caller, t issuerhost.Transaction) error
+	VerifyBatch(ctx context.Context, c access.Caller, ts []issuerhost.Transaction) ([]error, error)
 	Explain(ctx context.Context, c access.Caller, t issuerhost.Transaction) (issuerhost.Explanation, error)
 }
 
@@ -80,6 +81,26 @@ func (s *server) emvVerify(ctx context.Context, q *request) (any, error) {
 		return nil, err
 	}
 	return verified, nil
+}
+
+func (s *server) emvVerifyBatch(ctx context.Context, q *request) (any, error) {
+	var in wire.EMVVerifyBatch
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	ts, wrong := recordsIn(in.Transactions, func(w *wire.EMVTransaction) (issuerhost.Transaction, error) {
+		return s.transactionIn(ctx, q, access.EMVVerify, w)
+	})
+	if err := notTheirs(wrong); err != nil {
+		return nil, err
+	}
+	errs, err := s.IssuerHost.VerifyBatch(ctx, q.caller, ts)
+	if err != nil {
+		return nil, err
+	}
+	return wire.EMVVerifyResults{Results: resultsOut(ctx, s, errs, wrong, func(err error) error { return err },
+		func(p *wire.Problem) wire.EMVVerifyResult { return wire.EMVVerifyResult{Problem: p} },
+		func(error) wire.EMVVerifyResult { return wire.EMVVerifyResult{Verified: true} })}, nil
 }
 
 func (s *server) emvExplain(ctx context.Context, q *request) (any, error) {

@@ -45,6 +45,19 @@ func (i issuers) Verify(_ context.Context, _ access.Caller, t issuerhost.Transac
 	return i.act()
 }
 
+func (i issuers) VerifyBatch(_ context.Context, _ access.Caller, ts []issuerhost.Transaction) ([]error, error) {
+	errs := make([]error, len(ts))
+	for n, t := range ts {
+		switch {
+		case t.Payer == (issuerhost.Payer{}):
+			errs[n] = emv.ErrMalformed
+		case t.Payer.PAN.IsZero():
+			errs[n] = issuerhost.ErrSlotToken
+		}
+	}
+	return errs, i.act()
+}
+
 func (i issuers) Explain(context.Context, access.Caller, issuerhost.Transaction) (issuerhost.Explanation, error) {
 	m := issuerhost.Method{Profile: "visa-18", Key: "bank.imk-ac.v1", Master: emv.OptionB, Session: emv.SessionCommon, Algorithm: "iso9797-3", Padding: 2, PSN: "00",
 		Fields: []issuerhost.FieldUse{{Name: "9F02", Length: 2, Wants: "6"}}, Length: 2, Padded: 8}
@@ -106,6 +119,17 @@ func TestEMV(t *testing.T) {
 		}
 	}
 	e.back.err = nil
+	s = find(t, "/v1/emv/verify/batch")
+	s.body = strings.Replace(s.body, `]}`, `,{"pan":"`+cardDigits+`","profile":"visa-18","de55":"9F3602","cryptogram":"61EDCC708B4C97B4"}]}`, 1)
+	var got wire.EMVVerifyResults
+	if err := json.Unmarshal(e.do(s, s.request()).Body.Bytes(), &got); err != nil || len(got.Results) != 3 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for i, kind := range []string{"", "slot-token", "malformed"} {
+		if r := got.Results[i]; r.Verified != (kind == "") || (r.Problem != nil) != (kind != "") || kind != "" && !strings.HasSuffix(r.Problem.Type, ":"+kind) {
+			t.Errorf("transaction %d: %+v", i, r)
+		}
+	}
 	s = find(t, "/v1/emv/verify")
 	for change, field := range map[string]string{`"psn":"01"`: "psn", `"9F36":"000B"`: "data.9F36", `"profile":"visa-18"`: "profile"} {
 		bad := s

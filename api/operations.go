@@ -130,6 +130,7 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/emv/arqc", limit: wire.MaxBody, attempt: taken, do: s.emvARQC},
 		{method: post, path: "/v1/emv/arqc/batch", limit: wire.MaxBatch, attempt: taken, do: s.emvBatch},
 		{method: post, path: "/v1/emv/verify", limit: wire.MaxBody, do: s.emvVerify},
+		{method: post, path: "/v1/emv/verify/batch", limit: wire.MaxBatch, do: s.emvVerifyBatch},
 		{method: post, path: "/v1/emv/values", limit: wire.MaxBody, do: s.emvValue},
 		{method: post, path: "/v1/emv/values/verify", limit: wire.MaxBody, attempt: taken, do: s.emvValueVerify},
 		{method: post, path: "/v1/emv/values/batch", limit: wire.MaxBatch, do: s.emvValueBatch},

@@ -61,7 +61,7 @@ var problems = map[fault.Kind]problem{
 	fault.DayOutOfReach:   {422, "The service day is out of reach", "Ask for today or one of the next days.", ""},
 	fault.CounterSpent:    {409, "The token has no counters left", "Request a new token.", ""},
 	fault.KeyReused:       {422, "The Idempotency-Key was used before", "Use a new key for a new request.", ""},
-	fault.Intake:          {422, "The enciphered card number cannot be opened", "Encipher it to the key of /.well-known/intake.json.", ""},
+	fault.Intake:          {422, "What was enciphered cannot be opened", "Encipher the card number or PIN to the key of /.well-known/intake.json.", ""},
 	fault.NoClientKey:     {422, "The caller has no encryption key", "Ask the operator to register one, or take the answer over TLS.", ""},
 	fault.RealmUnknown:    {422, "No such realm or key of cards", "Check realm, key_version and algorithm_id.", ""},
 	fault.SlotToken:       {422, "This is a phone's token", "Upload its taps; they are judged there.", ""},

@@ -121,6 +121,7 @@ func TestDescribedBodies(t *testing.T) {
 		"EMVScriptBatch": func() wire.Body { return &wire.EMVScriptBatch{} },
 		"EMVScript":      func() wire.Body { return &wire.EMVScript{} }, "EMVPurchase": func() wire.Body { return &wire.EMVPurchase{} },
 		"EMVPurchaseCheck": func() wire.Body { return &wire.EMVPurchaseCheck{} }, "EMVPhone": func() wire.Body { return &wire.EMVPhone{} },
+		"EMVVerifyBatch": func() wire.Body { return &wire.EMVVerifyBatch{} },
 		"EMVTransaction": func() wire.Body { return &wire.EMVTransaction{} },
 		"WalletRequest":  func() wire.Body { return &wire.WalletRequest{} },
 		"WalletToken":    func() wire.Body { return &wire.WalletToken{} }, "WalletMove": func() wire.Body { return &wire.WalletMove{} },

@@ -137,6 +137,24 @@ func (s *Service) Verify(ctx context.Context, c access.Caller, t Transaction) er
 	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "emv"); err != nil {
 		return err
 	}
+	return s.verify(ctx, c, t)
+}
+
+// VerifyBatch checks up to [MaxBatch] cryptograms as [Service.Verify] does, each
+// by itself: an error in its place, or nil.
+func (s *Service) VerifyBatch(ctx context.Context, c access.Caller, ts []Transaction) ([]error, error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "batch"); err != nil {
+		return nil, err
+	}
+	if len(ts) == 0 || len(ts) > MaxBatch {
+		return nil, fmt.Errorf("%w: a batch holds 1 to %d transactions", emv.ErrMalformed, MaxBatch)
+	}
+	errs := make([]error, len(ts))
+	inLanes(len(ts), func(i int) { errs[i] = s.verify(ctx, c, ts[i]) })
+	return errs, nil
+}
+
+func (s *Service) verify(ctx context.Context, c access.Caller, t Transaction) error {
 	f, err := s.cardOnly(ctx, c, access.EMVVerify, t)
 	if err != nil {
 		return err
@@ -150,6 +168,9 @@ func (s *Service) Verify(ctx context.Context, c access.Caller, t Transaction) er
 
 // cardOnly is find for calls that could be repeated at will.
 func (s *Service) cardOnly(ctx context.Context, c access.Caller, a access.Action, t Transaction) (subject, error) {
+	if t.Payer == (Payer{}) { // of a batch, and could not be read: nobody was refused
+		return subject{}, fmt.Errorf("%w: nobody pays", emv.ErrMalformed)
+	}
 	if t.Payer.PAN.IsZero() || s.cfg.Ranges.IsToken(asn(t.Payer.PAN.Reveal())) {
 		return subject{}, s.cfg.Gate.Refuse(ctx, c, a, "token", "slot-token", ErrSlotToken)
 	}

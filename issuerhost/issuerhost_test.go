@@ -398,6 +398,37 @@ func TestBatch(t *testing.T) {
 	h.refuses(err, fault.Denied, "denied")
 }
 
+// TestVerifyBatch: each by itself, and nobody is refused for what could not be
+// read.
+func TestVerifyBatch(t *testing.T) {
+	h := newHouse(t)
+	var ts []issuerhost.Transaction
+	for i := range 20 {
+		ts = append(ts, h.made("visa-18", fmt.Sprintf("47617390010%05d", 10*i), "01", 1, data(5)))
+	}
+	ts[7].AC[0] ^= 1
+	ts[9] = issuerhost.Transaction{}
+	for range 2 { // no counter is taken
+		errs, err := h.VerifyBatch(t.Context(), bank, ts)
+		if err != nil || len(errs) != len(ts) {
+			t.Fatal(err)
+		}
+		for i, err := range errs {
+			want := map[int]error{7: issuerhost.ErrRefused, 9: emv.ErrMalformed}[i]
+			if !errors.Is(err, want) {
+				t.Errorf("%d: %v, want %v", i, err, want)
+			}
+		}
+	}
+	for _, n := range []int{0, issuerhost.MaxBatch + 1} {
+		if _, err := h.VerifyBatch(t.Context(), bank, make([]issuerhost.Transaction, n)); !errors.Is(err, emv.ErrMalformed) {
+			t.Errorf("%d transactions: %v", n, err)
+		}
+	}
+	_, err := h.VerifyBatch(t.Context(), reader, ts)
+	h.refuses(err, fault.Denied, "denied")
+}
+
 // TestStateless: what takes no counter is for cards only, and no profile
 // reaches a key that a PIN masks.
 func TestStateless(t *testing.T) {

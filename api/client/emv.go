@@ -24,6 +24,12 @@ func (c *Client) VerifyEMV(ctx context.Context, q wire.EMVTransaction) error {
 	return err
 }
 
+// VerifyEMVBatch does so for up to 500 transactions. Results keep the order.
+func (c *Client) VerifyEMVBatch(ctx context.Context, qs []wire.EMVTransaction) ([]wire.EMVVerifyResult, error) {
+	r, err := post[wire.EMVVerifyResults](ctx, c, "/v1/emv/verify/batch", wire.EMVVerifyBatch{Transactions: qs})
+	return r.Results, err
+}
+
 // ExplainEMV asks why a cryptogram does not hold.
 func (c *Client) ExplainEMV(ctx context.Context, q wire.EMVTransaction) (wire.EMVExplanation, error) {
 	return post[wire.EMVExplanation](ctx, c, "/v1/emv/explain", q)

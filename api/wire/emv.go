@@ -217,6 +217,32 @@ type EMVResults struct {
 	Results []EMVResult `json:"results"`
 }
 
+// EMVVerifyBatch is the body of POST /v1/emv/verify/batch: 1 to 500 transactions
+// of cards.
+type EMVVerifyBatch struct {
+	Transactions []EMVTransaction `json:"transactions"`
+}
+
+var emvVerifyBatch = table[EMVVerifyBatch]{
+	{"transactions", must, func(d *decoder, v *EMVVerifyBatch) *FieldError {
+		return list(d, &v.Transactions, MaxRecords, func(d *decoder, q *EMVTransaction) *FieldError { return q.read(d) })
+	}},
+}
+
+func (q *EMVVerifyBatch) read(d *decoder) *FieldError { return emvVerifyBatch.read(d, q) }
+
+// EMVVerifyResult is what became of one transaction of a batch: its cryptogram
+// holds, or there is a problem.
+type EMVVerifyResult struct {
+	Verified bool     `json:"verified,omitempty"`
+	Problem  *Problem `json:"problem,omitempty"`
+}
+
+// EMVVerifyResults is the answer to [EMVVerifyBatch], in the same order.
+type EMVVerifyResults struct {
+	Results []EMVVerifyResult `json:"results"`
+}
+
 // EMVMethod is one way to compute a cryptogram.
 type EMVMethod struct {
 	Profile   string     `json:"profile"`

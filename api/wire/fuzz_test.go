@@ -80,6 +80,7 @@ func FuzzSync(f *testing.F)               { fuzzBody(f, "Sync") }
 func FuzzEMVTransaction(f *testing.F)     { fuzzBody(f, "EMVTransaction") }
 func FuzzEMVRequest(f *testing.F)         { fuzzBody(f, "EMVRequest") }
 func FuzzEMVBatch(f *testing.F)           { fuzzBody(f, "EMVBatch") }
+func FuzzEMVVerifyBatch(f *testing.F)     { fuzzBody(f, "EMVVerifyBatch") }
 func FuzzEMVValue(f *testing.F)           { fuzzBody(f, "EMVValue") }
 func FuzzEMVValueCheck(f *testing.F)      { fuzzBody(f, "EMVValueCheck") }
 func FuzzEMVScript(f *testing.F)          { fuzzBody(f, "EMVScript") }

@@ -113,6 +113,9 @@ func bodies() []body {
 		{"EMVBatch", func() Body { return &EMVBatch{} }, []string{
 			`{"transactions":[{"pan":"6222021234567894","profile":"visa-18","data":{"9F36":"0007"},"cryptogram":"61EDCC708B4C97B4"},` +
 				`{"token_reference_id":"r1","profile":"visa-18","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4","answer":{"arc":"3030"}}]}`}},
+		{"EMVVerifyBatch", func() Body { return &EMVVerifyBatch{} }, []string{
+			`{"transactions":[{"pan":"6222021234567894","psn":"01","profile":"visa-18","data":{"9F36":"0007"},"cryptogram":"61EDCC708B4C97B4"},` +
+				`{"token_reference_id":"r1","profile":"visa-18","de55":"9F36020007","cryptogram":"61EDCC708B4C97B4"}]}`}},
 		{"EMVValue", func() Body { return &EMVValue{} }, []string{
 			`{"pan":"6222021234567894","kind":"cvv","expiry":"2912","service_code":"101","key_version":2}`, `{"pan_jwe":"a.b.c.d.e","kind":"cvv2","expiry":"2912"}`,
 			`{"pan":"6222021234567894","kind":"dcvv","expiry":"2912","service_code":"101","atc":"0007"}`}},
