@@ -250,7 +250,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}},
-		Metrics: metrics.Handler(), Observe: metrics.Observe, Log: p.opt.Log, Now: p.opt.Now,
+		Metrics: metrics.Handler(), Observe: metrics.Observe, MaxInFlight: p.cfg.MaxInFlight, Log: p.opt.Log, Now: p.opt.Now,
 	})
 	if err != nil {
 		return nil, err

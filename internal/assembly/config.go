@@ -30,6 +30,9 @@ type Config struct {
 	// /readyz says that it does not, so that a balancer turns away first. 0: not
 	// at all.
 	StopNotice time.Duration `yaml:"stop_notice"`
+	// MaxInFlight is how many requests are served at the same time; beyond it
+	// callers are told to come back. 0: 512.
+	MaxInFlight int `yaml:"max_in_flight"`
 	// TLS names the server's certificate. Required: there is no plain HTTP.
 	TLS TLS `yaml:"tls"`
 	// HSM is the PKCS#11 token that holds every master key. Required.

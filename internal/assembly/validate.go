@@ -37,6 +37,7 @@ func (c Config) Validate() error {
 	if c.StopNotice < 0 || c.StopNotice > time.Minute {
 		v.add("stop_notice: up to 1m")
 	}
+	v.between("max_in_flight", c.MaxInFlight, 0, 65536)
 	v.required("audit.file", c.Audit.File)
 	if _, err := c.Days(); err != nil {
 		v.add("calendar: %v", err)
