@@ -15,6 +15,7 @@ import (
 
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/lab"
 	"github.com/tapvault/tapvault/internal/sim"
@@ -40,6 +41,7 @@ type fob struct {
 	memory   *applet.Banks
 	e        *applet.Element
 	handset  *bundle.Handset // seals PINs
+	psam     *hsm.Token      // of every reader
 	reader   *sim.Reader
 	terminal *client.Client
 }
@@ -90,7 +92,8 @@ func newFob(t *testing.T, money uint32) *fob {
 	_, err = issuer.BindToken(ctx, w.ID, wire.WalletToken{Ref: tok.Ref, Device: e.ID})
 	f.must(err)
 	f.order(wire.ElementOrder{Verb: "ISSUE", Ref: tok.Ref, PIN: f.sealed("482915")})
-	f.reader = newReader(t, l, c.now)
+	f.psam = openPSAM(t, l)
+	f.reader = readerOn(t, l, f.psam, 1, c.now)
 	return f
 }
 

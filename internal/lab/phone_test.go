@@ -45,6 +45,11 @@ func newPhone(t *testing.T, l *lab.Lab, ref string, now func() time.Time) *sim.H
 // newReader starts a reader with a PSAM of its own.
 func newReader(t *testing.T, l *lab.Lab, now func() time.Time) *sim.Reader {
 	t.Helper()
+	return readerOn(t, l, openPSAM(t, l), 1, now)
+}
+
+func openPSAM(t *testing.T, l *lab.Lab) *hsm.Token {
+	t.Helper()
 	psam, err := hsm.Open(t.Context(), l.PSAM)
 	if err != nil {
 		t.Fatal(err)
@@ -53,12 +58,18 @@ func newReader(t *testing.T, l *lab.Lab, now func() time.Time) *sim.Reader {
 	if err := psam.Require(t.Context(), l.PSAMKeys()...); err != nil {
 		t.Fatal(err)
 	}
+	return psam
+}
+
+// readerOn is the reader of a number, whose keys are in psam.
+func readerOn(t *testing.T, l *lab.Lab, psam *hsm.Token, number byte, now func() time.Time) *sim.Reader {
+	t.Helper()
 	days, err := l.Config.Days()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := sim.NewReader(t.Context(), sim.ReaderConfig{Client: l.Client(t, "terminal"), Keys: psam, Realm: lab.Realm,
-		Terminal: [6]byte{0x31, 0, 0, 0, 0, 1}, Dir: t.TempDir(), Zone: days.Zone, Now: now})
+		Terminal: [6]byte{0x31, 0, 0, 0, 0, number}, Dir: t.TempDir(), Zone: days.Zone, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
