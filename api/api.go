@@ -165,12 +165,15 @@ type Config struct {
 	Ranges func(context.Context) ([]wire.Capacity, error)
 	Ready  []Part // checked by /readyz
 
-	Metrics     http.Handler                                       // nil: /metrics is not served here
-	Observe     func(route string, status int, took time.Duration) // nil: nobody counts
-	Log         *slog.Logger                                       // nil: nothing is logged
-	MaxInFlight int                                                // requests at once; beyond, callers are told to come back; 0: 512
-	Now         func() time.Time                                   // nil: time.Now
-	Rand        io.Reader                                          // nil: crypto/rand
+	Metrics http.Handler                                       // nil: /metrics is not served here
+	Observe func(route string, status int, took time.Duration) // nil: nobody counts
+	Log     *slog.Logger                                       // nil: nothing is logged
+	// Limit takes one request from what a client may make, and says how long it
+	// has to wait when that is used up; nil: there is no limit.
+	Limit       func(ctx context.Context, client string) (wait time.Duration, err error)
+	MaxInFlight int              // requests at once; beyond, callers are told to come back; 0: 512
+	Now         func() time.Time // nil: time.Now
+	Rand        io.Reader        // nil: crypto/rand
 }
 
 // server answers requests. Its handlers are in the files named after what

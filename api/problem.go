@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -19,6 +21,7 @@ var (
 	errTooLarge   = fault.New(fault.TooLarge, "the request is larger than this operation takes")
 	errMediaType  = fault.New(fault.MediaType, "the body is not of the type that this operation takes")
 	errNoCaller   = fault.New(fault.Unauthenticated, "no access token was presented")
+	errFast       = fault.New(fault.TooFast, "this caller has made as many requests as it may for now")
 	errOverloaded = fault.New(fault.Overloaded, "too many requests are being served")
 )
 
@@ -124,7 +127,9 @@ func (s *server) fail(c *gin.Context, err error) {
 		s.Log.WarnContext(ctx, "caller not believed", "request", id, "route", c.FullPath(), "error", err.Error())
 		c.Header("WWW-Authenticate", `Bearer realm="tapvault"`)
 	}
-	if row.again != "" {
+	if wait := fault.Wait(err); wait > 0 {
+		c.Header("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+	} else if row.again != "" {
 		c.Header("Retry-After", row.again)
 	}
 	body, merr := json.Marshal(p)

@@ -16,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/denylist"
 	"github.com/tapvault/tapvault/identity"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // around is what happens to every request: an id, fixed headers, a bound on its
@@ -187,7 +188,13 @@ func (s *server) admit(c *gin.Context, op operation, q *request) error {
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return errNoCaller
 	}
-	q.caller, err = s.Identity.Check(c.Request.Context(), bearer)
+	if q.caller, err = s.Identity.Check(c.Request.Context(), bearer); err != nil || s.Limit == nil {
+		return err
+	}
+	wait, err := s.Limit(c.Request.Context(), q.caller.ID)
+	if err == nil && wait != 0 {
+		err = fault.After(errFast, wait)
+	}
 	return err
 }
 

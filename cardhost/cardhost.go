@@ -10,7 +10,10 @@ package cardhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
@@ -49,6 +52,11 @@ type Config struct {
 	Gate   audit.Gate
 	Realms []cryptogram.Scheme
 	Tokens TokenRanges
+
+	Guesses Guesses                                             // nil: guessing is not bounded
+	Name    func(ctx context.Context, c Card) ([32]byte, error) // names a card to Guesses; required with it
+	Log     *slog.Logger                                        // nil: nothing is logged
+	Now     func() time.Time                                    // nil: time.Now
 }
 
 // Service answers for the cards of its realms. Safe for concurrent use.
@@ -58,6 +66,7 @@ type Service struct {
 	tokens TokenRanges
 	realms map[string]cryptogram.Scheme
 	host   access.Action // what calls of a load host are allowed by
+	guard  *guard        // nil: guessing is not bounded
 	check  access.Action // what a TAC check is allowed by
 }
 
@@ -82,6 +91,19 @@ func New(c Config) (*Service, error) {
 			return nil, fmt.Errorf("configuring cards: realm %s is given twice", r.Realm)
 		}
 		s.realms[r.Realm] = r
+	}
+	if c.Guesses == nil {
+		return s, nil
+	}
+	if c.Name == nil {
+		return nil, errors.New("configuring cards: guesses are counted by the names of cards")
+	}
+	s.guard = &guard{guesses: c.Guesses, name: c.Name, log: c.Log, now: c.Now, seen: map[string]look{}}
+	if s.guard.log == nil {
+		s.guard.log = slog.New(slog.DiscardHandler)
+	}
+	if s.guard.now == nil {
+		s.guard.now = time.Now
 	}
 	return s, nil
 }
@@ -108,7 +130,11 @@ func (s *Service) open(ctx context.Context, c access.Caller, a access.Action, ca
 	if s.tokens.IsToken(card.ASN) {
 		return r, r.refuse(ctx, "slot-token", ErrSlotToken)
 	}
-	return r, nil
+	err := s.guard.may(ctx, c, card)
+	if errors.Is(err, ErrMisses) {
+		err = r.refuse(ctx, "misses", err)
+	}
+	return r, err
 }
 
 // refuse records why and returns err.
@@ -119,6 +145,9 @@ func (r request) refuse(ctx context.Context, reason string, err error) error {
 // matches compares two MACs and records a mismatch.
 func (r request) matches(ctx context.Context, name string, want, got [4]byte) error {
 	if !cryptogram.Match(want, got) {
+		if err := r.guard.missed(ctx, r.caller, r.card); err != nil {
+			return err
+		}
 		return r.refuse(ctx, name, cryptogram.ErrMismatch)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // Item is the answer to one query of a batch, or why there is none.
@@ -67,7 +68,7 @@ func (s *Service) take(ctx context.Context, c access.Caller, a access.Action, ob
 		return s.cfg.Gate.Refuse(ctx, c, a, object, "velocity", ErrBurst)
 	}
 	if err == nil && wait > 0 {
-		return s.cfg.Gate.Refuse(ctx, c, a, object, "velocity", ErrFast)
+		return s.cfg.Gate.Refuse(ctx, c, a, object, "velocity", fault.After(ErrFast, wait))
 	}
 	return err
 }

@@ -267,7 +267,7 @@ func TestVelocity(t *testing.T) {
 			return err
 		},
 	} {
-		if err := ask(); err != detokenize.ErrFast || fault.KindOf(err) != fault.TooFast || l.notes.last().Reason != "velocity" {
+		if err := ask(); !errors.Is(err, detokenize.ErrFast) || fault.KindOf(err) != fault.TooFast || l.notes.last().Reason != "velocity" {
 			t.Errorf("%s: %v, recorded %+v", name, err, l.notes.last())
 		}
 	}

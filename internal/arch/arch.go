@@ -104,6 +104,7 @@ var Table = map[string][]string{
 	"detokenize/velocity":  {"internal/store"},
 	"load":                 {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/fault", "token"},
 	"load/loaddb":          {"access", "account", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
+	"cardhost/guessdb":     {"cardhost", "internal/store"},
 	"quorum":               {"access", "audit", "internal/fault"},
 	"quorum/quorumdb":      {"internal/store", "quorum"},
 	"issuerhost":           {"access", "audit", "cryptogram/emv", "hsm/keyref", "internal/fault", "internal/gather", "internal/mac", "token"},
@@ -146,7 +147,7 @@ var Table = map[string][]string{
 // Roots and test kits, marked [Anything], are not excepted.
 var Owners = map[string][]string{
 	"github.com/miekg/pkcs11":         {"hsm"},
-	"gorm.io/":                        {"wallet/element/elementdb", "load/loaddb", "internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "account/ledgerdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb", "denylist/denydb", "issuerhost/counterdb", "quorum/quorumdb"},
+	"gorm.io/":                        {"wallet/element/elementdb", "load/loaddb", "internal/store", "internal/store/storetest", "vault", "vault/vaulttest", "wallet/walletdb", "account/tapdb", "account/ledgerdb", "identity/clientdb", "detokenize/velocity", "event/outbox", "webhook/hookdb", "denylist/denydb", "issuerhost/counterdb", "quorum/quorumdb", "cardhost/guessdb"},
 	"github.com/jackc/pgx":            {"internal/store", "internal/store/cluster"},
 	"github.com/pressly/goose":        {"internal/store"},
 	"github.com/gin-gonic/gin":        {"api", "internal/bench"},

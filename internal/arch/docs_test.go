@@ -41,6 +41,22 @@ func TestDocumentedCallsAndTestsExist(t *testing.T) {
 	}
 }
 
+// TestThreatsNameTestsThatExist holds docs/threat-model.md to the tests it
+// points at.
+func TestThreatsNameTestsThatExist(t *testing.T) {
+	root := filepath.Join("..", "..")
+	tests := testNames(t, root)
+	named := regexp.MustCompile("`(Test[A-Za-z0-9_]+)`").FindAllStringSubmatch(read(t, filepath.Join(root, "docs", "threat-model.md")), -1)
+	if len(named) < 10 {
+		t.Errorf("the threats name %d tests: has the form changed?", len(named))
+	}
+	for _, m := range named {
+		if !tests[m[1]] {
+			t.Errorf("docs/threat-model.md names %s, which does not exist", m[1])
+		}
+	}
+}
+
 func read(t *testing.T, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)

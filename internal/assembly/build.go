@@ -188,7 +188,12 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	cards, err := cardhost.New(cardhost.Config{Keys: p.purse, Gate: p.gate, Realms: p.schemes(), Tokens: p.vault})
+	guesses, name := p.guesses()
+	limit, err := p.limit()
+	if err != nil {
+		return nil, err
+	}
+	cards, err := cardhost.New(cardhost.Config{Guesses: guesses, Name: name, Log: p.opt.Log, Now: p.opt.Now, Keys: p.purse, Gate: p.gate, Realms: p.schemes(), Tokens: p.vault})
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +255,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Gate: p.gate, Parameters: parameters,
 		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}},
-		Metrics: metrics.Handler(), Observe: metrics.Observe, MaxInFlight: p.cfg.MaxInFlight, Log: p.opt.Log, Now: p.opt.Now,
+		Limit: limit, Metrics: metrics.Handler(), Observe: metrics.Observe, MaxInFlight: p.cfg.MaxInFlight, Log: p.opt.Log, Now: p.opt.Now,
 	})
 	if err != nil {
 		return nil, err

@@ -70,6 +70,8 @@ type Config struct {
 	EMV EMV `yaml:"emv"`
 	// Estate is the terminals that take phones.
 	Estate Estate `yaml:"estate"`
+	// Limits bounds how much callers may ask.
+	Limits Limits `yaml:"limits"`
 	// Quorum puts verbs under the approval of others: detokenize-batch,
 	// vault-export, settings, client-creation, key-destruction.
 	Quorum map[string]Quorum `yaml:"quorum"`

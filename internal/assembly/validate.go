@@ -55,6 +55,7 @@ func (c Config) Validate() error {
 	c.validateDenyList(v)
 	c.validateEstate(v)
 	c.validateQuorum(v)
+	c.validateLimits(v)
 	if err := issuerhost.Check(c.issuers(), c.EMV.Profiles); err != nil {
 		v.add("emv: %v", err)
 	}

@@ -5,7 +5,10 @@
 // [errors.Is]; the edge asks [KindOf] and answers one problem per kind.
 package fault
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Kind is a way to fail. Its text is the stable end of the problem type that
 // the HTTP API answers.
@@ -107,4 +110,24 @@ func Text(err error) string {
 		return s.text
 	}
 	return ""
+}
+
+// waiting is an error that passes by itself.
+type waiting struct {
+	error
+	wait time.Duration
+}
+
+func (w waiting) Unwrap() error { return w.error }
+
+// After says of an error when it will be worth to ask again.
+func After(err error, wait time.Duration) error { return waiting{err, wait} }
+
+// Wait returns what [After] said of err, or 0.
+func Wait(err error) time.Duration {
+	var w waiting
+	if errors.As(err, &w) {
+		return w.wait
+	}
+	return 0
 }

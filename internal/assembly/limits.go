@@ -1,0 +1,69 @@
+package assembly
+
+import (
+	"context"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tapvault/tapvault/cardhost"
+	"github.com/tapvault/tapvault/cardhost/guessdb"
+	"github.com/tapvault/tapvault/detokenize/velocity"
+	"github.com/tapvault/tapvault/hsm/keyref"
+)
+
+// Limits bounds how much callers may ask, all processes together.
+type Limits struct {
+	// PerMinute is how many requests one caller may make in a minute. 0: no limit.
+	PerMinute int `yaml:"per_minute"`
+	// Burst is how many at once, after a time of rest. 0: as many as in a minute.
+	Burst int `yaml:"burst"`
+	// Callers are limits of their own, by client id.
+	Callers map[string]Velocity `yaml:"callers"`
+}
+
+func (c Config) validateLimits(v *checker) {
+	const most = 100_000_000
+	v.between("limits.per_minute", c.Limits.PerMinute, 0, most)
+	v.between("limits.burst", c.Limits.Burst, 0, most)
+	for _, id := range slices.Sorted(maps.Keys(c.Limits.Callers)) {
+		v.between("limits.callers."+id+".per_minute", c.Limits.Callers[id].PerMinute, 0, most)
+		v.between("limits.callers."+id+".burst", c.Limits.Callers[id].Burst, 0, most)
+	}
+}
+
+// httpBucket keeps buckets of requests apart from those of card numbers.
+const httpBucket = "http:"
+
+// limit bounds requests; nil when nothing is.
+func (p *parts) limit() (func(ctx context.Context, client string) (time.Duration, error), error) {
+	c := p.cfg.Limits
+	if c.PerMinute == 0 && len(c.Callers) == 0 {
+		return nil, nil
+	}
+	callers := make(map[string]velocity.Rate, len(c.Callers))
+	for id, r := range c.Callers {
+		callers[httpBucket+id] = velocity.Rate(r)
+	}
+	l, err := velocity.New(velocity.Config{DB: p.db, Default: velocity.Rate{PerMinute: c.PerMinute, Burst: c.Burst}, Callers: callers, Now: p.opt.Now})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, client string) (time.Duration, error) { return l.Take(ctx, httpBucket+client, 1) }, nil
+}
+
+// guesses counts MACs of cards that did not hold. Cards are named by an HMAC:
+// the database shows no number of one.
+func (p *parts) guesses() (cardhost.Guesses, func(context.Context, cardhost.Card) ([32]byte, error)) {
+	version := p.cfg.Vault.KeyVersions.PAR
+	if version == 0 {
+		version = 1
+	}
+	keys, ref := lateKeys{p.hsm}, keyref.Ref{Usage: keyref.PARKey, Version: version}
+	return guessdb.New(p.db, p.opt.Now), func(ctx context.Context, c cardhost.Card) ([32]byte, error) {
+		msg := binary.BigEndian.AppendUint16([]byte("mac-guess"), uint16(len(c.Realm)))
+		msg = append(append(append(msg, c.Realm...), c.Issuer[:]...), c.ASN[:]...)
+		return keys.HMAC(ctx, ref, msg)
+	}
+}
