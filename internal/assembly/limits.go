@@ -50,7 +50,9 @@ func (p *parts) limit() (func(ctx context.Context, client string) (time.Duration
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, client string) (time.Duration, error) { return l.Take(ctx, httpBucket+client, 1) }, nil
+	return func(ctx context.Context, client string) (time.Duration, error) {
+		return l.Take(ctx, httpBucket+client, 1)
+	}, nil
 }
 
 // guesses counts MACs of cards that did not hold. Cards are named by an HMAC:
