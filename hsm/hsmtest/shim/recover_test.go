@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -16,28 +17,53 @@ import (
 	"github.com/tapvault/tapvault/hsm/hsmtest/shim"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
-	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
 
-// made is the one shim of this process.
+// made is the shim of the module that the tests run on.
 var made *shim.Shim
+
+// shims are those of this process, by the name of the module; they stay mapped.
+var shims = map[string]*shim.Shim{}
+
+var folder string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "shim-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		var module string
-		if module, err = softhsmconfig.Module(); err == nil {
-			made, err = shim.Build(dir, module)
-		}
-	}
-	if err != nil {
+	var err error
+	if folder, err = os.MkdirTemp("", "shim-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	defer os.RemoveAll(folder)
+	return hsmtest.Main(m)
+}
+
+// behind makes sure that made stands in front of the module, and is healthy.
+func behind(t *testing.T) {
+	t.Helper()
+	name := hsmtest.On(t)
+	if shims[name] == nil {
+		module, err := hsmtest.Module()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := module.Path()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(folder, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if shims[name], err = shim.Build(dir, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made = shims[name]
+	made.Heal()
+	made.Forget()
+	t.Cleanup(made.Heal)
 }
 
 func ref(u keyref.Usage) keyref.Ref {
@@ -51,9 +77,7 @@ func ref(u keyref.Usage) keyref.Ref {
 // open returns a token behind a healthy shim, and the answers it gives then.
 func open(t *testing.T, change func(*hsm.Config)) (*hsm.Token, map[string]string) {
 	t.Helper()
-	made.Heal()
-	made.Forget()
-	t.Cleanup(made.Heal)
+	behind(t)
 	tok := hsmtest.New(t, hsmtest.Options{Module: made.Module, Config: change})
 	good := map[string]string{}
 	for name, op := range operations {

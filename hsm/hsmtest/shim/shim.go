@@ -8,6 +8,7 @@
 package shim
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"os"
@@ -78,7 +79,15 @@ func Build(dir, module string) (*Shim, error) {
 			return nil, fmt.Errorf("making a shim: %w", err)
 		}
 	}
-	if out, err := exec.Command("cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", so, src, "-ldl", "-lpthread").CombinedOutput(); err != nil {
+	args := []string{"-O2", "-Wall", "-shared", "-fPIC", "-o", so, src, "-ldl", "-lpthread"}
+	lib, err := os.ReadFile(module)
+	if err != nil {
+		return nil, fmt.Errorf("making a shim: %w", err)
+	}
+	if bytes.Contains(lib, []byte("NSC_GetFunctionList")) { // the name by which NSS softokn is known
+		args = append(args, "-DNSS")
+	}
+	if out, err := exec.Command("cc", args...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compiling a shim: %w\n%s", err, out)
 	}
 	f, err := os.OpenFile(so+".ctl", os.O_RDWR, 0)
