@@ -44,7 +44,7 @@ type guard struct {
 	now     func() time.Time
 
 	mu   sync.Mutex
-	seen map[string]look // by client; registered clients are few
+	seen map[string]look // by client
 }
 
 type look struct {
@@ -54,6 +54,9 @@ type look struct {
 
 // freshLook is how long a caller who got nothing wrong is not looked up again.
 const freshLook = time.Second
+
+// mostSeen bounds the memory: callers whom another issuer names may be many.
+const mostSeen = 10_000
 
 // may says whether a caller may show a MAC of a card.
 func (g *guard) may(ctx context.Context, c access.Caller, card Card) error {
@@ -72,6 +75,9 @@ func (g *guard) may(ctx context.Context, c access.Caller, card Card) error {
 		return err
 	}
 	g.mu.Lock()
+	if len(g.seen) >= mostSeen {
+		clear(g.seen) // they are looked up again
+	}
 	g.seen[c.ID] = look{now, s.Total == 0}
 	g.mu.Unlock()
 	barred := s.Total >= MaxAllMisses

@@ -37,7 +37,7 @@ type Config struct {
 type Limiter struct {
 	cfg  Config
 	mu   sync.Mutex
-	held map[string]*purse // registered clients only ask, so they are few
+	held map[string]*purse
 }
 
 // purse is what this process took for a caller and has not given yet.
@@ -45,6 +45,9 @@ type purse struct {
 	mu   sync.Mutex
 	left int64
 }
+
+// mostHeld bounds the memory: callers whom another issuer names may be many.
+const mostHeld = 10_000
 
 // bounds of a rate, so that no arithmetic on it can overflow.
 const maxRate = 1_000_000_000
@@ -115,6 +118,9 @@ func (l *Limiter) purse(caller string) *purse {
 	defer l.mu.Unlock()
 	p := l.held[caller]
 	if p == nil {
+		if len(l.held) == mostHeld {
+			clear(l.held) // what was in them is not given: the limit is kept
+		}
 		p = &purse{}
 		l.held[caller] = p
 	}

@@ -39,13 +39,14 @@ func TestShort(t *testing.T) {
 func TestJudge(t *testing.T) {
 	db := storetest.New(t)
 	f := &fleet{}
-	var rep Report
-	l := &load{refs: map[string]struct{}{"gone": {}}, purses: []string{"w1", "w2", "w3"}, paid: map[string]int64{"w1": 5, "w2": 5, "w3": 5}, moves: 3}
+	rep := Report{Rows: make([]Row, 2)}
+	l := &load{refs: map[string]int{"gone": 1}, moved: map[string]int{"m1": 0, "m2": 0, "m3": between}, purses: []string{"w1", "w2", "w3"}, paid: map[string]int64{"w1": 5, "w2": 5, "w3": 5}}
 	storetest.Exec(t, db, "INSERT INTO wallet_balances (wallet, available, reserve, due, card_load) VALUES ('w1', 5, 0, 0, 0), ('w2', 10, 0, 0, 0)")
-	if err := f.tokens(t.Context(), db, l, &rep); err != nil || rep.Lost != 1 || len(rep.Wrong) != 2 {
+	if err := f.tokens(t.Context(), db, l, &rep); err != nil || rep.Lost != 1 || rep.Rows[1].Lost != 1 || len(rep.Wrong) != 2 {
 		t.Errorf("a lost token: %+v, %v", rep, err)
 	}
-	rep = Report{}
+	storetest.Exec(t, db, "INSERT INTO account_events (wallet, event_id, kind, amount, at) VALUES ('w1', 'm1', 'TOP_UP', 5, 0), ('w2', 'm2', 'TOP_UP', 5, 0)")
+	rep = Report{Rows: make([]Row, 2)}
 	if err := f.money(t.Context(), db, l, &rep); err != nil || rep.Lost != 1 || len(rep.Wrong) != 3 {
 		t.Errorf("money that moved twice, and not at all: %+v, %v", rep, err)
 	}

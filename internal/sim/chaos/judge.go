@@ -15,7 +15,7 @@ import (
 
 // judge holds the database and the audit records to what was answered.
 func (f *fleet) judge(ctx context.Context, l *load, rep *Report) (err error) {
-	rep.Tokens, rep.Moves, rep.Wrong = len(l.refs), l.moves, l.wrong
+	rep.Tokens, rep.Moves, rep.Wrong = len(l.refs), len(l.moved), l.wrong
 	for i, row := range rep.Rows {
 		for _, x := range faults {
 			if x.name == row.Fault && x.silent && row.Again > 0 {
@@ -60,9 +60,9 @@ func (f *fleet) tokens(ctx context.Context, db *store.DB, l *load, rep *Report) 
 	for _, r := range refs {
 		there[r] = struct{}{}
 	}
-	for r := range l.refs {
+	for r, row := range l.refs {
 		if _, ok := there[r]; !ok {
-			rep.Lost++
+			rep.lose(row)
 			rep.Wrong = append(rep.Wrong, "the token "+r+" was answered and is not there")
 		}
 	}
@@ -93,21 +93,36 @@ func (f *fleet) money(ctx context.Context, db *store.DB, l *load, rep *Report) e
 		held[r.Wallet] = r.Available
 	}
 	for _, p := range l.purses {
-		if held[p] < l.paid[p] {
-			rep.Lost++
-		}
 		if held[p] != l.paid[p] {
 			rep.Wrong = append(rep.Wrong, fmt.Sprintf("a wallet holds %d fen; %d were answered", held[p], l.paid[p]))
 		}
 	}
-	var events int
-	if err := db.Read(ctx).Raw("SELECT count(*) FROM account_events").Scan(&events).Error; err != nil {
-		return fmt.Errorf("counting movements: %w", err)
+	var events []string
+	if err := db.Read(ctx).Raw("SELECT event_id FROM account_events").Scan(&events).Error; err != nil {
+		return fmt.Errorf("reading movements: %w", err)
 	}
-	if events != l.moves {
-		rep.Wrong = append(rep.Wrong, fmt.Sprintf("%d movements of money were answered; there are %d", l.moves, events))
+	times := make(map[string]int, len(events))
+	for _, e := range events {
+		times[e]++
+		if _, answered := l.moved[e]; !answered || times[e] > 1 {
+			rep.Wrong = append(rep.Wrong, "the movement "+e+" was not answered, or is there twice")
+		}
+	}
+	for e, row := range l.moved {
+		if times[e] == 0 {
+			rep.lose(row)
+			rep.Wrong = append(rep.Wrong, "the movement "+e+" was answered and is not there")
+		}
 	}
 	return nil
+}
+
+// lose counts something that was acknowledged and is not there.
+func (r *Report) lose(row int) {
+	r.Lost++
+	if row != between {
+		r.Rows[row].Lost++
+	}
 }
 
 // record verifies the audit record of a process that has ended, with every

@@ -33,12 +33,13 @@ type load struct {
 
 	sent, answered, again atomic.Int64
 	forged                atomic.Int64 // purchases that were asked about
+	row                   atomic.Int64 // of the fault that is played, or between
 
 	mu      sync.Mutex
-	refs    map[string]struct{} // of tokens that were answered
+	refs    map[string]int // of tokens that were answered: the row they count in
+	moved   map[string]int // likewise movements of money
 	numbers map[string]struct{}
 	paid    map[string]int64 // of wallets, in fen
-	moves   int
 	wrong   []string
 	failed  error
 }
@@ -53,12 +54,14 @@ const (
 	wallets    = 64
 	purchases  = 1024
 	forgeries  = 12
+	between    = -1 // in no row
 	foreverish = int64(1) << 62
 )
 
 func newLoad(ctx context.Context, f *fleet, c Config) (*load, error) {
-	l := &load{f: f, refs: map[string]struct{}{}, numbers: map[string]struct{}{}, paid: map[string]int64{}, well: make([]atomic.Bool, len(f.nodes))}
+	l := &load{f: f, refs: map[string]int{}, moved: map[string]int{}, numbers: map[string]struct{}{}, paid: map[string]int64{}, well: make([]atomic.Bool, len(f.nodes))}
 	l.enough.Store(foreverish)
+	l.row.Store(between)
 	for i := range purchases {
 		q, err := f.purchase(ctx, i)
 		if err != nil {
@@ -235,7 +238,7 @@ func (l *load) issue(ctx context.Context, n int64, only *node) error {
 	if twice || again {
 		l.wrong = append(l.wrong, "the token "+got.Ref+" was given out twice")
 	}
-	l.numbers[got.Number], l.refs[got.Ref] = struct{}{}, struct{}{}
+	l.numbers[got.Number], l.refs[got.Ref] = struct{}{}, int(l.row.Load())
 	return nil
 }
 
@@ -253,7 +256,7 @@ func (l *load) topUp(ctx context.Context, n int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.paid[purse] += int64(amount)
-	l.moves++
+	l.moved[key] = int(l.row.Load())
 	return nil
 }
 
