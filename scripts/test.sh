@@ -62,7 +62,7 @@ go_tests() {
     rc=1
   fi
   if [ $rc -ne 0 ]; then
-    grep -vE '^( *--- PASS|=== (RUN|PAUSE|CONT|NAME)|ok |\?|PASS$|\s*$)' "$logs/go-test.txt" | tail -n 200
+    awk -f scripts/failed-tests.awk "$logs/go-test.txt"
   fi
   return $rc
 }
@@ -100,6 +100,7 @@ step "the README's calls" bash scripts/check-readme.sh
 step "bench, a short run" short_bench
 
 echo
+grep -E '^(--- FAIL|FAIL	)' "$logs/go-test.txt"
 echo "Go tests: $go_passed passed, $go_failed failed (build/logs/go-test.txt)"
 echo "steps:    $passed passed, $failed failed, $skipped not run (build/logs)"
 echo "$((passed + go_passed)) passed, $((failed + go_failed)) failed, $skipped skipped"

@@ -1,0 +1,18 @@
+# Reads what `go test -v` printed; prints what each failed test said, its package
+# after it, and whatever was said outside of tests where a package failed.
+function name(s) { sub(/^ *(=== [A-Z]+|--- [A-Z]+:) +/, "", s); sub(/ .*/, "", s); return s }
+function forget() { delete said; delete bad; n = 0; test = "" }
+/^=== / { test = name($0); next }
+/^ *--- FAIL/ { bad[++n] = name($0); said[name($0)] = said[name($0)] "\n" $0; test = name($0); next }
+/^ *--- / { test = ""; delete said[name($0)]; next }
+/^(ok|\?) +\t/ { forget(); next }
+/^FAIL\t/ {
+	if (said[""] != "") print "== outside of tests:" said[""]
+	for (i = 1; i <= n; i++) print "== " bad[i] said[bad[i]]
+	for (t in said) if (said[t] ~ /panic:|DATA RACE|fatal error/ && t != "") print "== " t said[t]
+	print
+	forget()
+	next
+}
+/^(PASS|FAIL|[\t ]*)$/ { next }
+{ said[test] = said[test] "\n" $0 }
