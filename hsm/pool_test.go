@@ -23,11 +23,10 @@ import (
 // allBack fails the test when a session or worker did not come back.
 func allBack(t *testing.T, tok *hsm.Token, sessions, workers int) {
 	t.Helper()
-	for range 1000 { // a worker answers the last job before it is idle
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) { // a worker answers the last job before it is idle
 		if s, w := tok.Idle(); s == sessions && w == workers {
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
 	s, w := tok.Idle()
 	t.Errorf("%d sessions and %d workers are free, want %d and %d", s, w, sessions, workers)

@@ -46,10 +46,7 @@ func TestAlarm(t *testing.T) {
 func TestWatchStops(t *testing.T) {
 	f := vaulttest.New(t)
 	gauges, stop := watchRanges(t.Context(), f.Vault, 0, slog.New(slog.DiscardHandler))
-	for range 1000 {
-		if gauges[0].Value() > 0 {
-			break
-		}
+	for end := time.Now().Add(time.Minute); gauges[0].Value() == 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	if err := stop(); err != nil || gauges[0].Value() == 0 {

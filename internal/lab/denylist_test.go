@@ -102,7 +102,7 @@ func TestListWithoutReaders(t *testing.T) {
 	if _, err := l.Client(t, "issuer").Suspend(t.Context(), tok.Ref, "lost"); err != nil {
 		t.Fatal(err)
 	}
-	for until := time.Now().Add(20 * time.Second); l.Count(t, "deny_versions") == 0; time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); l.Count(t, "deny_versions") == 0; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("nothing was published")
 		}

@@ -132,7 +132,7 @@ func (d *Daemon) try(cmd *exec.Cmd, socket string) error {
 	d.cmd, d.Env = cmd, socketEnv+"="+socket
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		select {
 		case <-ended:
 			return fmt.Errorf("%s ended: %s", filepath.Base(cmd.Path), strings.TrimSpace(said.String()))
