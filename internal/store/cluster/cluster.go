@@ -110,7 +110,9 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 	}
 	initdb := c.command(filepath.Join(c.bin, "initdb"), "-D", c.data(), "-U", superuser, "-A", "trust", "-E", "UTF8",
 		"--no-locale", "--no-sync")
-	if out, err := initdb.CombinedOutput(); err != nil {
+	var out []byte
+	err := onOneThread(func() (err error) { out, err = initdb.CombinedOutput(); return err })
+	if err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
 	}
 	if !o.Durable {
@@ -145,21 +147,32 @@ func (c *Cluster) run(ctx context.Context) (err error) {
 	return c.answers(ctx)
 }
 
-// launch starts the server on a thread that stays until it ends: the kernel
-// ends the server when the thread that started it ends, and threads of a Go
-// process come and go (those of HSM workers do).
+// launch starts the server and waits for its end behind the caller's back.
 func (c *Cluster) launch() error {
 	started := make(chan error, 1)
 	c.ended = make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
+	go onOneThread(func() error {
 		err := c.server.Start()
 		started <- err
 		if err == nil {
 			c.ended <- c.server.Wait()
 		}
-	}()
+		return err
+	})
 	return <-started
+}
+
+// onOneThread runs f on a thread that stays until f returns: the kernel ends a
+// command when the thread that started it ends, and threads of a Go process come
+// and go (those of HSM workers do).
+func onOneThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		done <- f()
+	}()
+	return <-done
 }
 
 // command is a command that runs as the server does, and ends when this process
@@ -173,7 +186,7 @@ func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 
 // answers waits until the server answers.
 func (c *Cluster) answers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, c.url("postgres"))
@@ -236,7 +249,7 @@ func (c *Cluster) end() error {
 	}
 	select {
 	case <-c.ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		return errors.Join(errors.New("the PostgreSQL server does not end"), c.server.Process.Kill())
 	}
 	return nil
