@@ -53,8 +53,8 @@ vulnerabilities() {
 # whole processes, and what they drive runs under the detector in its own tests.
 go_tests() {
   local rc=0
-  go test -race -count=1 -timeout 20m -v $(go list ./... | grep -v /internal/sim) >"$logs/go-test.txt" 2>&1 || rc=$?
-  go test -count=1 -timeout 20m -v ./internal/sim/... >>"$logs/go-test.txt" 2>&1 || rc=$?
+  go test -race -count=1 -timeout 60m -v $(go list ./... | grep -v /internal/sim) >"$logs/go-test.txt" 2>&1 || rc=$?
+  go test -count=1 -timeout 60m -v ./internal/sim/... >>"$logs/go-test.txt" 2>&1 || rc=$?
   go_passed=$(grep -cE '^ *--- PASS' "$logs/go-test.txt")
   go_failed=$(grep -cE '^ *--- FAIL' "$logs/go-test.txt")
   if grep -E '^ *--- SKIP' "$logs/go-test.txt"; then

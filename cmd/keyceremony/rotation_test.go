@@ -41,19 +41,21 @@ type traffic struct {
 // pays waits until n more taps and purchases of a key version went well.
 func (x *traffic) pays(version byte, n int) {
 	x.Helper()
-	count := func() (int, int) {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		return x.paid[version], x.proved[version]
-	}
-	taps, cards := count()
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline) && !x.Failed(); time.Sleep(20 * time.Millisecond) {
-		if t, c := count(); t >= taps+n && c >= cards+n {
+	taps, cards := x.counted(version)
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline) && !x.Failed(); time.Sleep(20 * time.Millisecond) {
+		if t, c := x.counted(version); t >= taps+n && c >= cards+n {
 			return
 		}
 	}
-	t, c := count()
+	t, c := x.counted(version)
 	x.Fatalf("version %d: %d taps and %d purchases went well, %d more were waited for", version, t-taps, c-cards, n)
+}
+
+// counted is how many taps and purchases of a key version went well.
+func (x *traffic) counted(version byte) (taps, cards int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.paid[version], x.proved[version]
 }
 
 // phone gives somebody a token and slots.
@@ -182,7 +184,7 @@ func (x *traffic) flow() (stop func()) {
 func (x *traffic) parameters(issues uint8, held ...int) {
 	x.Helper()
 	var p wire.Parameters
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		var err error
 		if p, err = x.lab.Client(x, "terminal").Parameters(context.Background()); err != nil {
 			x.Fatal(err)
@@ -264,7 +266,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	r.must(module.RequireLate(t.Context(), keyref.Ref{Realm: lab.Realm, Usage: keyref.PurchaseMaster, Version: 2}))
 	x.cards.Store(1<<1 | 1<<2) // cards of the next version are tried out: it verifies already
 	x.pays(1, 10)
-	if n := x.paid[2]; n != 0 {
+	if n, _ := x.counted(2); n != 0 {
 		t.Errorf("%d slots were given under a version that is pending", n)
 	}
 
