@@ -1,11 +1,16 @@
 # Reads what `go test -v` printed; prints what each failed test said, its package
-# after it, and whatever was said outside of tests where a package failed.
+# after it, and whatever was said outside of tests where a package failed. With
+# list=1 it prints each failed package and, when nothing worse happened there, its
+# failed tests as a pattern.
 function name(s) { sub(/^ *(=== [A-Z]+|--- [A-Z]+:) +/, "", s); sub(/ .*/, "", s); return s }
-function forget() { delete said; delete bad; n = 0; test = "" }
+function forget() { delete said; delete bad; n = 0; test = ""; pattern = ""; worse = 0 }
+/^--- FAIL/ { pattern = pattern (pattern == "" ? "" : "|") name($0) }
+/^panic:|DATA RACE|^fatal error:/ { worse = 1 }
 /^=== / { test = name($0); next }
 /^ *--- FAIL/ { bad[++n] = name($0); said[name($0)] = said[name($0)] "\n" $0; test = name($0); next }
 /^ *--- / { test = ""; delete said[name($0)]; next }
 /^(ok|\?) +\t/ { forget(); next }
+/^FAIL\t/ && list { print $2, (worse ? "" : pattern); forget(); next }
 /^FAIL\t/ {
 	if (said[""] != "") print "== outside of tests:" said[""]
 	for (i = 1; i <= n; i++) print "== " bad[i] said[bad[i]]
