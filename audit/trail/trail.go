@@ -314,10 +314,11 @@ func VerifyEach(path string, each func(line []byte)) (Summary, error) {
 		return Summary{}, fmt.Errorf("verifying the audit trail: %w", err)
 	}
 	defer f.Close()
-	return verify(f, each)
+	return verify(f, func(_ line, b []byte) error { each(b); return nil })
 }
 
-func verify(r io.Reader, each func(line []byte)) (Summary, error) {
+// verify ends when each returns an error, and returns it.
+func verify(r io.Reader, each func(l line, b []byte) error) (Summary, error) {
 	in := bufio.NewReaderSize(r, maxLine)
 	var s Summary
 	var last [32]byte
@@ -341,6 +342,9 @@ func verify(r io.Reader, each func(line []byte)) (Summary, error) {
 			return s, fmt.Errorf("%w: line %d does not follow the line before it", ErrBroken, s.Lines+1)
 		}
 		s.Lines, last = s.Lines+1, sha256.Sum256(b)
-		each(b)
+		if err := each(l, b); err != nil {
+			s.Last = hex.EncodeToString(last[:])
+			return s, err
+		}
 	}
 }

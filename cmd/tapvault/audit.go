@@ -25,7 +25,7 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	return group("audit", "Check the record of who asked for what", a.auditVerifyCommand())
+	return group("audit", "Check the record of who asked for what", a.auditVerifyCommand(), a.auditExportCommand())
 }
 
 func (a *app) auditVerifyCommand() *cobra.Command {
@@ -38,12 +38,7 @@ checkpoints, which the HSM signed. An auditor adds those that were kept elsewher
 public keys of /.well-known/audit.json, and needs nothing of the service:
 
   tapvault audit verify audit.log --checkpoints mine.checkpoints --keys audit.json`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return cli.Misusef("reading arguments: %d given; usage: tapvault audit verify [FILE]", len(args))
-			}
-			return nil
-		},
+		Args: atMostOne("audit verify [FILE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := a.auditFile(args)
 			if err != nil {
@@ -62,9 +57,23 @@ public keys of /.well-known/audit.json, and needs nothing of the service:
 			return a.say("%d signed checkpoints agree; the newest covers %d records", found.Checkpoints, found.Covered)
 		},
 	}
-	c.Flags().StringVar(&signed, "checkpoints", "", "file of checkpoints; FILE.checkpoints unless told, if there is one")
-	c.Flags().StringVar(&keys, "keys", "", "public keys of checkpoints, as /.well-known/audit.json gives them; the HSM's unless told")
+	proofFlags(c, &signed, &keys)
 	return c
+}
+
+// proofFlags are what a record is compared with.
+func proofFlags(c *cobra.Command, signed, keys *string) {
+	c.Flags().StringVar(signed, "checkpoints", "", "file of checkpoints; FILE.checkpoints unless told, if there is one")
+	c.Flags().StringVar(keys, "keys", "", "public keys of checkpoints, as /.well-known/audit.json gives them; the HSM's unless told")
+}
+
+func atMostOne(usage string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return cli.Misusef("reading arguments: %d given; usage: %s %s", len(args), c.Root().Name(), usage)
+		}
+		return nil
+	}
 }
 
 func (a *app) auditFile(args []string) (string, error) {
