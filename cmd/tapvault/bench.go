@@ -13,7 +13,7 @@ import (
 
 func (a *app) benchCommand() *cobra.Command {
 	var rounds int
-	var round time.Duration
+	var round, lasts time.Duration
 	var module string
 	c := &cobra.Command{
 		Use:   "bench NAME",
@@ -28,12 +28,16 @@ func (a *app) benchCommand() *cobra.Command {
 				return cli.Misusef("reading flags: --module: %v", err)
 			}
 			fmt.Fprintf(a.stderr, "tapvault: measuring %s, which takes a little while\n", args[0])
-			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Module: module, Rounds: rounds, Round: round})
+			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Module: module, Rounds: rounds, Round: round, For: lasts})
 			if err != nil {
 				return fmt.Errorf("measuring %s: %w", args[0], err)
 			}
 			if a.json {
 				return a.print(r)
+			}
+			if r.Memory != nil {
+				a.printMemory(r)
+				return nil
 			}
 			parts := r.Parts
 			if len(parts) == 0 || parts[0].Module == "" {
@@ -47,10 +51,10 @@ func (a *app) benchCommand() *cobra.Command {
 					"  one operation: %s\n  the limit:     %s\n", r.CostRatio, l.Name, l.OpsPerS, l.LimitPerS, l.CostRatio, l.Unit, l.Limit)
 			}
 			if r.CPUOutsideModuleUS != 0 {
-				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each\n", r.CPUOutsideModuleUS)
+				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each, and %.0f of the client\n", r.CPUOutsideModuleUS, r.ClientCPUUS)
 			}
 			if r.MemoryMiB != 0 {
-				fmt.Fprintf(a.stdout, "  memory at most:         %.0f MiB, with client and limit in the process\n", r.MemoryMiB)
+				fmt.Fprintf(a.stdout, "  memory at most:         %.0f MiB, with the limit in the process\n", r.MemoryMiB)
 			}
 			return nil
 		},
@@ -58,7 +62,22 @@ func (a *app) benchCommand() *cobra.Command {
 	c.Flags().IntVar(&rounds, "rounds", 0, "paired rounds, 9 or more; 0 means 11")
 	c.Flags().StringVar(&module, "module", "", "softhsm, which is the default, or nss; for purchase, arqc and tac also all")
 	c.Flags().DurationVar(&round, "round", 0, "how long one side of a round takes; 0 means 300ms")
+	c.Flags().DurationVar(&lasts, "for", 0, "how long memory is measured; 0 means 10m")
 	return c
+}
+
+// benchClientCommand is what a bench over HTTP runs as its client.
+func (a *app) benchClientCommand() *cobra.Command {
+	return &cobra.Command{Use: bench.ClientCommand, Hidden: true, Args: cli.Exactly(0, bench.ClientCommand),
+		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Client(cmd.Context(), a.stdin, a.stdout) }}
+}
+
+func (a *app) printMemory(r bench.Result) {
+	fmt.Fprintf(a.stdout, "%s: %.0f MiB at most in %.0f s, %.0f/s at %d callers\n", r.Name, r.MemoryMiB, r.Memory.ForS, r.OpsPerS, r.Callers)
+	for i, t := range r.Memory.Thirds {
+		fmt.Fprintf(a.stdout, "  %s third: %.0f MiB (%.0f to %.0f)\n", []string{"first", "second", "last"}[i], t.Median, t.Min, t.Max)
+	}
+	fmt.Fprintf(a.stdout, "  one operation: %s\n  the limit:     %s\n", r.Unit, r.Limit)
 }
 
 func (a *app) printMeasure(r bench.Result) {

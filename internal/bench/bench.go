@@ -26,6 +26,8 @@ type Options struct {
 	Module string
 	// Rounds is the number of paired rounds, at least 9. 0 means 11.
 	Rounds int
+	// For is how long the bench of memory lasts. 0 means 10 minutes.
+	For time.Duration
 	// Round is how long each side of a round takes, about. 0 means 300 ms.
 	Round time.Duration
 
@@ -49,12 +51,15 @@ type Result struct {
 	// side, where they are counted.
 	CallsEach      float64 `json:"calls_each,omitempty"`
 	LimitCallsEach float64 `json:"limit_calls_each,omitempty"`
-	// CPUOutsideModuleUS is the CPU time per operation less the loop's, where it
-	// is measured.
+	// CPUOutsideModuleUS is the service's CPU time per operation less the loop's,
+	// and ClientCPUUS that of its client beside it, where they are measured.
 	CPUOutsideModuleUS float64 `json:"cpu_outside_module_us,omitempty"`
-	// MemoryMiB is the most memory that the process had resident, with client and
-	// limit in it, where that is measured.
+	ClientCPUUS        float64 `json:"client_cpu_us,omitempty"`
+	// MemoryMiB is the most memory that the process had resident, with the limit in
+	// it, where that is measured.
 	MemoryMiB float64 `json:"memory_mib,omitempty"`
+	// Memory is what the bench of memory saw.
+	Memory *MemoryUse `json:"memory,omitempty"`
 	// Store is the kind of database, where one is measured.
 	Store string `json:"store,omitempty"`
 	// TogetherPerS and GroupedPerS are bare figures of the same rows: those of
@@ -86,6 +91,7 @@ var Benches = []Bench{
 	{"sessions", "purchase checks and HMACs with 32 sessions of a module that is slow, by those with one", Sessions},
 	{"http", "the check over TLS 1.3, JSON and JWT, by the smaller of the C loop and a bare gin echo", HTTP},
 	{"http-durable", "a check that is on the disk before its answer, over TLS 1.3, JSON and JWT, by the same limit", HTTPDurable},
+	{"memory", "memory of the service under the load of http, for --for, by 150 MiB", Memory},
 	{"batch", "purchase checks over HTTP, 500 per request, by a bare C loop of the same PKCS #11 calls", Batch},
 	{"tokenize", "tokens for new cards on SQLite and PostgreSQL, by bare commits of the same rows", Tokenize},
 	{"detokenize", "card numbers on SQLite and PostgreSQL, by bare reads and one HSM opening", Detokenize},
@@ -110,6 +116,9 @@ func (o Options) withDefaults() Options {
 		o.Rounds = 11
 	}
 	o.Rounds = max(o.Rounds, 9)
+	if o.For <= 0 {
+		o.For = 10 * time.Minute
+	}
 	if o.Round <= 0 {
 		o.Round = 300 * time.Millisecond
 	}

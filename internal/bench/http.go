@@ -25,18 +25,20 @@ const (
 
 // HTTP measures the purchase check as a back office asks for it: one check per
 // request, through TLS 1.3, JSON and an access token, over 16 connections whose
-// client shares the process and its cores. The limit is the smaller of a C loop
-// of the same PKCS #11 calls (on 1, 2 or 8 threads, whichever is best) and a
-// bare gin echo of the same bodies over TLS with the same client.
-func HTTP(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, single) }
+// client is another process on the same cores. The limit is the smaller of a C
+// loop of the same PKCS #11 calls (on 1, 2 or 8 threads, whichever is best) and a
+// bare gin echo of the same bodies over TLS with such a client.
+func HTTP(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, single, compare) }
 
 // HTTPDurable measures in the same way a check that is recorded before its
 // answer: a load host's, which checks a card's MAC1 and makes MAC2. The record is
 // on the disk first.
-func HTTPDurable(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, durable) }
+func HTTPDurable(ctx context.Context, o Options) (Result, error) {
+	return overHTTP(ctx, o, durable, compare)
+}
 
 // Batch measures purchase checks that are asked for 500 at a time.
-func Batch(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, batched) }
+func Batch(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, batched, compare) }
 
 // ask is one way to ask for checks over HTTP.
 type ask struct {
@@ -63,7 +65,8 @@ var (
 		limit: cLoop, callers: batchCallers, records: 500, body: purchasesBody}
 )
 
-func overHTTP(ctx context.Context, o Options, a ask) (res Result, err error) {
+// overHTTP makes a service with its client, and measures what is asked for.
+func overHTTP(ctx context.Context, o Options, a ask, measure func(context.Context, *httpBench) (Result, error)) (res Result, err error) {
 	o = o.withDefaults()
 	cfg, done, err := scratch(ctx, o)
 	if err != nil {
@@ -80,7 +83,7 @@ func overHTTP(ctx context.Context, o Options, a ask) (res Result, err error) {
 	if err := b.open(ctx, dir); err != nil {
 		return res, fmt.Errorf("preparing the bench: %w", err)
 	}
-	return b.measure(ctx)
+	return measure(ctx, b)
 }
 
 // httpBench is the service, the echo and the loops, all ready.
@@ -89,8 +92,10 @@ type httpBench struct {
 	options Options
 	token   hsm.Config
 	config  assembly.Config
-	service *callers
-	bare    *callers // of the echo
+	service *remote
+	bare    *remote // of the echo
+	bodies  [][]byte
+	request func(path string, body []byte) []byte // whole, with the access token
 	loops   []*bare
 	threads int // of the loop, whichever number is best
 	seed    uint64
@@ -105,12 +110,15 @@ func (b *httpBench) close() error {
 	return errors.Join(errs...)
 }
 
-// measure runs the rounds: loop, service and echo in turn.
-func (b *httpBench) measure(ctx context.Context) (res Result, err error) {
+// compare runs the rounds: loop, service and echo in turn.
+func compare(ctx context.Context, b *httpBench) (res Result, err error) {
+	if err := b.limits(ctx); err != nil {
+		return res, fmt.Errorf("preparing the bench: %w", err)
+	}
 	if err := b.warm(ctx); err != nil {
 		return res, err
 	}
-	var ops, limits, ratios, outside []float64
+	var ops, limits, ratios, outside, client []float64
 	for range b.options.Rounds {
 		loop, got, bare, err := b.round(ctx)
 		if err != nil {
@@ -121,12 +129,12 @@ func (b *httpBench) measure(ctx context.Context) (res Result, err error) {
 			limit = min(limit, bare.perS())
 		}
 		ops, limits, ratios = append(ops, got.perS()), append(limits, limit), append(ratios, got.perS()/limit)
-		outside = append(outside, got.cpuUS()-loop.cpuUS())
+		outside, client = append(outside, got.cpuUS()-loop.cpuUS()), append(client, got.clientUS())
 	}
 	slices.Sort(ratios)
 	return Result{Name: b.name, OpsPerS: median(ops), LimitPerS: median(limits), Ratio: median(ratios), Unit: b.unit,
 		Limit: fmt.Sprintf(b.limit, b.threads), Callers: b.callers, Rounds: b.options.Rounds, Ratios: ratios,
-		CPUOutsideModuleUS: median(outside), MemoryMiB: peakMemory()}, nil
+		CPUOutsideModuleUS: median(outside), ClientCPUUS: median(client), MemoryMiB: peakMemory()}, nil
 }
 
 // round measures the three sides in short slices, in turn, so that what
@@ -167,7 +175,7 @@ func (b *httpBench) warm(ctx context.Context) error {
 			best, b.threads = t.perS(), n
 		}
 	}
-	sides := []*callers{b.service}
+	sides := []*remote{b.service}
 	if b.echo {
 		sides = append(sides, b.bare)
 	}
@@ -209,6 +217,7 @@ func (b *httpBench) loop(t *tally, n int, d time.Duration) error {
 type tally struct {
 	n         int
 	took, cpu time.Duration
+	client    time.Duration // CPU of the client's process
 }
 
 // start begins a slice; what it returns ends it.
@@ -226,12 +235,18 @@ func (t tally) perS() float64 { return float64(t.n) / t.took.Seconds() }
 // cpuUS is the process's CPU time per operation, in microseconds.
 func (t tally) cpuUS() float64 { return float64(t.cpu.Nanoseconds()) / 1000 / float64(max(t.n, 1)) }
 
-// tally calls a server for d and adds what was done to t: so many records with
-// each call.
-func (c *callers) tally(ctx context.Context, t *tally, d time.Duration, records int) error {
+// clientUS is the CPU time of the client per operation, in microseconds.
+func (t tally) clientUS() float64 {
+	return float64(t.client.Nanoseconds()) / 1000 / float64(max(t.n, 1))
+}
+
+// tally has a server called for d and adds what was done to t: so many records
+// with each call.
+func (r *remote) tally(ctx context.Context, t *tally, d time.Duration, records int) error {
 	stop := t.start()
-	n, err := c.run(ctx, d)
-	stop(n * records)
+	done, err := r.run(ctx, d)
+	stop(done.N * records)
+	t.client += done.CPU
 	return err
 }
 
@@ -244,8 +259,8 @@ func processCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// peakMemory is the most memory that this process, with the client and the limit
-// in it, ever had resident.
+// peakMemory is the most memory that this process, with the limit in it, ever
+// had resident.
 func peakMemory() float64 {
 	var u unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/api"
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/cryptogram"
@@ -54,7 +55,7 @@ func (b *httpBench) open(ctx context.Context, dir string) error {
 		return err
 	}
 	b.closers = append(b.closers, service.Close)
-	server := b.serve(service.Handler)
+	server := b.serve(api.NewServer(service.Handler, tls.Certificate{}, nil))
 	c, err := client.New(client.Config{BaseURL: server.URL, ClientID: "bench", Key: key, HTTP: server.Client(),
 		Audience: b.config.Identity.IssuerURL})
 	if err != nil {
@@ -64,11 +65,21 @@ func (b *httpBench) open(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if b.service, err = b.dial(ctx, server, b.path, bearer, bodies); err != nil {
-		return err
+	b.request = func(path string, body []byte) []byte {
+		return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: example.com\r\nAuthorization: Bearer %s\r\n"+
+			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, bearer, len(body), body)
 	}
-	if b.bare, err = b.dial(ctx, b.serve(echo()), "/echo", bearer, bodies); err != nil {
-		return err
+	b.bodies = bodies
+	b.service, err = b.send(server, b.path)
+	return err
+}
+
+// limits opens what the service is compared with.
+func (b *httpBench) limits(ctx context.Context) (err error) {
+	if b.echo {
+		if b.bare, err = b.send(b.serve(&http.Server{Handler: echo()}), "/echo"); err != nil {
+			return err
+		}
 	}
 	for range 8 {
 		l, err := openBare(b.token.Module, b.token.Token, benchKey.Label())
@@ -78,31 +89,30 @@ func (b *httpBench) open(ctx context.Context, dir string) error {
 		b.closers = append(b.closers, func() error { l.close(); return nil })
 		b.loops = append(b.loops, l)
 	}
-	return nil
+	return ctx.Err()
 }
 
-func (b *httpBench) serve(h http.Handler) *httptest.Server {
-	s := httptest.NewUnstartedServer(h)
-	s.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+// serve puts a server on a port, with a certificate for example.com.
+func (b *httpBench) serve(server *http.Server) *httptest.Server {
+	s := httptest.NewUnstartedServer(server.Handler)
+	s.Config, s.TLS = server, &tls.Config{MinVersion: tls.VersionTLS13}
 	s.StartTLS()
 	b.closers = append(b.closers, func() error { s.Close(); return nil })
 	return s
 }
 
-func (b *httpBench) dial(ctx context.Context, s *httptest.Server, path, bearer string, bodies [][]byte) (*callers, error) {
-	requests := make([][]byte, len(bodies))
-	for i, body := range bodies {
-		requests[i] = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: example.com\r\nAuthorization: Bearer %s\r\n"+
-			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, bearer, len(body), body)
+// send starts a client of s that asks for path with every body in turn.
+func (b *httpBench) send(s *httptest.Server, path string) (*remote, error) {
+	e := errand{Addr: strings.TrimPrefix(s.URL, "https://"), ServerName: "example.com", Root: s.Certificate().Raw, Conns: b.callers}
+	for _, body := range b.bodies {
+		e.Requests = append(e.Requests, b.request(path, body))
 	}
-	trusted := s.Client().Transport.(*http.Transport).TLSClientConfig
-	cfg := &tls.Config{RootCAs: trusted.RootCAs, ServerName: "example.com", MinVersion: tls.VersionTLS13}
-	c, err := dial(ctx, strings.TrimPrefix(s.URL, "https://"), cfg, b.callers, requests)
+	r, err := send(e)
 	if err != nil {
 		return nil, err
 	}
-	b.closers = append(b.closers, c.close)
-	return c, nil
+	b.closers = append(b.closers, r.close)
+	return r, nil
 }
 
 // echo is what gin does at least: read a body and write it back.

@@ -1,6 +1,9 @@
 package bench
 
 import (
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -16,6 +19,49 @@ func TestHTTP(t *testing.T) {
 		if r.Name != name || r.OpsPerS <= 0 || r.LimitPerS <= 0 || r.Ratio <= 0 || len(r.Ratios) != 9 || r.Callers != callers || r.MemoryMiB <= 0 {
 			t.Errorf("%s: %+v", name, r)
 		}
+		if name != "batch" && r.ClientCPUUS <= 0 {
+			t.Errorf("%s: the client's CPU time was not measured", name)
+		}
 		t.Logf("%s: %.0f/s of %.0f/s", name, r.OpsPerS, r.LimitPerS)
+	}
+}
+
+// TestMemory: memory is sampled as long as there is load.
+func TestMemory(t *testing.T) {
+	r, err := Run(t.Context(), "memory", Options{For: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Memory == nil || r.OpsPerS <= 0 || r.Ratio <= 0 || r.MemoryMiB <= 0 {
+		t.Fatalf("%+v", r)
+	}
+	for i, s := range r.Memory.Thirds {
+		if s.Min <= 0 || s.Min > s.Median || s.Median > s.Max || s.Max > r.MemoryMiB {
+			t.Errorf("third %d: %+v", i, s)
+		}
+	}
+}
+
+// TestClientTellsOfRefusals: an answer that is not 200 ends a bench.
+func TestClientTellsOfRefusals(t *testing.T) {
+	b := &httpBench{ask: ask{callers: 2}, bodies: [][]byte{[]byte("{}")}}
+	defer func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	b.request = func(path string, body []byte) []byte {
+		return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: example.com\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+	}
+	s := b.serve(&http.Server{Handler: echo()})
+	if r, err := b.send(s, "/elsewhere"); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("a client that is told 404: %+v, %v", r, err)
+	}
+	r, err := b.send(s, "/echo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := r.run(t.Context(), 50*time.Millisecond); err != nil || done.N == 0 || done.CPU <= 0 {
+		t.Errorf("%+v, %v", done, err)
 	}
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // callers are open TLS connections that send prepared requests, one at a time
-// each. The client is lean on purpose: it shares the cores with the server, and
-// both sides of a comparison use it.
+// each. They are lean on purpose: they share the cores with the server, and both
+// sides of a comparison use them.
 type callers struct {
 	conns    []*caller
 	requests [][]byte // whole HTTP/1.1 requests
@@ -49,7 +49,18 @@ func (c *callers) close() error {
 	return errors.Join(errs...)
 }
 
-// run calls from every connection for d and returns how many calls were
+// greet makes one call from every connection: a server waits longer for the
+// second request of a connection than for its first.
+func (c *callers) greet() error {
+	for i, x := range c.conns {
+		if err := x.call(c.requests[i%len(c.requests)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run calls from every connection for d, once at least, and returns how many calls were
 // answered with 200. Any other answer is an error.
 func (c *callers) run(ctx context.Context, d time.Duration) (int, error) {
 	end := time.Now().Add(d)
@@ -57,7 +68,7 @@ func (c *callers) run(ctx context.Context, d time.Duration) (int, error) {
 	var wg sync.WaitGroup
 	for i, x := range c.conns {
 		wg.Go(func() {
-			for time.Now().Before(end) && ctx.Err() == nil && errs[i] == nil {
+			for first := true; (first || time.Now().Before(end)) && ctx.Err() == nil && errs[i] == nil; first = false {
 				n := c.next.Add(1)
 				if errs[i] = x.call(c.requests[n%uint64(len(c.requests))]); errs[i] == nil {
 					counts[i]++
