@@ -119,6 +119,8 @@ type request struct {
 	action access.Action
 	card   Card
 	scheme cryptogram.Scheme
+	// recorded waits until the request is recorded; of a load host's only.
+	recorded func() error
 }
 
 // open finds the realm of an allowed request and refuses slot tokens.

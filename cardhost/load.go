@@ -28,10 +28,7 @@ func (s *Service) Shown(ctx context.Context, c access.Caller, card Card, l crypt
 		return err
 	}
 	want, _, err := cryptogram.LoadMACs(ctx, s.keys, key, l)
-	if err != nil {
-		return err
-	}
-	return r.matches(ctx, "mac1", want, mac1)
+	return r.answer(ctx, "mac1", want, mac1, err)
 }
 
 // Unload checks a card's MAC1 and makes the MAC2 that orders the debit.
@@ -51,10 +48,7 @@ func (s *Service) UnloadVerify(ctx context.Context, c access.Caller, card Card, 
 		return err
 	}
 	_, _, want, err := cryptogram.UnloadMACs(ctx, s.keys, key, u)
-	if err != nil {
-		return err
-	}
-	return r.matches(ctx, "mac3", want, mac3)
+	return r.answer(ctx, "mac3", want, mac3, err)
 }
 
 // Overdraft checks a card's MAC1 and makes the MAC2 that orders the new limit.
@@ -67,12 +61,25 @@ func (s *Service) Overdraft(ctx context.Context, c access.Caller, card Card, o c
 	return r.order(ctx, want, mac1, mac2, err)
 }
 
-// begin opens a request of a load host. It is recorded before anything is
-// computed, because a MAC2 moves money.
+// begin opens a request of a load host, whose record is made while the HSM
+// computes: [request.answer] waits for it, because a MAC2 moves money.
 func (s *Service) begin(ctx context.Context, c access.Caller, card Card, u keyref.Usage, validate func() error) (request, keyref.Path, error) {
-	if err := s.gate.Check(ctx, c, s.host, card.object(s)); err != nil {
+	recorded, err := s.gate.Begin(ctx, c, s.host, card.object(s), "")
+	if err != nil {
 		return request{}, keyref.Path{}, err
 	}
+	r, key, err := s.opened(ctx, c, card, u, validate)
+	if r.recorded = recorded; err == nil {
+		return r, key, nil
+	}
+	if rerr := recorded(); rerr != nil {
+		err = rerr
+	}
+	return r, key, err
+}
+
+// opened opens a request that is being recorded, and finds its key.
+func (s *Service) opened(ctx context.Context, c access.Caller, card Card, u keyref.Usage, validate func() error) (request, keyref.Path, error) {
 	r, err := s.open(ctx, c, s.host, card)
 	if err != nil {
 		return r, keyref.Path{}, err
@@ -84,12 +91,21 @@ func (s *Service) begin(ctx context.Context, c access.Caller, card Card, u keyre
 	return r, key, err
 }
 
+// answer says whether a MAC holds, when the request has been recorded. err is
+// what became of computing it.
+func (r request) answer(ctx context.Context, name string, want, got [4]byte, err error) error {
+	if rerr := r.recorded(); rerr != nil {
+		return rerr
+	}
+	if err != nil {
+		return err
+	}
+	return r.matches(ctx, name, want, got)
+}
+
 // order gives out MAC2 only against a good MAC1.
 func (r request) order(ctx context.Context, want, got, mac2 [4]byte, err error) ([4]byte, error) {
-	if err != nil {
-		return [4]byte{}, err
-	}
-	if err := r.matches(ctx, "mac1", want, got); err != nil {
+	if err := r.answer(ctx, "mac1", want, got, err); err != nil {
 		return [4]byte{}, err
 	}
 	return mac2, nil

@@ -67,14 +67,19 @@ func manyDigits(s string) bool {
 	return false
 }
 
-// print gives the line without its end. Marshalling strings, a number and a
-// time of this century cannot fail.
-func (l line) print() []byte {
-	b, err := json.Marshal(l)
-	if err != nil {
+// printTo writes the line with its end. Encoding strings, a number and a time of
+// this century cannot fail.
+func (l line) printTo(b *bytes.Buffer) {
+	if err := json.NewEncoder(b).Encode(&l); err != nil {
 		panic(err)
 	}
-	return b
+}
+
+// print gives the line without its end.
+func (l line) print() []byte {
+	var b bytes.Buffer
+	l.printTo(&b)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 var errForm = errors.New("not a record of this trail")

@@ -37,7 +37,8 @@ type Config struct {
 	Tree Tree             // over the lines; nil: none
 }
 
-// Tree is told of all lines, in order, without their ends. A tree that fails
+// Tree is told of all lines, in order, without their ends. It keeps none of
+// their memory. A tree that fails
 // does not hold records up: [Trail.Health] tells of it.
 type Tree interface {
 	// Resume is told how many lines there are, and the last of them; all reads
@@ -66,9 +67,11 @@ type Trail struct {
 	broken error // why the writer writes no more
 
 	// Only the writer uses these.
-	seq  uint64
-	last [32]byte
-	size int64
+	seq   uint64
+	last  [32]byte
+	size  int64
+	text  bytes.Buffer // of one write, kept for its room
+	spare []waiter     // the room of a queue that was written
 }
 
 // File is what the trail asks of its file.
@@ -262,15 +265,16 @@ func (t *Trail) commit(ws []waiter) (err, broken error) {
 			return err, err
 		}
 	}
-	var b bytes.Buffer
+	b := &t.text
+	b.Reset()
 	seq, last := t.seq, t.last
-	lines := make([][]byte, len(ws))
+	ends := make([]int, len(ws))
 	for i, w := range ws {
 		seq++
-		lines[i] = newLine(seq, w.at, w.entry, last).print()
-		last = sha256.Sum256(lines[i])
-		b.Write(lines[i])
-		b.WriteByte('\n')
+		begin := b.Len()
+		newLine(seq, w.at, w.entry, last).printTo(b)
+		ends[i] = b.Len()
+		last = sha256.Sum256(b.Bytes()[begin : ends[i]-1])
 	}
 	if _, err := t.file.Write(b.Bytes()); err != nil {
 		// A full disk takes part of a write. Without that part the file is as
@@ -288,9 +292,18 @@ func (t *Trail) commit(ws []waiter) (err, broken error) {
 	}
 	t.seq, t.last, t.size = seq, last, t.size+int64(b.Len())
 	if t.tree != nil {
-		t.tree.Append(lines) // which remembers its own failure
+		t.tree.Append(split(b.Bytes(), ends)) // which remembers its own failure
 	}
 	return nil, nil
+}
+
+// split returns the lines that end at ends, without their ends.
+func split(text []byte, ends []int) [][]byte {
+	lines, begin := make([][]byte, len(ends)), 0
+	for i, end := range ends {
+		lines[i], begin = text[begin:end-1], end
+	}
+	return lines
 }
 
 // Summary is what [Verify] found in a whole trail. Keep it elsewhere: a trail

@@ -89,9 +89,10 @@ func (t *Trail) waiting() (n int, enough bool) {
 func (t *Trail) flush() {
 	t.mu.Lock()
 	ws, err := t.queue, t.broken
-	t.queue = nil
+	t.queue, t.spare = t.spare, nil
 	t.mu.Unlock()
 	if len(ws) == 0 {
+		t.spare = ws
 		return
 	}
 	var broken error
@@ -107,4 +108,6 @@ func (t *Trail) flush() {
 	for _, w := range ws {
 		w.done <- err
 	}
+	clear(ws)
+	t.spare = ws[:0]
 }
