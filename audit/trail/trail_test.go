@@ -29,6 +29,9 @@ func open(t *testing.T, path string) *Trail {
 	return tr
 }
 
+// all takes every line.
+func all(line, []byte) error { return nil }
+
 func entry(n int) audit.Entry {
 	return audit.Entry{Caller: access.Caller{ID: "bank", Role: access.Issuer}, Action: access.TokenRead,
 		Object: fmt.Sprintf("tr%d", n), Outcome: audit.Allowed, Request: "r1"}
@@ -128,15 +131,15 @@ func TestTampering(t *testing.T) {
 		"a line of garbage": join(l[0], []byte("garbage\n"), l[1]),
 		"an endless line":   bytes.Repeat([]byte("x"), 3*maxLine),
 	} {
-		if _, err := verify(bytes.NewReader(b), func([]byte) {}); !errors.Is(err, ErrBroken) {
+		if _, err := verify(bytes.NewReader(b), all); !errors.Is(err, ErrBroken) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	whole, err := verify(bytes.NewReader(join(l...)), func([]byte) {})
+	whole, err := verify(bytes.NewReader(join(l...)), all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	short, err := verify(bytes.NewReader(join(l[:4]...)), func([]byte) {})
+	short, err := verify(bytes.NewReader(join(l[:4]...)), all)
 	if err != nil || short == whole {
 		t.Errorf("a trail without its last line must have another summary: %v", err)
 	}
@@ -329,7 +332,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil || !bytes.Equal(l.print(), b) {
 			t.Fatalf("%q: %v", b, err)
 		}
-		if _, err := verify(bytes.NewReader(append(b, '\n')), func([]byte) {}); err != nil {
+		if _, err := verify(bytes.NewReader(append(b, '\n')), all); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -340,7 +343,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(append(newLine(1, start, entry(1), [32]byte{}).print(), '\n'))
 	f.Add([]byte("{}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := verify(bytes.NewReader(b), func([]byte) {})
+		s, err := verify(bytes.NewReader(b), all)
 		if err != nil && !errors.Is(err, ErrBroken) {
 			t.Fatal(err)
 		}
