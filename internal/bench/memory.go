@@ -44,8 +44,9 @@ func Memory(ctx context.Context, o Options) (Result, error) {
 }
 
 func sampled(ctx context.Context, b *httpBench) (Result, error) {
-	b.bodies = nil // the client has them
-	debug.FreeOSMemory()
+	b.bodies = nil       // the client has them
+	debug.FreeOSMemory() // and what they were sent through goes
+	debug.FreeOSMemory() // with the second collection
 	d := b.options.For
 	var done errandDone
 	ended := make(chan error, 1)
