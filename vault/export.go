@@ -61,7 +61,7 @@ type record struct {
 type row map[string]any
 
 // stays are tables that belong to one database and are not exported.
-var stays = []string{"goose_db_version", "retired_keys", "sqlite_sequence"}
+var stays = []string{"goose_db_version", "schema_floor", "retired_keys", "sqlite_sequence"}
 
 // tables lists what is exported, in an order in which it can be imported: no
 // table comes before one that it refers to.

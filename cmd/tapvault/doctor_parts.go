@@ -70,6 +70,9 @@ func lookAtDatabase(ctx context.Context, cfg assembly.Config) (found []finding) 
 	}
 	db, err := store.Open(ctx, store.Config{DSN: dsn, ReadOnly: true})
 	if err != nil {
+		if errors.Is(err, store.ErrSchema) {
+			return []finding{badly(part, err, "run the newer program, or the database's back-up")}
+		}
 		return []finding{badly(part, err, "see store.dsn: does the server run, and may this user log in?")}
 	}
 	defer func() {
@@ -81,8 +84,8 @@ func lookAtDatabase(ctx context.Context, cfg assembly.Config) (found []finding) 
 	switch {
 	case err != nil:
 		return []finding{badly(part, fmt.Errorf("reading its schema: %w", err), "")}
-	case have > know:
-		return []finding{bad(part, "run the newer program, or the database's back-up", "its schema is %d, and this program knows %d", have, know)}
+	case have > know: // store.Open refuses one that this program cannot go on with
+		return []finding{fine(part, "it answers, with schema %d of a newer program, which this one may go on with", have)}
 	case have < know && cfg.Store.ReadOnly:
 		return []finding{bad(part, "bring its schema up to date with `tapvault migrate` and a configuration that may write", "its schema is %d, and this program needs %d", have, know)}
 	case have < know:

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,10 +30,17 @@ func (a *app) migrateCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("reading the schema's version: %w", err)
 			}
-			if a.json {
-				return a.print(map[string]int64{"schema": have, "newest": know})
+			floor, err := db.Floor(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("reading who may go on with the schema: %w", err)
 			}
-			return a.say("the database has schema %d, the newest", have)
+			if a.json {
+				return a.print(map[string]int64{"schema": have, "newest": know, "floor": floor})
+			}
+			if have > know {
+				return a.say("the database has schema %d, which a newer program made; this one, which knows %d, may go on with it", have, know)
+			}
+			return a.say("the database has schema %d, the newest; programs that know %d may go on with it", have, floor)
 		},
 	}
 }

@@ -41,7 +41,7 @@ func upToDate(ctx context.Context, c Config, db *store.DB) error {
 		return db.Migrate(ctx)
 	}
 	have, know, err := db.Versions(ctx)
-	if err == nil && have != know {
+	if err == nil && have < know {
 		err = fmt.Errorf("%w: its schema is older than this program", store.ErrReadOnly)
 	}
 	return err

@@ -101,10 +101,13 @@ func systemKind(e syscall.Errno) error {
 // others: run again, it may succeed.
 var errContended = fmt.Errorf("%w: others write the same rows", ErrUnavailable)
 
+// errLocked reports that others had the table for longer than was waited.
+var errLocked = fmt.Errorf("%w: others use the table", ErrUnavailable)
+
 // meetsOthers reports that a step of a migration failed in a way that another
 // process which takes the same step can be the cause of.
 func meetsOthers(err error) bool {
-	return errors.Is(err, errContended) || errors.Is(err, gorm.ErrDuplicatedKey) || errors.Is(err, errExists)
+	return errors.Is(err, errContended) || errors.Is(err, errLocked) || errors.Is(err, gorm.ErrDuplicatedKey) || errors.Is(err, errExists)
 }
 
 // errExists reports a table or an index that was to be created and exists.
@@ -122,6 +125,8 @@ func postgresError(e *pgconn.PgError) error {
 		return gorm.ErrCheckConstraintViolated
 	case "40001", "40P01":
 		return fmt.Errorf("%w (postgres %s)", errContended, e.Code)
+	case "55P03":
+		return errLocked
 	case "42P07":
 		return errExists
 	}
@@ -140,7 +145,7 @@ func postgresKind(code string) error {
 		return ErrReadOnly
 	case "53100":
 		return ErrFull
-	case "57014", "3D000", "55P03", "25P03", "25P04": // cancelled, no such database, no lock, timeouts
+	case "57014", "3D000", "25P03", "25P04": // cancelled, no such database, timeouts
 		return ErrUnavailable
 	}
 	switch code[:min(2, len(code))] {

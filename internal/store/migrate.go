@@ -28,20 +28,38 @@ func embedded() sources {
 	return sources{sub}
 }
 
+// newest is the highest version of the sources.
+func (s sources) newest() (v int64) {
+	files, err := fs.ReadDir(s.files, ".")
+	if err != nil {
+		panic(err) // they are in the program
+	}
+	for _, f := range files {
+		if n, err := goose.NumericComponent(f.Name()); err == nil {
+			v = max(v, n)
+		}
+	}
+	return v
+}
+
 // Migrate brings the schema to the newest version this program knows. Each
-// step is one transaction; a step that fails leaves the ones before it.
+// step is one transaction; a step that fails leaves the ones before it. A schema
+// that is newer already stays as it is, if it lets this program go on.
 // Processes that migrate one database at the same moment get into each other's
 // way: the database lets one of them make a step, and the others see it made
 // when they look again.
 func (d *DB) Migrate(ctx context.Context) error {
 	const tries = 20
 	for try := 1; ; try++ {
+		if have, know, err := d.Versions(ctx); err == nil && have >= know {
+			return d.checkSchema(ctx)
+		}
 		err := d.up(ctx)
 		if err == nil {
 			return nil
 		}
-		if have, know, e := d.Versions(ctx); e == nil && have == know {
-			return nil
+		if have, know, e := d.Versions(ctx); e == nil && have >= know {
+			return d.checkSchema(ctx)
 		}
 		if !meetsOthers(err) || try == tries {
 			return fmt.Errorf("migrating: %w", err)
@@ -70,24 +88,14 @@ func (d *DB) provider(dialect goose.Dialect, pool *sql.DB) (*goose.Provider, err
 // Versions returns the version of the database's schema, 0 for an empty one,
 // and the newest this program knows.
 func (d *DB) Versions(ctx context.Context) (have, know int64, err error) {
-	dialect, pool := d.engine.migrating() // which is not connected to: the sources are ours
-	defer func() { err = errors.Join(err, pool.Close()) }()
-	p, err := d.provider(dialect, pool)
-	if err != nil {
-		return 0, 0, fmt.Errorf("reading the schema version: %w", err)
-	}
-	for _, s := range p.ListSources() {
-		know = max(know, s.Version)
-	}
 	have, err = d.version(ctx)
-	return have, know, err
+	return have, d.sources.newest(), err
 }
 
 // version asks the version table itself: goose's own question creates the
 // table, and looking must not write.
 func (d *DB) version(ctx context.Context) (int64, error) {
-	var n int64
-	if err := d.Read(ctx).Raw(d.engine.findTable(), goose.DefaultTablename).Scan(&n).Error; err != nil || n == 0 {
+	if there, err := d.has(ctx, goose.DefaultTablename); err != nil || !there {
 		return 0, err
 	}
 	var v sql.NullInt64
@@ -98,13 +106,39 @@ func (d *DB) version(ctx context.Context) (int64, error) {
 	return v.Int64, nil
 }
 
+func (d *DB) has(ctx context.Context, table string) (bool, error) {
+	var n int64
+	err := d.Read(ctx).Raw(d.engine.findTable(), table).Scan(&n).Error
+	return n > 0, err
+}
+
+// checkSchema refuses a schema in which something is gone that this program
+// needs. Newer ones that only have more are none of its business.
 func (d *DB) checkSchema(ctx context.Context) error {
 	have, know, err := d.Versions(ctx)
-	if err != nil {
+	if err != nil || have <= know {
 		return err
 	}
-	if have > know {
-		return fmt.Errorf("%w: it is at %d, this program knows %d", ErrSchema, have, know)
+	if there, err := d.has(ctx, floorTable); err != nil || !there {
+		return errors.Join(fmt.Errorf("%w: it is at %d, this program knows %d", ErrSchema, have, know), err)
 	}
-	return nil
+	return d.checkFloor(ctx)
+}
+
+// floorTable holds the oldest knowledge that goes with the schema.
+const floorTable = "schema_floor"
+
+func (d *DB) checkFloor(ctx context.Context) error {
+	floor, err := d.Floor(ctx)
+	if know := d.sources.newest(); err == nil && floor > know {
+		err = fmt.Errorf("%w: it is for programs that know %d, this one knows %d", ErrSchema, floor, know)
+	}
+	return err
+}
+
+// Floor is the oldest version that a program may know to go on with a database
+// that was migrated.
+func (d *DB) Floor(ctx context.Context) (floor int64, err error) {
+	err = d.Read(ctx).Raw("SELECT version FROM " + floorTable + " WHERE id = 1").Scan(&floor).Error
+	return floor, err
 }

@@ -62,7 +62,11 @@ func (e *postgresEngine) pool(reading bool, size int) *sql.DB {
 func (e *postgresEngine) reader() *gorm.DB { return e.read }
 
 func (e *postgresEngine) migrating() (goose.Dialect, *sql.DB) {
-	return goose.DialectPostgres, e.pool(e.cfg.ReadOnly, 1)
+	bounded := *e
+	bounded.conn = e.conn.Copy()
+	// Whoever waits for a table makes all others wait who come after it.
+	bounded.conn.RuntimeParams["lock_timeout"] = "2s"
+	return goose.DialectPostgres, bounded.pool(e.cfg.ReadOnly, 1)
 }
 
 func (e *postgresEngine) findTable() string {
@@ -126,20 +130,21 @@ type postgresDialect struct{ *postgres.Dialector }
 func (postgresDialect) Translate(err error) error { return mapError(err) }
 
 // flags lets a Go bool be written to an INTEGER column as 0 or 1, as SQLite
-// takes it.
+// takes it. An INTEGER of CockroachDB has eight bytes.
 func flags(_ context.Context, c *pgx.Conn) error {
-	c.TypeMap().RegisterType(&pgtype.Type{Name: "int4", OID: pgtype.Int4OID, Codec: flagCodec{}})
+	c.TypeMap().RegisterType(&pgtype.Type{Name: "int4", OID: pgtype.Int4OID, Codec: flagCodec{pgtype.Int4Codec{}}})
+	c.TypeMap().RegisterType(&pgtype.Type{Name: "int8", OID: pgtype.Int8OID, Codec: flagCodec{pgtype.Int8Codec{}}})
 	return nil
 }
 
-type flagCodec struct{ pgtype.Int4Codec }
+type flagCodec struct{ pgtype.Codec }
 
 // PlanEncode implements pgtype.Codec.
 func (c flagCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
 	if _, ok := value.(bool); ok {
 		return flagPlan{m, oid, format}
 	}
-	return c.Int4Codec.PlanEncode(m, oid, format, value)
+	return c.Codec.PlanEncode(m, oid, format, value)
 }
 
 type flagPlan struct {
@@ -150,7 +155,7 @@ type flagPlan struct {
 
 // Encode implements pgtype.EncodePlan.
 func (p flagPlan) Encode(value any, buf []byte) ([]byte, error) {
-	n := int32(0)
+	n := int64(0)
 	if value == true {
 		n = 1
 	}

@@ -31,8 +31,9 @@ var (
 	ErrFull        = fault.New(fault.StoreFull, "the database is full")
 	ErrUnavailable = fault.New(fault.StoreDown, "the database is not available")
 	ErrKeyReused   = fault.New(fault.KeyReused, "this idempotency key was used for another request")
-	// ErrSchema reports a database that a newer release has migrated.
-	ErrSchema = fault.New(fault.StoreDown, "the database schema is newer than this program")
+	// ErrSchema reports a database from which a newer release has taken what this
+	// program needs.
+	ErrSchema = fault.New(fault.StoreDown, "the database schema is too new for this program")
 )
 
 // Config says which database to open.
@@ -80,7 +81,7 @@ func IsPostgres(dsn string) bool {
 	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
 }
 
-// Open opens the database and refuses one with a newer schema. It does not
+// Open opens the database and refuses one whose schema is too new. It does not
 // migrate: see [DB.Migrate].
 func Open(ctx context.Context, cfg Config) (*DB, error) { return open(ctx, cfg, embedded()) }
 
@@ -132,6 +133,8 @@ func handle(d gorm.Dialector, cfg Config, prepare bool) (*gorm.DB, error) {
 		SkipDefaultTransaction: true,
 		PrepareStmt:            prepare,
 		TranslateError:         true,
+		// A statement that names its columns goes on when a newer release adds one.
+		QueryFields: true,
 		// gorm's logger would print statements with their values.
 		Logger:               logger.Discard,
 		NowFunc:              cfg.Now,
@@ -164,13 +167,13 @@ func (d *DB) Tx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 // errors of this package, or gorm's for a row that was not found.
 func (d *DB) Read(ctx context.Context) *gorm.DB { return d.engine.reader().WithContext(ctx) }
 
-// Health reports whether the database answers, and still stands where it was.
+// Health reports whether the database answers, still stands where it was, and
+// still has what this program needs. It is for a database that was migrated.
 func (d *DB) Health(ctx context.Context) error {
 	if err := d.engine.present(); err != nil {
 		return err
 	}
-	var one int
-	return d.Read(ctx).Raw("SELECT 1").Scan(&one).Error
+	return d.checkFloor(ctx)
 }
 
 // waited is the error of a caller whose time ran out before a turn to write.

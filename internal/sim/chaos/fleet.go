@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -32,6 +33,7 @@ type fleet struct {
 	first     int                // of servers, which one is written to
 	dsn       string             // of the first server, past all wires
 	shim      *shim.Shim         // before the HSM of the first process
+	notice    string             // how long a process that is to end still serves; 2s unless set
 	cards     *softkey.Ring
 	nodes     []*node
 	closers   []func() error
@@ -197,7 +199,7 @@ func (f *fleet) add(ctx context.Context, i, callers int) (err error) {
 	if i == 0 {
 		module = f.shim.Module
 	}
-	if err := n.writeConfig(f.home, u.String(), fmt.Sprintf("audit-%d.log", i), module); err != nil {
+	if err := n.writeConfig(f.home, u.String(), fmt.Sprintf("audit-%d.log", i), module, cmp.Or(f.notice, "2s")); err != nil {
 		return err
 	}
 	key, err := client.ReadKey(filepath.Join(f.home, "clients", "issuer.pem"))

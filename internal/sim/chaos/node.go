@@ -187,8 +187,8 @@ func freeAddress() (string, error) {
 }
 
 // writeConfig writes the configuration of a process: a port, a record, wires and
-// perhaps a module of its own, all else shared.
-func (n *node) writeConfig(home, dsn, record, module string) error {
+// perhaps a module of its own, and the time of notice; all else is shared.
+func (n *node) writeConfig(home, dsn, record, module, notice string) error {
 	text, err := os.ReadFile(filepath.Join(home, "tapvault.yaml"))
 	if err != nil {
 		return err
@@ -197,7 +197,7 @@ func (n *node) writeConfig(home, dsn, record, module string) error {
 	for line := range strings.Lines(string(text)) {
 		switch {
 		case strings.HasPrefix(line, "listen:"):
-			line = "listen: " + n.addr + "\nstop_notice: 2s\n"
+			line = "listen: " + n.addr + "\nstop_notice: " + notice + "\n"
 		case strings.HasPrefix(line, "  dsn:"):
 			line = fmt.Sprintf("  dsn: %q\n", dsn)
 		case strings.HasPrefix(line, "  file: audit.log"):

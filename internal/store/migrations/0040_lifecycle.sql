@@ -17,7 +17,7 @@ ALTER TABLE tokens ADD COLUMN revision BIGINT NOT NULL DEFAULT 1;   -- grows wit
 -- What there may be one living token of; NULL for tokens that may have twins. A
 -- dead token keeps it until somebody asks for a new one.
 ALTER TABLE tokens ADD COLUMN living TEXT;
-UPDATE tokens SET suspenders = 16 WHERE state = 'SUSPENDED';         -- RISK: nobody wrote down who it was
+-- Tokens that were suspended before: see 0100.
 CREATE UNIQUE INDEX tokens_living ON tokens (living);
 CREATE INDEX tokens_listed ON tokens (requestor, created_at, ref);
 CREATE INDEX tokens_due ON tokens (state, not_after);
