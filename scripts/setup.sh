@@ -64,6 +64,8 @@ if [ "$for_tests" = test ]; then
   have pcscd || need pcscd "the machine's own smart-card service, which a simulated phone is shown to"
   virtual_reader || need vsmartcard-vpcd "a card reader without a reader: the tests put a phone into it"
   have scriptor || need pcsc-tools "scriptor takes a purchase from that phone, as any PC/SC program would"
+  { have haproxy || [ -x /usr/sbin/haproxy ]; } || need haproxy "the balancer behind which the tests upgrade a running service"
+  have promtool || need prometheus "promtool checks and tests the alert rules"
   have curl || need curl "the README's calls are tested with it"
   have jq || need jq "the README's calls are tested with it"
 fi

@@ -95,6 +95,8 @@ conformance() { # module
   done
 }
 
+alert_rules() { promtool check rules docs/deploy/alerts.yml && promtool test rules docs/deploy/alerts_test.yml; }
+
 short_bench() {
   build/bin/tapvault bench purchase --json --rounds 9 --round 60ms && build/bin/tapvault bench http --json --rounds 9 --round 60ms
 }
@@ -110,6 +112,7 @@ step "go test -race, on SoftHSM, SQLite, PostgreSQL" go_tests
 step "fuzz, every decoder for a moment" bash scripts/fuzz.sh
 step "conformance on SoftHSM" conformance softhsm
 step "conformance on NSS softokn" conformance nss
+step "alert rules, by promtool" alert_rules
 step "demo" build/bin/tapsim demo --bin build/bin/tapvault --dir build/demo
 step "key attributes, read by pkcs11-tool" bash scripts/check-attributes.sh build/demo
 step "the README's calls" bash scripts/check-readme.sh
