@@ -81,7 +81,12 @@ func (b *httpBench) limits(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for range 8 {
+	return errors.Join(b.openLoops(8), ctx.Err())
+}
+
+// openLoops makes the C loop ready for so many threads.
+func (b *httpBench) openLoops(threads int) error {
+	for range threads {
 		l, err := openBare(b.token.Module, b.token.Token, benchKey.Label())
 		if err != nil {
 			return err
@@ -89,7 +94,7 @@ func (b *httpBench) limits(ctx context.Context) (err error) {
 		b.closers = append(b.closers, func() error { l.close(); return nil })
 		b.loops = append(b.loops, l)
 	}
-	return ctx.Err()
+	return nil
 }
 
 // serve puts a server on a port, with a certificate for example.com.

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -20,6 +21,11 @@ const (
 type MemoryUse struct {
 	ForS   float64   `json:"for_s"`
 	Thirds [3]Spread `json:"thirds"`
+	// GrowthBytes is by how much memory grew with each check, from the second third
+	// to the last, and ModuleBytes by how much it grows with each check of the C
+	// loop, afterwards: what the module loses by itself.
+	GrowthBytes float64 `json:"growth_bytes"`
+	ModuleBytes float64 `json:"module_growth_bytes"`
 }
 
 // Spread is the smallest, the middle and the largest of some samples.
@@ -63,10 +69,32 @@ func sampled(ctx context.Context, b *httpBench) (Result, error) {
 	for i, n := 0, len(samples); i < 3; i++ {
 		use.Thirds[i] = spreadOf(samples[i*n/3 : (i+1)*n/3])
 	}
+	use.GrowthBytes = (use.Thirds[2].Median - use.Thirds[1].Median) * (1 << 20) * 3 / float64(max(done.N, 1))
+	if use.ModuleBytes, err = b.moduleGrowth(d / 60); err != nil {
+		return Result{}, err
+	}
 	growth := use.Thirds[2].Median / use.Thirds[1].Median
 	return Result{Name: b.name, OpsPerS: float64(done.N) / d.Seconds(), Ratio: growth, Ratios: []float64{growth}, Rounds: 1, Callers: b.callers,
 		Unit: b.unit, Limit: fmt.Sprintf("%d MiB resident, and in the last third of the time no more than in the second", memoryLimit),
 		MemoryMiB: slices.Max(samples), Memory: use}, nil
+}
+
+// moduleGrowth runs the C loop for a while to warm it up, and twice as long to
+// see by how many bytes each of its checks grows memory.
+func (b *httpBench) moduleGrowth(d time.Duration) (float64, error) {
+	if err := errors.Join(b.openLoops(1), b.loop(new(tally), 1, d)); err != nil {
+		return 0, fmt.Errorf("measuring the module: %w", err)
+	}
+	before, err := residentMemory()
+	if err != nil {
+		return 0, err
+	}
+	var t tally
+	if err := b.loop(&t, 1, 2*d); err != nil {
+		return 0, fmt.Errorf("measuring the module: %w", err)
+	}
+	after, err := residentMemory()
+	return (after - before) * (1 << 20) / float64(max(t.n, 1)), err
 }
 
 // watchMemory looks at memory again and again until something has ended, three times
