@@ -122,6 +122,9 @@ type KeySet func() ([]byte, error)
 type Part struct {
 	Name  string // hsm, store, audit
 	Check func(context.Context) error
+	// Spare says that the service can do without it: it is shown, and counts for
+	// nothing.
+	Spare bool
 }
 
 // Config is what the API is made of. Fields without a default are required.

@@ -360,9 +360,10 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 				Ranges: []wire.Range{{Prefix: "623529", Length: 16, Luhn: true}}, CredentialKeys: []wire.PublicKey{{KeyType: "EC", Curve: "P-256",
 					X: "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", Y: "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}}}
 		},
-		Ready: []Part{{"hsm", func(context.Context) error { return nil }}, {"store", func(context.Context) error { return e.down }}},
-		Log:   slog.New(slog.NewJSONHandler(e.logs, nil)),
-		Now:   func() time.Time { return now },
+		Ready: []Part{{Name: "hsm", Check: func(context.Context) error { return nil }}, {Name: "store", Check: func(context.Context) error { return e.down }},
+			{Name: "hsm-2", Spare: true, Check: func(context.Context) error { return errors.New("out") }}},
+		Log: slog.New(slog.NewJSONHandler(e.logs, nil)),
+		Now: func() time.Time { return now },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 			_, _ = io.WriteString(w, "tapvault_http_requests_total 1\n")

@@ -54,7 +54,10 @@ func (r *readiness) look(ctx context.Context) (wire.Health, map[string]error) {
 	for _, p := range r.parts {
 		h.Parts[p.Name] = "ok"
 		if err := p.Check(ctx); err != nil {
-			h.Status, h.Parts[p.Name], errs[p.Name] = "down", "down", err
+			h.Parts[p.Name] = "down"
+			if !p.Spare {
+				h.Status, errs[p.Name] = "down", err
+			}
 		}
 	}
 	r.last, r.at = h, r.now()

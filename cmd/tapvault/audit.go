@@ -20,6 +20,7 @@ import (
 	"github.com/tapvault/tapvault/audit/trail"
 	"github.com/tapvault/tapvault/audit/tree"
 	"github.com/tapvault/tapvault/hsm"
+	tokens "github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 )
@@ -194,7 +195,7 @@ func firstLine(file string) ([]byte, error) {
 func (a *app) auditKey(ctx context.Context, file string) (key tree.Key, err error) {
 	if file == "" {
 		err = a.withHSM(ctx, func(_ assembly.Config, t *hsm.Token) error {
-			key, err = assembly.AuditKey(ctx, t)
+			key, err = assembly.AuditKey(ctx, tokens.Of(t))
 			return err
 		})
 		return key, err

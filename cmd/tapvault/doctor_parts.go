@@ -13,9 +13,20 @@ import (
 	"github.com/tapvault/tapvault/internal/store"
 )
 
-// lookAtHSM logs in, and looks at every key that the service needs.
+// lookAtHSM logs in to each token, and looks at every key that the service needs.
 func lookAtHSM(ctx context.Context, cfg assembly.Config) (found []finding) {
-	const part = "hsm"
+	for i, one := range cfg.EachToken() {
+		part := "hsm"
+		if len(cfg.HSM.Others) > 0 {
+			part = fmt.Sprintf("hsm %d", i+1)
+		}
+		found = append(found, lookAtToken(ctx, part, one)...)
+	}
+	return found
+}
+
+// lookAtToken looks at the only token of a configuration.
+func lookAtToken(ctx context.Context, part string, cfg assembly.Config) (found []finding) {
 	module := cfg.Path(cfg.HSM.Module)
 	if _, err := os.Stat(module); err != nil {
 		return []finding{bad(part, "install the module (SoftHSM: apt-get install softhsm2), or name its path in hsm.module", "%v", err)}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/hsm"
+	tokens "github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/quorum"
@@ -194,7 +195,7 @@ func (a *app) importRows(ctx context.Context, o opened, name string, passphrase 
 		return archive.Open(bufio.NewReaderSize(file, 1<<20), passphrase)
 	}
 	bar := a.newProgress("importing", m.Total())
-	into, err := assembly.VaultConfig(o.cfg, o.hsm, o.db, time.Now)
+	into, err := assembly.VaultConfig(o.cfg, tokens.Of(o.hsm), o.db, time.Now)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/hsm"
+	tokens "github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/hsm/softring"
 	"github.com/tapvault/tapvault/internal/assembly"
@@ -64,7 +65,7 @@ type keyRow struct {
 // inspect lists what the token holds, and tries every key that the service
 // needs, so that all that is wrong is said at once.
 func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []keyRow, problems []error, err error) {
-	all, err := assembly.Inventory(ctx, cfg, t)
+	all, err := assembly.Inventory(ctx, cfg, tokens.Of(t))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -184,7 +185,7 @@ func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, 
 // importAny puts a key into the token, or where it is used.
 func importAny(ctx context.Context, cfg assembly.Config, t *hsm.Token, ref keyref.Ref, key []byte) error {
 	if spec, _ := ref.Usage.Spec(); spec.Type == keyref.SM4 {
-		f, ok, err := cfg.SoftwareFolder(ctx, t)
+		f, ok, err := cfg.SoftwareFolder(ctx, tokens.Of(t))
 		if err != nil {
 			return err
 		}

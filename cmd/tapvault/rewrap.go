@@ -13,6 +13,7 @@ import (
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/audit/trail"
 	"github.com/tapvault/tapvault/hsm"
+	tokens "github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
@@ -79,7 +80,7 @@ func (a *app) withVault(ctx context.Context, f func(opened) error) error {
 		if err := t.Require(ctx, vault.Keys(cfg.Vault.KeyVersions).Refs()...); err != nil {
 			return err
 		}
-		if o.vault, err = assembly.OpenVault(ctx, cfg, t, o.db, time.Now); err != nil {
+		if o.vault, err = assembly.OpenVault(ctx, cfg, tokens.Of(t), o.db, time.Now); err != nil {
 			return err
 		}
 		return errors.Join(f(o), o.vault.Close(context.WithoutCancel(ctx)))

@@ -60,6 +60,7 @@ var Table = map[string][]string{
 	// layer 2: the HSM, the stores, both ends of a tap
 	"hsm":                      {"hsm/keyref", "internal/fault"},
 	"hsm/softring":             {"hsm/keyref", "internal/fault", "keyceremony/secret"},
+	"hsm/group":                {"hsm", "hsm/keyref", "internal/fault"},
 	"hsm/inventory":            {"access", "audit", "hsm/keyref"},
 	"hsm/hsmtest":              {Anything},
 	"internal/softtoken":       {"hsm", "softhsm-config"},

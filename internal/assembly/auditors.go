@@ -6,7 +6,7 @@ import (
 
 	"github.com/tapvault/tapvault/audit/auditor"
 	"github.com/tapvault/tapvault/audit/tree"
-	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
 )
 
@@ -17,7 +17,7 @@ var auditKey = keyref.Ref{Usage: keyref.AuditSign, Version: 1}
 func (a Audit) path(c Config, suffix string) string { return c.Path(a.File) + suffix }
 
 // AuditKey returns the public key of checkpoints.
-func AuditKey(ctx context.Context, t *hsm.Token) (key tree.Key, err error) {
+func AuditKey(ctx context.Context, t *group.Group) (key tree.Key, err error) {
 	if err := t.Require(ctx, auditKey); err != nil {
 		return key, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/tapvault/tapvault/event/outbox"
 	"github.com/tapvault/tapvault/event/stream"
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/inventory"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/obs"
@@ -39,7 +40,7 @@ type Options struct {
 // Service is the whole service, ready to be listened for.
 type Service struct {
 	Handler  http.Handler
-	HSM      *hsm.Token // which Close closes; a test can take it away before
+	HSM      *hsm.Token // the first, which Close closes; a test can take it away before
 	stopping atomic.Bool
 	// Drain ends what would not end by itself: streams of events. It is called
 	// when the service begins to stop.
@@ -74,7 +75,7 @@ type parts struct {
 	cfg    Config
 	opt    Options
 	days   token.Calendar
-	hsm    *hsm.Token
+	hsm    *group.Group
 	purse  cryptogram.Keys // of cards' realms
 	db     *store.DB
 	gate   audit.Gate
@@ -105,7 +106,9 @@ func Build(ctx context.Context, c Config, o Options) (*Service, error) {
 	s := &Service{}
 	p := &parts{cfg: c, opt: o}
 	err := p.open(ctx, s)
-	s.HSM = p.hsm
+	if p.hsm != nil {
+		s.HSM = p.hsm.First()
+	}
 	if err == nil {
 		s.Handler, err = p.handler(ctx, s)
 	}
@@ -121,7 +124,7 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	if p.days, err = p.cfg.Days(); err != nil {
 		return err
 	}
-	if p.hsm, err = OpenHSM(ctx, p.cfg); err != nil {
+	if p.hsm, err = openGroup(ctx, p.cfg, p.opt.Log); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, p.hsm.Close)
@@ -244,7 +247,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	for _, w := range p.watch {
 		s.closers = append(s.closers, repeat(ctx, readShelfEvery, w))
 	}
-	metrics := obs.NewMetrics(p.gauges...)
+	metrics := obs.NewMetrics(append(p.gauges, p.tokenGauges()...)...)
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
 		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
@@ -253,8 +256,8 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate, Annotate: p.cfg.Shelf(p.opt.Now).Annotate},
 		Approvals: approvals, Auditor: auditors, AuditKeys: publicKeys(p.hsm, auditKey),
 		Gate: p.gate, Parameters: parameters,
-		Ready: []api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
-			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}},
+		Ready: append([]api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
+			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}}, p.tokenParts()...),
 		Limit: limit, Metrics: metrics.Handler(), Observe: metrics.Observe, MaxInFlight: p.cfg.MaxInFlight, Log: p.opt.Log, Now: p.opt.Now,
 	})
 	if err != nil {

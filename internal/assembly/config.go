@@ -101,6 +101,9 @@ type HSM struct {
 	SoftHSMConf string `yaml:"softhsm_conf"`
 	// InitArgs is what some modules want at C_Initialize; usually empty.
 	InitArgs string `yaml:"init_args"`
+	// Others are further tokens that hold the same keys: slots of this module or
+	// of others. Work is spread over those that answer.
+	Others []Token `yaml:"others"`
 	// Workers is how many threads drive the module; 0 means 1, which is best
 	// for SoftHSM. A networked HSM wants more.
 	Workers int `yaml:"workers"`
@@ -114,6 +117,21 @@ type HSM struct {
 	Officers []string `yaml:"officers"`
 	// SM4 says where keys of realms that compute SM4 are used. Empty: nowhere.
 	SM4 SM4 `yaml:"sm4"`
+}
+
+// Token is one more token with the same keys. What is left out is the first
+// one's, but for the last two where the module is another.
+type Token struct {
+	// Module is the PKCS#11 library, an absolute path.
+	Module string `yaml:"module"`
+	// Token is the token's label.
+	Token string `yaml:"token"`
+	// PINFile holds the user PIN on one line; readable by its owner only.
+	PINFile string `yaml:"pin_file"`
+	// SoftHSMConf is SoftHSM's own configuration file.
+	SoftHSMConf string `yaml:"softhsm_conf"`
+	// InitArgs is what some modules want at C_Initialize.
+	InitArgs string `yaml:"init_args"`
 }
 
 // SM4 is either the numbers by which the module's vendor knows SM4, or the

@@ -1,8 +1,10 @@
 package assembly
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +81,29 @@ func TestSecretsOfOthers(t *testing.T) {
 		}
 		if err := os.Chmod(f, 0o600); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestTokens: what is left out of another token is the first one's, and none is
+// there twice.
+func TestTokens(t *testing.T) {
+	c := Config{HSM: HSM{Module: "/a.so", Token: "one", PINFile: "pin", SoftHSMConf: "conf", InitArgs: "args", Others: []Token{
+		{Token: "two"}, {Module: "/b.so"}, {Module: "/b.so", Token: "one", PINFile: "other"}}}}
+	want := []Token{{"/a.so", "one", "pin", "conf", "args"}, {"/a.so", "two", "pin", "conf", "args"}, {"/b.so", "one", "pin", "", ""},
+		{"/b.so", "one", "other", "", ""}}
+	got := c.tokens()
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	v := &checker{}
+	c.validateTokenList(v)
+	if err := errors.Join(v.errs...); err == nil || !strings.Contains(err.Error(), "hsm.others[2]") || strings.Contains(err.Error(), "hsm.others[1]") {
+		t.Errorf("a token that is there twice: %v", err)
+	}
+	for i, one := range c.EachToken() {
+		if one.HSM.Token != want[i].Token || one.HSM.Module != want[i].Module || len(one.HSM.Others) != 0 {
+			t.Errorf("token %d alone: %+v", i, one.HSM)
 		}
 	}
 }

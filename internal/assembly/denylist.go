@@ -17,7 +17,7 @@ import (
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/denylist"
 	"github.com/tapvault/tapvault/denylist/denydb"
-	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/token"
@@ -149,7 +149,7 @@ func publishing(ctx context.Context, s *denylist.Service, every time.Duration) (
 }
 
 // publicKeys prints a public key for those who pin it.
-func publicKeys(t *hsm.Token, ref keyref.Ref) func() ([]byte, error) {
+func publicKeys(t *group.Group, ref keyref.Ref) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		public, err := t.PublicKey(context.Background(), ref)
 		if err != nil {

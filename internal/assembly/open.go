@@ -1,16 +1,20 @@
 package assembly
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/event/outbox"
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/issuerhost"
@@ -49,7 +53,7 @@ func upToDate(ctx context.Context, c Config, db *store.DB) error {
 
 // OpenVault opens the vault over a token whose keys are ready and a migrated
 // database. Nobody is told of what is done through it.
-func OpenVault(ctx context.Context, c Config, t *hsm.Token, db *store.DB, now func() time.Time) (*vault.Vault, error) {
+func OpenVault(ctx context.Context, c Config, t *group.Group, db *store.DB, now func() time.Time) (*vault.Vault, error) {
 	cfg, err := VaultConfig(c, t, db, now)
 	if err != nil {
 		return nil, err
@@ -59,7 +63,7 @@ func OpenVault(ctx context.Context, c Config, t *hsm.Token, db *store.DB, now fu
 
 // VaultConfig is how [OpenVault] opens the vault, for who has to do something
 // before it is open. Whatever happens to a token is put into the outbox.
-func VaultConfig(c Config, t *hsm.Token, db *store.DB, now func() time.Time) (vault.Config, error) {
+func VaultConfig(c Config, t *group.Group, db *store.DB, now func() time.Time) (vault.Config, error) {
 	events, err := outbox.New(outbox.Config{DB: db, Now: now})
 	if err != nil {
 		return vault.Config{}, err
@@ -69,19 +73,58 @@ func VaultConfig(c Config, t *hsm.Token, db *store.DB, now func() time.Time) (va
 		BINController: c.Vault.BINController, Quarantine: c.Vault.Quarantine, Events: events, Now: now}, nil
 }
 
-// OpenHSM logs in to the token; no key of it is ready for use yet.
+// OpenHSM logs in to the first token; no key of it is ready for use yet.
 func OpenHSM(ctx context.Context, c Config) (*hsm.Token, error) {
-	pin := c.Path(c.HSM.PINFile)
+	return c.openToken(ctx, c.tokens()[0])
+}
+
+// openGroup logs in to all tokens.
+func openGroup(ctx context.Context, c Config, log *slog.Logger) (*group.Group, error) {
+	var all []group.Member
+	for i, t := range c.tokens() {
+		all = append(all, group.Member{Name: strconv.Itoa(i + 1),
+			Open: func(ctx context.Context) (*hsm.Token, error) { return c.openToken(ctx, t) }})
+	}
+	return group.New(ctx, log, all...)
+}
+
+// tokens are the first token and the others, with what these take from it.
+func (c Config) tokens() []Token {
+	first := Token{Module: c.HSM.Module, Token: c.HSM.Token, PINFile: c.HSM.PINFile, SoftHSMConf: c.HSM.SoftHSMConf, InitArgs: c.HSM.InitArgs}
+	all := []Token{first}
+	for _, t := range c.HSM.Others {
+		t.Token, t.PINFile = cmp.Or(t.Token, first.Token), cmp.Or(t.PINFile, first.PINFile)
+		if t.Module == "" || t.Module == first.Module {
+			t.Module, t.SoftHSMConf, t.InitArgs = first.Module, cmp.Or(t.SoftHSMConf, first.SoftHSMConf), cmp.Or(t.InitArgs, first.InitArgs)
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+// EachToken is the configuration once for each token, as if it were the only one.
+func (c Config) EachToken() (all []Config) {
+	for _, t := range c.tokens() {
+		one := c
+		one.HSM.Module, one.HSM.Token, one.HSM.PINFile, one.HSM.SoftHSMConf, one.HSM.InitArgs = t.Module, t.Token, t.PINFile, t.SoftHSMConf, t.InitArgs
+		one.HSM.Others = nil
+		all = append(all, one)
+	}
+	return all
+}
+
+func (c Config) openToken(ctx context.Context, t Token) (*hsm.Token, error) {
+	pin := c.Path(t.PINFile)
 	if err := ownerOnly(pin); err != nil {
 		return nil, err
 	}
-	if c.HSM.SoftHSMConf != "" {
-		if err := softhsmconfig.Use(c.Path(c.HSM.SoftHSMConf)); err != nil {
+	if t.SoftHSMConf != "" {
+		if err := softhsmconfig.Use(c.Path(t.SoftHSMConf)); err != nil {
 			return nil, fmt.Errorf("opening the HSM: %w: %w", hsm.ErrUnavailable, err)
 		}
 	}
 	return hsm.Open(ctx, hsm.Config{
-		Module: c.Path(c.HSM.Module), Token: c.HSM.Token, PIN: hsm.PINFile(pin), InitArgs: c.HSM.InitArgs,
+		Module: c.Path(t.Module), Token: t.Token, PIN: hsm.PINFile(pin), InitArgs: t.InitArgs,
 		Workers: c.HSM.Workers, MaxSessions: c.HSM.MaxSessions, CardRealms: c.cardRealms(),
 		RefuseTACFold: !c.folds(), ElementKeys: c.Slots.ElementKeyVersion, SM4: c.HSM.SM4.numbers(),
 		RevealCardKeys: c.EMV.CardKeysInMemory,
@@ -167,7 +210,7 @@ func versions(r Realm) []uint8 {
 
 // requireKeys makes the service's keys ready, and those test keys that the
 // realms without diversification happen to hold.
-func (c Config) requireKeys(ctx context.Context, t *hsm.Token) error {
+func (c Config) requireKeys(ctx context.Context, t *group.Group) error {
 	// Keys of access tokens come and go while the service runs: see signingKeys.
 	refs := slices.DeleteFunc(c.Keys(), func(r keyref.Ref) bool { return r.Usage == keyref.JWTSign })
 	if names := c.cardRealms(); len(names) > 0 {

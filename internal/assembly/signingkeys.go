@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/identity/clientdb"
@@ -21,7 +22,7 @@ import (
 // rehearsal, which needs no ceremony, the newest version that the HSM holds does.
 type signingKeys struct {
 	cfg   Config
-	hsm   *hsm.Token
+	hsm   *group.Group
 	opt   Options
 	shelf *register.Shelf
 	ident *identity.Service

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/keyceremony/engine"
@@ -70,7 +71,7 @@ func TestRotationWithoutRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt := Options{Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)}
-	follower := &rotation{parts: &parts{cfg: cfg, hsm: tok, opt: opt}, shelf: cfg.Shelf(opt.Now)}
+	follower := &rotation{parts: &parts{cfg: cfg, hsm: group.Of(tok), opt: opt}, shelf: cfg.Shelf(opt.Now)}
 	s := follower.follow(cfg.slotSet())
 	see := func(when string, issuing byte, verifying ...byte) {
 		t.Helper()

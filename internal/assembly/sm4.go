@@ -7,6 +7,7 @@ import (
 
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/hsm/softring"
 )
@@ -78,7 +79,7 @@ func (c Config) SoftwareKeys() (refs []keyref.Ref) {
 
 // SoftwareFolder makes the key ready that seals SM4 keys, and returns where they
 // are; ok is false when none are used in memory.
-func (c Config) SoftwareFolder(ctx context.Context, t *hsm.Token) (f softring.Folder, ok bool, err error) {
+func (c Config) SoftwareFolder(ctx context.Context, t *group.Group) (f softring.Folder, ok bool, err error) {
 	if c.HSM.SM4.SoftwareKeys == "" {
 		return f, false, nil
 	}
@@ -116,7 +117,7 @@ func (p *parts) openPurse(ctx context.Context, s *Service) error {
 // allKeys lists the keys of the HSM and those that it only seals.
 type allKeys struct {
 	cfg   Config
-	token *hsm.Token
+	token *group.Group
 }
 
 // Inventory implements [inventory.Token].
@@ -126,7 +127,7 @@ func (a allKeys) Inventory(ctx context.Context) ([]keyref.Info, error) {
 
 // Inventory lists the keys of the HSM and those that it only seals, in the order
 // of their labels.
-func Inventory(ctx context.Context, c Config, t *hsm.Token) ([]keyref.Info, error) {
+func Inventory(ctx context.Context, c Config, t *group.Group) ([]keyref.Info, error) {
 	list, err := t.Inventory(ctx)
 	if err != nil {
 		return nil, err

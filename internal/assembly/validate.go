@@ -32,6 +32,7 @@ func (c Config) Validate() error {
 	v.required("hsm.pin_file", c.HSM.PINFile)
 	v.between("hsm.workers", c.HSM.Workers, 0, 256)
 	v.between("hsm.max_sessions", c.HSM.MaxSessions, 0, 4096)
+	c.validateTokenList(v)
 	c.validateSM4(v)
 	v.required("store.dsn", c.Store.DSN)
 	if c.StopNotice < 0 || c.StopNotice > time.Minute {
@@ -66,6 +67,21 @@ func (c Config) Validate() error {
 		v.add("identity.access_ttl: must be 1m to 1h")
 	}
 	return errors.Join(v.errs...)
+}
+
+// validateTokenList wants no token twice.
+func (c Config) validateTokenList(v *checker) {
+	all := c.tokens()
+	for i, t := range all {
+		for _, x := range all[:i] {
+			if t.Module == x.Module && t.Token == x.Token {
+				v.add("hsm.others[%d]: it is a token that is there already", i-1)
+			}
+		}
+	}
+	if len(all) > 16 {
+		v.add("hsm.others: 15 at most")
+	}
 }
 
 // Days is the calendar of service days.

@@ -10,6 +10,7 @@ import (
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/lab"
@@ -53,7 +54,7 @@ func sm4Lab(t *testing.T, p published) *lab.Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, ok, err := l.Config.SoftwareFolder(t.Context(), tok)
+	f, ok, err := l.Config.SoftwareFolder(t.Context(), group.Of(tok))
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
