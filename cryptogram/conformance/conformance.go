@@ -119,6 +119,9 @@ func read(r io.Reader) (f file, err error) {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return f, fmt.Errorf("%w: %w", ErrFile, err)
 	}
+	if err := unambiguous(b); err != nil {
+		return f, err
+	}
 	if len(f.Functions) == 0 {
 		return f, fmt.Errorf("%w: it has no functions", ErrFile)
 	}
@@ -134,7 +137,7 @@ func read(r io.Reader) (f file, err error) {
 func (s *session) vector(ctx context.Context, compute computation, answer func(name string) bool, raw json.RawMessage) (id string, err error) {
 	var v vector
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return "", fmt.Errorf("reading the vector: %w", err)
+		return "", errors.New("is no vector: an object with an id, and the objects in and out")
 	}
 	defer func() { err = errors.Join(err, s.forget(context.WithoutCancel(ctx))) }()
 	in := &input{members: v.In, used: make(map[string]bool)}

@@ -315,6 +315,10 @@ func TestMalformedFiles(t *testing.T) {
 		"in is a list":      {`{"functions":[{"function":"epurse_load_tdes","vectors":[{"in":[],"out":{}}]}]}`, nil},
 		"factors no list":   {`{"functions":[{"function":"epurse_diversify_tdes","vectors":[{"in":{"factors":1}}]}]}`, nil},
 		"too many factors":  {`{"functions":[{"function":"epurse_diversify_tdes","vectors":[{"in":{"key":"00112233445566778899AABBCCDDEEFF","factors":["1122334455667788","1122334455667788","1122334455667788","1122334455667788"]},"out":{"key":"00"}}]}]}`, nil},
+		"a member twice":    {`{"functions":[{"function":"epurse_load_tdes","vectors":[{"out":{"mac1":"00","mac1":"01"}}]}]}`, conformance.ErrFile},
+		"in another case":   {`{"functions":[{"function":"epurse_load_tdes","vectors":[{"out":{"mac1":"00"},"OUT":{}}]}]}`, conformance.ErrFile},
+		"functions twice":   {`{"functions":[{"function":"x"}],"functions":[{"function":"epurse_load_tdes","vectors":[{}]}]}`, conformance.ErrFile},
+		"more behind it":    {`{"functions":[{"function":"epurse_load_tdes","vectors":[{}]}]}{}`, conformance.ErrFile},
 		"odd PSAM data":     {`{"functions":[{"function":"epurse_psam_8070_tdes","vectors":[{"in":{"data":"0"}}]}]}`, nil},
 		"PSAM data missing": {`{"functions":[{"function":"epurse_psam_8070_tdes","vectors":[{"in":{}}]}]}`, nil},
 	} {
@@ -327,6 +331,40 @@ func TestMalformedFiles(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		})
+	}
+}
+
+// TestOddFiles: what does not change what a file says is taken, and what does is
+// told: a vector that stands twice counts twice, and names move no cursor.
+func TestOddFiles(t *testing.T) {
+	d := decode(t)
+	i := slices.IndexFunc(d.Functions, func(f function) bool { return f.Function == "epurse_purchase_tdes" })
+	good := d.Functions[i : i+1]
+	good[0].Vectors = append(good[0].Vectors[:1], good[0].Vectors[0])
+	unknown := function{Function: "tele\nport\x1b[31m", Vectors: good[0].Vectors}
+	file := encode(t, document{Functions: append([]function{unknown}, append(good, good...)...)})
+	r, err := run(t, file)
+	if err != nil || r.Passed != 4 || r.Failed != 0 || r.Skipped != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err = run(t, bytes.ToLower(file)); err != nil || r.Passed != 4 || r.Failed != 0 {
+		t.Errorf("in lower case: %+v, %v", r, err)
+	}
+	good[0].Vectors[1].ID, good[0].Vectors[1].Out = "x\n\x1b[31m"+strings.Repeat("y", 1000), map[string]any{"mac1": "00"}
+	r, err = run(t, encode(t, document{Functions: append([]function{unknown}, good...)}))
+	if err != nil || r.Passed != 1 || len(r.Failures) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	var table bytes.Buffer
+	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if told := r.Failures[0].ID + table.String(); strings.Contains(told, "\x1b") || strings.Contains(r.Failures[0].ID, "\n") || len(r.Failures[0].ID) > 100 {
+		t.Errorf("told to a terminal: %q", told)
+	}
+	large := bytes.Repeat([]byte(" "), 64<<20+1)
+	if _, err := run(t, large); !errors.Is(err, conformance.ErrFile) {
+		t.Errorf("a file that is too large: %v", err)
 	}
 }
 

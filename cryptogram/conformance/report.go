@@ -39,7 +39,7 @@ func (r *Report) add(function, id string, err error) {
 	if err != nil {
 		r.Failed++
 		f.Failed++
-		r.Failures = append(r.Failures, Failure{id, err})
+		r.Failures = append(r.Failures, Failure{readable(id), err})
 	} else {
 		r.Passed++
 		f.Passed++
@@ -77,7 +77,7 @@ func (r Report) WriteTable(w io.Writer) error {
 	fmt.Fprintln(t, "FUNCTION\tPASSED\tFAILED\tSKIPPED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Functions)) {
 		f := r.Functions[name]
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", name, f.Passed, f.Failed, f.Skipped, f.Reason+f.Note)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", readable(name), f.Passed, f.Failed, f.Skipped, f.Reason+f.Note)
 	}
 	fmt.Fprintf(t, "total\t%d\t%d\t%d\t\n", r.Passed, r.Failed, r.Skipped)
 	if err := t.Flush(); err != nil {
