@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	jose "github.com/go-jose/go-jose/v4"
@@ -149,6 +151,15 @@ func TestEMVAttacked(t *testing.T) {
 		"another card's":      {"/v1/emv/arqc", "issuer", 6, set("psn", "02"), 403, "refused", "cryptogram"},
 		"replayed":            {"/v1/emv/arqc", "issuer", 5, nil, 409, "counter-replayed", "counter-replayed"},
 		"jumped":              {"/v1/emv/arqc", "issuer", 200, nil, 409, "counter-jumped", "counter-jumped"},
+		"digits of Arabic":    {"/v1/emv/arqc", "issuer", 6, data("9F02", "\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661"), 400, "malformed", ""},
+		"a card in Arabic":    {"/v1/emv/arqc", "issuer", 6, set("pan", "\u0666\u0662\u0661\u0662\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668\u0669\u0660\u0661\u0662"), 400, "malformed", ""},
+		"below zero":          {"/v1/emv/arqc", "issuer", 6, data("9F02", "-00000000001"), 400, "malformed", ""},
+		"an amount as number": {"/v1/emv/arqc", "issuer", 6, data("9F02", -1), 400, "malformed", ""},
+		"version below zero":  {"/v1/emv/arqc", "issuer", 6, set("key_version", -1), 400, "malformed", ""},
+		"a giant version":     {"/v1/emv/arqc", "issuer", 6, set("key_version", json.Number("1e30")), 400, "malformed", ""},
+		"a giant field":       {"/v1/emv/arqc", "issuer", 6, data("9F10", strings.Repeat("00", 5000)), 400, "malformed", ""},
+		"odd hex":             {"/v1/emv/arqc", "issuer", 6, data("9F37", "0000000"), 400, "malformed", ""},
+		"a giant profile":     {"/v1/emv/arqc", "issuer", 6, set("profile", strings.Repeat("x", 5000)), 400, "malformed", ""},
 		"by a reader":         {"/v1/emv/arqc", "terminal", 6, nil, 403, "denied", "denied"},
 		"a token as a card":   {"/v1/emv/arqc", "issuer", 6, set("pan", tok.Number), 422, "card-is-token", "card-is-token"},
 		"a token, no counter": {"/v1/emv/verify", "issuer", 6, set("pan", tok.Number), 422, "slot-token", "slot-token"},
@@ -172,6 +183,73 @@ func TestEMVAttacked(t *testing.T) {
 	}
 	if a := b.asks(t, "issuer", "/v1/emv/arqc", b.pays(t, 6)); a.Status != 200 {
 		t.Errorf("a good one after all that: %d %s", a.Status, a.Body)
+	}
+	noSecrets(t, b.Lab, b.digits)
+}
+
+// results are the kinds of problem of a batch, each in its place; none for what
+// was verified.
+func results(t *testing.T, a lab.Answer) (kinds []string) {
+	t.Helper()
+	var got struct {
+		Results []struct {
+			Problem *struct{ Type string }
+		}
+	}
+	if err := json.Unmarshal(a.Body, &got); err != nil || a.Status != 200 {
+		t.Fatalf("a batch: %d %s", a.Status, a.Body)
+	}
+	for _, r := range got.Results {
+		kind := ""
+		if r.Problem != nil {
+			kind = r.Problem.Type[strings.LastIndexByte(r.Problem.Type, ':')+1:]
+		}
+		kinds = append(kinds, kind)
+	}
+	return kinds
+}
+
+// TestEMVBatches: up to 500 at once, each by itself; checking takes no counter,
+// authorising takes each value once, also within a batch.
+func TestEMVBatches(t *testing.T) {
+	b := newEMVBank(t, false)
+	tok := newToken(t, b.Lab, cardRequest())
+	of := func(items ...fields) fields { return fields{"transactions": items} }
+	good, changed, slot := b.pays(t, 5), b.pays(t, 6), b.pays(t, 7)
+	changed["psn"], slot["pan"] = "02", tok.Number
+	a := b.asks(t, "issuer", "/v1/emv/verify/batch", of(good, changed, good))
+	if got := results(t, a); !slices.Equal(got, []string{"", "refused", ""}) || b.reason(t, a.Request) != "cryptogram" {
+		t.Errorf("%q, recorded %q", got, b.reason(t, a.Request))
+	}
+	if strings.Contains(string(a.Body), "psn") {
+		t.Errorf("a mismatch says what is wrong: %s", a.Body)
+	}
+	a = b.asks(t, "issuer", "/v1/emv/verify/batch", of(slot, good))
+	if got := results(t, a); !slices.Equal(got, []string{"slot-token", ""}) || b.reason(t, a.Request) != "slot-token" {
+		t.Errorf("%q, recorded %q", got, b.reason(t, a.Request))
+	}
+	if a := b.asks(t, "terminal", "/v1/emv/explain", changed); a.Status != 403 || a.Type != "denied" {
+		t.Errorf("explained to a reader: %d %s", a.Status, a.Body)
+	}
+	if a := b.asks(t, "issuer", "/v1/emv/explain", changed); a.Status != 200 || !strings.Contains(string(a.Body), `"psn"`) {
+		t.Errorf("explained: %d %s", a.Status, a.Body)
+	}
+	a = b.asks(t, "issuer", "/v1/emv/arqc/batch", of(good, good, b.pays(t, 6)))
+	got := results(t, a) // of two with one value any may come first
+	slices.Sort(got[:2])
+	if !slices.Equal(got[:2], []string{"", "counter-replayed"}) || got[2] != "" && got[2] != "counter-replayed" {
+		t.Errorf("authorised: %q", got)
+	}
+	if a := b.asks(t, "terminal", "/v1/emv/verify/batch", of(good)); a.Status != 403 || a.Type != "denied" || b.reason(t, a.Request) != "denied" {
+		t.Errorf("asked by a reader: %d %s", a.Status, a.Body)
+	}
+	if got := results(t, b.asks(t, "issuer", "/v1/emv/verify/batch", of(slices.Repeat([]fields{good}, 500)...))); len(got) != 500 || slices.Max(got) != "" {
+		t.Errorf("500 at once: %q", got)
+	}
+	for _, n := range []int{0, 501} {
+		if a := b.asks(t, "issuer", "/v1/emv/verify/batch", of(slices.Repeat([]fields{good}, n)...)); a.Status != 400 || a.Type != "malformed" {
+			t.Errorf("%d at once: %d %s", n, a.Status, a.Body)
+		}
 	}
 	noSecrets(t, b.Lab, b.digits)
 }
