@@ -38,7 +38,7 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 			if err := os.RemoveAll(c.Dir); err != nil {
 				return err
 			}
-			what, all, played := "requests", c.Requests, int64(0)
+			what, all := "requests", c.Requests
 			if all == 0 {
 				what, all = "faults", int64(len(c.Faults))
 				if all == 0 {
@@ -46,11 +46,11 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 				}
 			}
 			bar := progress.New(stderr, "tapsim", what, all)
-			c.Told = func(n int64) {
-				if played++; what == "faults" {
-					n = played
+			c.Told = func(played int, answered int64) {
+				if what == "faults" {
+					answered = int64(played)
 				}
-				bar.At(min(n, all))
+				bar.At(min(answered, all))
 			}
 			rep, err := chaos.Play(cmd.Context(), c)
 			bar.End()
@@ -74,6 +74,7 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 	f.IntVar(&c.Nodes, "nodes", c.Nodes, "processes of the service, 2 or more")
 	f.IntVar(&c.Callers, "callers", c.Callers, "callers at the same time")
 	f.DurationVar(&c.Peace, "peace", 0, "how long nothing is broken between faults; 0 means 500ms")
+	f.IntVar(&c.Rounds, "rounds", 0, "how often each fault is played, spread evenly over the requests; 0 means once, and once more for every 400,000")
 	f.Int64Var(&c.Requests, "requests", 0, "how many requests are answered at least; 0: until every fault was played once")
 	f.StringSliceVar(&c.Faults, "faults", nil, "which faults to play, separated by commas; all of them otherwise")
 	f.BoolVar(&asJSON, "json", false, "print data as JSON")

@@ -20,12 +20,12 @@ func TestShort(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	c := Config{Bin: bin, Dir: filepath.Join(dir, "home"), Nodes: 2, Callers: 6,
-		Faults: []string{"kill", "database-failover", "database-cut", "disk-full", "hsm-lost", "certificate", "rolling-restart"}}
+		Faults: []string{"kill", "database-failover", "database-cut", "disk-full", "hsm-lost", "overload", "certificate", "rolling-restart"}}
 	rep, err := Play(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rep.Lost != 0 || len(rep.Wrong) > 0 || rep.Tokens == 0 || rep.Moves == 0 || rep.Records == 0 || len(rep.Rows) != len(c.Faults) {
+	if rep.Lost != 0 || len(rep.Wrong) > 0 || rep.Tokens == 0 || rep.Moves == 0 || rep.Records == 0 || rep.Opened == 0 || rep.Proofs < 2 || len(rep.Rows) != len(c.Faults) {
 		t.Errorf("%+v", rep)
 	}
 	var text strings.Builder

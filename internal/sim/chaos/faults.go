@@ -5,6 +5,7 @@ package chaos
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -22,17 +23,18 @@ type fault struct {
 	name   string
 	once   bool // it cannot be played again in one run
 	silent bool // no request may have to be sent again
-	play   func(ctx context.Context, f *fleet, round int) error
+	busy   bool // some have to be told to come back
+	play   func(ctx context.Context, f *fleet, l *load, round int) error
 }
 
 // hold is how long a fault lasts that does not end by itself.
 const hold = 3 * time.Second
 
 var faults = []fault{
-	{name: "kill", play: func(ctx context.Context, f *fleet, round int) error {
+	{name: "kill", play: func(ctx context.Context, f *fleet, _ *load, round int) error {
 		return f.nodes[round%len(f.nodes)].end(ctx, syscall.SIGKILL, 0)
 	}},
-	{name: "database-restart", play: func(ctx context.Context, f *fleet, _ int) error {
+	{name: "database-restart", play: func(ctx context.Context, f *fleet, _ *load, _ int) error {
 		if err := f.servers[f.first].Crash(); err != nil {
 			return err
 		}
@@ -42,13 +44,13 @@ var faults = []fault{
 		return f.servers[f.first].Restart(ctx)
 	}},
 	{name: "database-failover", once: true, play: failover},
-	{name: "database-cut", play: func(ctx context.Context, f *fleet, round int) error {
+	{name: "database-cut", play: func(ctx context.Context, f *fleet, _ *load, round int) error {
 		return f.wires(ctx, round, (*line).sever)
 	}},
-	{name: "database-stall", play: func(ctx context.Context, f *fleet, round int) error {
+	{name: "database-stall", play: func(ctx context.Context, f *fleet, _ *load, round int) error {
 		return f.wires(ctx, round, (*line).hold)
 	}},
-	{name: "process-stopped", play: func(ctx context.Context, f *fleet, round int) error {
+	{name: "process-stopped", play: func(ctx context.Context, f *fleet, _ *load, round int) error {
 		n := f.nodes[round%len(f.nodes)]
 		if err := n.signal(syscall.SIGSTOP); err != nil {
 			return err
@@ -57,15 +59,16 @@ var faults = []fault{
 		return joined(err, n.signal(syscall.SIGCONT))
 	}},
 	{name: "disk-full", play: diskFull},
-	{name: "hsm-lost", play: func(ctx context.Context, f *fleet, _ int) error {
+	{name: "hsm-lost", play: func(ctx context.Context, f *fleet, _ *load, _ int) error {
 		f.shim.Remove()
 		defer f.shim.Insert()
 		return wait(ctx, hold)
 	}},
 	{name: "clock-step", play: clockStep},
+	{name: "overload", busy: true, play: func(ctx context.Context, _ *fleet, l *load, _ int) error { return l.crowd(ctx, 2*hold) }},
 	{name: "certificate", silent: true, play: newCertificate},
 	{name: "new-key", once: true, play: newKey},
-	{name: "rolling-restart", silent: true, play: func(ctx context.Context, f *fleet, _ int) error { return f.roll(ctx) }},
+	{name: "rolling-restart", silent: true, play: func(ctx context.Context, f *fleet, l *load, _ int) error { return f.roll(ctx, l) }},
 }
 
 func joined(first, second error) error {
@@ -76,7 +79,7 @@ func joined(first, second error) error {
 }
 
 // failover ends the first server and makes its standby the first.
-func failover(ctx context.Context, f *fleet, _ int) error {
+func failover(ctx context.Context, f *fleet, _ *load, _ int) error {
 	if err := f.servers[0].Crash(); err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func (f *fleet) wires(ctx context.Context, round int, do func(*line)) error {
 }
 
 // diskFull lets no file of a process grow for a while.
-func diskFull(ctx context.Context, f *fleet, round int) error {
+func diskFull(ctx context.Context, f *fleet, _ *load, round int) error {
 	n := f.nodes[round%len(f.nodes)]
 	info, err := os.Stat(filepath.Join(f.home, fmt.Sprintf("audit-%d.log", round%len(f.nodes))))
 	if err != nil {
@@ -113,11 +116,15 @@ func diskFull(ctx context.Context, f *fleet, round int) error {
 		return err
 	}
 	err = wait(ctx, hold)
-	return joined(err, unix.Prlimit(n.pid(), unix.RLIMIT_FSIZE, &was, nil))
+	back := unix.Prlimit(n.pid(), unix.RLIMIT_FSIZE, &was, nil)
+	if errors.Is(back, unix.ESRCH) { // it ended, and is started again without the limit
+		back = nil
+	}
+	return joined(err, back)
 }
 
 // clockStep sets the clock of one process wrong, forwards and then backwards.
-func clockStep(ctx context.Context, f *fleet, round int) error {
+func clockStep(ctx context.Context, f *fleet, _ *load, round int) error {
 	n := f.nodes[(round+len(f.nodes)-1)%len(f.nodes)]
 	for _, step := range []string{"20m", "-20m"} {
 		if err := n.end(ctx, syscall.SIGTERM, 0, "--clock-offset", step); err != nil {
@@ -135,7 +142,7 @@ func clockStep(ctx context.Context, f *fleet, round int) error {
 
 // newCertificate puts a new certificate and key in the place of the old ones,
 // and waits until every process shows it.
-func newCertificate(ctx context.Context, f *fleet, _ int) error {
+func newCertificate(ctx context.Context, f *fleet, _ *load, _ int) error {
 	number, err := f.papers.issue(filepath.Join(f.home, "tls"))
 	if err != nil {
 		return err
@@ -169,7 +176,7 @@ func (f *fleet) shows(ctx context.Context, n *node, number *big.Int) bool {
 
 // newKey brings a new version of the key that seals card numbers, has every
 // process write under it, one after the other, and all rows rewritten, under load.
-func newKey(ctx context.Context, f *fleet, _ int) error {
+func newKey(ctx context.Context, f *fleet, l *load, _ int) error {
 	config := f.nodes[len(f.nodes)-1].config
 	if err := f.run(ctx, "keys", "generate", "--usage", "pan-seal", "--version", "2", "--config", config); err != nil {
 		return err
@@ -184,7 +191,7 @@ func newKey(ctx context.Context, f *fleet, _ int) error {
 			return err
 		}
 	}
-	if err := f.roll(ctx); err != nil {
+	if err := f.roll(ctx, l); err != nil {
 		return err
 	}
 	if err := f.run(ctx, "rewrap", "--config", config); err != nil {
@@ -193,17 +200,20 @@ func newKey(ctx context.Context, f *fleet, _ int) error {
 	return f.run(ctx, "keys", "retire", "--usage", "pan-seal", "--version", "1", "--config", config)
 }
 
-// roll starts one process after the other again.
-func (f *fleet) roll(ctx context.Context) error {
-	for _, n := range f.nodes {
+// roll starts one process after the other again, each when the one before is
+// given work again.
+func (f *fleet) roll(ctx context.Context, l *load) error {
+	for i, n := range f.nodes {
 		if err := n.end(ctx, syscall.SIGTERM, 0); err != nil {
 			return err
 		}
 		if err := f.up(ctx, n); err != nil {
 			return err
 		}
-		if err := wait(ctx, 500*time.Millisecond); err != nil { // until it is given work again
-			return err
+		for !l.well[i].Load() {
+			if err := errors.Join(wait(ctx, 50*time.Millisecond), l.failure()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapvault/tapvault/api/client"
@@ -36,6 +37,8 @@ type fleet struct {
 	notice    string             // how long a process that is to end still serves; 2s unless set
 	cards     *softkey.Ring
 	nodes     []*node
+	busy      atomic.Int64 // answers that said when to come back
+	mute      atomic.Int64 // and those that did not
 	closers   []func() error
 }
 
@@ -199,17 +202,19 @@ func (f *fleet) add(ctx context.Context, i, callers int) (err error) {
 	if i == 0 {
 		module = f.shim.Module
 	}
-	if err := n.writeConfig(f.home, u.String(), fmt.Sprintf("audit-%d.log", i), module, cmp.Or(f.notice, "2s")); err != nil {
+	if err := n.writeConfig(f.home, u.String(), fmt.Sprintf("audit-%d.log", i), module, cmp.Or(f.notice, "5s"), callers); err != nil {
 		return err
 	}
-	key, err := client.ReadKey(filepath.Join(f.home, "clients", "issuer.pem"))
-	if err != nil {
-		return err
-	}
-	n.http = newHTTP(f.papers, callers)
-	if n.client, err = client.New(client.Config{BaseURL: "https://" + n.addr, ClientID: "issuer", Key: key, HTTP: n.http,
-		Audience: "https://localhost:8443"}); err != nil {
-		return err
+	n.http = newHTTP(f, callers)
+	for id, c := range map[string]**client.Client{"issuer": &n.client, "terminal": &n.reader, "auditor": &n.auditor} {
+		key, err := client.ReadKey(filepath.Join(f.home, "clients", id+".pem"))
+		if err != nil {
+			return err
+		}
+		if *c, err = client.New(client.Config{BaseURL: "https://" + n.addr, ClientID: id, Key: key, HTTP: n.http,
+			Audience: "https://localhost:8443"}); err != nil {
+			return err
+		}
 	}
 	if err := n.start(); err != nil {
 		return err

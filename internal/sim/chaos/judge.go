@@ -8,21 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"time"
+	"slices"
 
+	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/internal/store"
 )
 
 // judge holds the database and the audit records to what was answered.
 func (f *fleet) judge(ctx context.Context, l *load, rep *Report) (err error) {
 	rep.Tokens, rep.Moves, rep.Wrong = len(l.refs), len(l.moved), l.wrong
-	for i, row := range rep.Rows {
-		for _, x := range faults {
-			if x.name == row.Fault && x.silent && row.Again > 0 {
-				rep.Wrong = append(rep.Wrong, fmt.Sprintf("%s: %d requests had to be sent again", row.Fault, rep.Rows[i].Again))
-			}
-		}
-	}
+	f.judgeRows(rep)
 	db, err := store.Open(ctx, store.Config{DSN: f.servers[f.first].At(f.dsn), ReadOnly: true})
 	if err != nil {
 		return err
@@ -34,10 +29,11 @@ func (f *fleet) judge(ctx context.Context, l *load, rep *Report) (err error) {
 	if err := f.money(ctx, db, l, rep); err != nil {
 		return err
 	}
-	if err := wait(ctx, 3*time.Second); err != nil { // until the last checkpoint is signed
-		return err
-	}
+	recorded := map[access.Action]int64{}
 	for i, n := range f.nodes {
+		if err := f.proofs(ctx, i, recorded, rep); err != nil {
+			return fmt.Errorf("proofs of process %d: %w", i, err)
+		}
 		_, most := n.memory()
 		rep.Memory = append(rep.Memory, most)
 		if err := n.stop(); err != nil {
@@ -47,7 +43,38 @@ func (f *fleet) judge(ctx context.Context, l *load, rep *Report) (err error) {
 			return err
 		}
 	}
+	for action, done := range map[access.Action]int64{access.TokenRequest: int64(rep.Tokens), access.AccountPost: int64(rep.Moves), access.DetokenizeDirect: rep.Opened} {
+		if recorded[action] < done {
+			rep.blame("%s was answered %d times and is recorded %d times", action, done, recorded[action])
+		}
+	}
 	return nil
+}
+
+// judgeRows looks for what callers may not have seen.
+func (f *fleet) judgeRows(rep *Report) {
+	for i, row := range rep.Rows {
+		what := faults[slices.Index(Names(), row.Fault)]
+		if what.silent && row.Again > 0 {
+			rep.blame("%s: %d requests had to be sent again", row.Fault, rep.Rows[i].Again)
+		}
+		if what.busy && row.Busy == 0 {
+			rep.blame("%s: nobody was told to come back", row.Fault)
+		}
+	}
+	if n := f.mute.Load(); n > 0 {
+		rep.blame("%d times a caller was told that it does not work, and not when to come back", n)
+	}
+}
+
+// mostWrong bounds a report: when everything is lost, that is seen sooner.
+const mostWrong = 100
+
+// blame notes a promise that was not kept.
+func (r *Report) blame(format string, args ...any) {
+	if len(r.Wrong) < mostWrong {
+		r.Wrong = append(r.Wrong, fmt.Sprintf(format, args...))
+	}
 }
 
 // tokens looks for every token that was answered.
@@ -63,7 +90,7 @@ func (f *fleet) tokens(ctx context.Context, db *store.DB, l *load, rep *Report) 
 	for r, row := range l.refs {
 		if _, ok := there[r]; !ok {
 			rep.lose(row)
-			rep.Wrong = append(rep.Wrong, "the token "+r+" was answered and is not there")
+			rep.blame("the token %s was answered and is not there", r)
 		}
 	}
 	var numbers, cards int
@@ -74,7 +101,7 @@ func (f *fleet) tokens(ctx context.Context, db *store.DB, l *load, rep *Report) 
 		return fmt.Errorf("counting cards: %w", err)
 	}
 	if len(refs) != numbers || len(refs) != cards || len(refs) != len(l.refs) {
-		rep.Wrong = append(rep.Wrong, fmt.Sprintf("%d tokens were answered; there are %d with %d numbers for %d cards", len(l.refs), len(refs), numbers, cards))
+		rep.blame("%d tokens were answered; there are %d with %d numbers for %d cards", len(l.refs), len(refs), numbers, cards)
 	}
 	return nil
 }
@@ -94,7 +121,7 @@ func (f *fleet) money(ctx context.Context, db *store.DB, l *load, rep *Report) e
 	}
 	for _, p := range l.purses {
 		if held[p] != l.paid[p] {
-			rep.Wrong = append(rep.Wrong, fmt.Sprintf("a wallet holds %d fen; %d were answered", held[p], l.paid[p]))
+			rep.blame("a wallet holds %d fen; %d were answered", held[p], l.paid[p])
 		}
 	}
 	var events []string
@@ -105,13 +132,13 @@ func (f *fleet) money(ctx context.Context, db *store.DB, l *load, rep *Report) e
 	for _, e := range events {
 		times[e]++
 		if _, answered := l.moved[e]; !answered || times[e] > 1 {
-			rep.Wrong = append(rep.Wrong, "the movement "+e+" was not answered, or is there twice")
+			rep.blame("the movement %s was not answered, or is there twice", e)
 		}
 	}
 	for e, row := range l.moved {
 		if times[e] == 0 {
 			rep.lose(row)
-			rep.Wrong = append(rep.Wrong, "the movement "+e+" was answered and is not there")
+			rep.blame("the movement %s was answered and is not there", e)
 		}
 	}
 	return nil
@@ -131,7 +158,7 @@ func (f *fleet) record(ctx context.Context, i int, rep *Report) error {
 	cmd := exec.CommandContext(ctx, f.bin, "audit", "verify", "--config", f.nodes[i].config, "--json")
 	out, err := cmd.Output()
 	if err != nil {
-		rep.Wrong = append(rep.Wrong, fmt.Sprintf("the audit record of process %d does not verify: %v", i, err))
+		rep.blame("the audit record of process %d does not verify: %v", i, err)
 		return nil
 	}
 	var found struct {
@@ -143,7 +170,7 @@ func (f *fleet) record(ctx context.Context, i int, rep *Report) error {
 	}
 	rep.Records += found.Lines
 	if found.Lines == 0 || found.Covered != found.Lines {
-		rep.Wrong = append(rep.Wrong, fmt.Sprintf("process %d has %d audit records, of which checkpoints prove %d", i, found.Lines, found.Covered))
+		rep.blame("process %d has %d audit records, of which checkpoints prove %d", i, found.Lines, found.Covered)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -26,16 +27,18 @@ type load struct {
 	purses  []string      // wallets
 	well    []atomic.Bool // which processes are ready
 	callers int
-	enough  atomic.Int64
+	enough  atomic.Bool
 	next    atomic.Int64
 	wg      sync.WaitGroup
 	stop    context.CancelFunc
 
-	sent, answered, again atomic.Int64
-	forged                atomic.Int64 // purchases that were asked about
-	row                   atomic.Int64 // of the fault that is played, or between
+	sent, answered, again, opened atomic.Int64
+	busy                          *atomic.Int64
+	forged                        atomic.Int64 // purchases that were asked about
+	row                           atomic.Int64 // of the fault that is played, or between
 
 	mu      sync.Mutex
+	kept    []issued       // some of the last
 	refs    map[string]int // of tokens that were answered: the row they count in
 	moved   map[string]int // likewise movements of money
 	numbers map[string]struct{}
@@ -44,6 +47,9 @@ type load struct {
 	failed  error
 }
 
+// issued is a token whose card number is known.
+type issued struct{ ref, digits string }
+
 // check is a purchase whose answer is known.
 type check struct {
 	body wire.PurchaseVerify
@@ -51,16 +57,15 @@ type check struct {
 }
 
 const (
-	wallets    = 64
-	purchases  = 1024
-	forgeries  = 12
-	between    = -1 // in no row
-	foreverish = int64(1) << 62
+	wallets   = 64
+	purchases = 1024
+	forgeries = 12
+	mostKept  = 4096
+	between   = -1 // in no row
 )
 
 func newLoad(ctx context.Context, f *fleet, c Config) (*load, error) {
-	l := &load{f: f, refs: map[string]int{}, moved: map[string]int{}, numbers: map[string]struct{}{}, paid: map[string]int64{}, well: make([]atomic.Bool, len(f.nodes))}
-	l.enough.Store(foreverish)
+	l := &load{f: f, refs: map[string]int{}, moved: map[string]int{}, numbers: map[string]struct{}{}, paid: map[string]int64{}, well: make([]atomic.Bool, len(f.nodes)), busy: &f.busy}
 	l.row.Store(between)
 	for i := range purchases {
 		q, err := f.purchase(ctx, i)
@@ -120,7 +125,7 @@ func (l *load) look(ctx context.Context, i int) {
 func (l *load) begin(ctx context.Context) {
 	for range l.callers {
 		l.wg.Go(func() {
-			for l.answered.Load() < l.enough.Load() && l.failure() == nil {
+			for !l.enough.Load() && l.failure() == nil {
 				if err := l.one(ctx, l.next.Add(1)); err != nil {
 					l.fail(err)
 				}
@@ -129,11 +134,36 @@ func (l *load) begin(ctx context.Context) {
 	}
 }
 
-// finish ends the calls, not before so many were answered.
-func (l *load) finish(least int64) {
-	l.enough.Store(least)
+// finish ends the calls.
+func (l *load) finish() {
+	l.enough.Store(true)
 	l.wg.Wait()
 	l.stop()
+}
+
+// crowd has four times as many callers call besides for a while, who come back
+// sooner than they are told to.
+func (l *load) crowd(ctx context.Context, d time.Duration) error {
+	var wg sync.WaitGroup
+	for end, n := time.Now().Add(d), 0; n < 4*l.callers; n++ {
+		wg.Go(func() {
+			for time.Now().Before(end) && l.failure() == nil {
+				if err := l.verify(ctx, l.next.Add(1)); err != nil {
+					l.fail(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return l.failure()
+}
+
+// counts is how much was asked and answered.
+type counts struct{ sent, answered, again, busy int64 }
+
+func (l *load) count() counts {
+	busy := l.busy.Load()
+	return counts{sent: l.sent.Load(), answered: l.answered.Load(), again: l.again.Load() - busy, busy: busy}
 }
 
 func (l *load) failure() error {
@@ -150,33 +180,40 @@ func (l *load) fail(err error) {
 	}
 }
 
-// one is the nth request: nine in ten are checks, then a token or a top-up.
+// one is the nth request: of a hundred, 95 are checks, two ask for a token, two
+// move money, and one opens a card number.
 func (l *load) one(ctx context.Context, n int64) error {
-	switch n % 20 {
-	case 3:
+	switch n % 100 {
+	case 3, 53:
 		return l.issue(ctx, n, nil)
-	case 11:
+	case 28, 78:
 		return l.topUp(ctx, n)
+	case 91:
+		return l.open(ctx, n)
 	}
 	return l.verify(ctx, n)
 }
 
 // send sends a request until it is answered for good, each time to a process
 // that is ready, if there is one; to one alone where that is given.
-func (l *load) send(ctx context.Context, only *node, key string, do func(context.Context, *client.Client) error) error {
+func (l *load) send(ctx context.Context, only *node, key string, do func(context.Context, *node) error) error {
 	var err error
-	for try, end := 0, time.Now().Add(patience); time.Now().Before(end); try++ {
+	again := false
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		n := only
 		if n == nil {
 			n = l.pick()
 		}
 		l.sent.Add(1)
-		if try > 0 {
+		if again {
 			l.again.Add(1)
 		}
-		if err = do(client.WithAttempt(ctx, key), n.client); final(err) {
+		if err = do(client.WithAttempt(ctx, key), n); final(err) {
 			l.answered.Add(1)
 			return err
+		}
+		if again = !refused(err); !again {
+			l.sent.Add(-1)
 		}
 		if err := wait(ctx, time.Duration(20+rand.IntN(80))*time.Millisecond); err != nil {
 			return err
@@ -195,6 +232,13 @@ func (l *load) pick() *node {
 	return l.f.nodes[first]
 }
 
+// refused reports whether no connection came up: nothing was sent. A balancer
+// tries another process then, and its caller knows nothing of it.
+func refused(err error) bool {
+	var e *net.OpError
+	return errors.As(err, &e) && e.Op == "dial"
+}
+
 // final tells an answer from a fault, which says to come again, and from a
 // process whose clock is wrong, which believes nobody.
 func final(err error) bool {
@@ -211,8 +255,13 @@ func (l *load) verify(ctx context.Context, n int64) error {
 	if !l.checks[i].good && l.forged.Add(1) > forgeries {
 		i++ // a good one: who shows many that are not is taken for a guesser
 	}
-	q := l.checks[i]
-	err := l.send(ctx, nil, fmt.Sprintf("check-%d", n), func(ctx context.Context, c *client.Client) error { return c.VerifyPurchase(ctx, q.body) })
+	q := l.checks[i%int64(len(l.checks))]
+	err := l.send(ctx, nil, fmt.Sprintf("check-%d", n), func(ctx context.Context, to *node) error {
+		if !q.good { // by another caller: one who shows what is forged is looked up each time
+			return to.reader.VerifyPurchase(ctx, q.body)
+		}
+		return to.client.VerifyPurchase(ctx, q.body)
+	})
 	if q.good && err == nil || !q.good && client.IsProblem(err, "refused") {
 		return nil
 	}
@@ -224,8 +273,8 @@ func (l *load) issue(ctx context.Context, n int64, only *node) error {
 	digits := fmt.Sprintf("6212%011d", n)
 	q := wire.TokenRequest{PAN: wire.NewDigits(digits + string(token.LuhnDigit(digits))), PANExpiry: "4912", Location: "03"}
 	var got wire.Token
-	err := l.send(ctx, only, fmt.Sprintf("token-%d", n), func(ctx context.Context, c *client.Client) (err error) {
-		got, err = c.RequestToken(ctx, q)
+	err := l.send(ctx, only, fmt.Sprintf("token-%d", n), func(ctx context.Context, to *node) (err error) {
+		got, err = to.client.RequestToken(ctx, q)
 		return err
 	})
 	if err != nil {
@@ -239,6 +288,34 @@ func (l *load) issue(ctx context.Context, n int64, only *node) error {
 		l.wrong = append(l.wrong, "the token "+got.Ref+" was given out twice")
 	}
 	l.numbers[got.Number], l.refs[got.Ref] = struct{}{}, int(l.row.Load())
+	if one := (issued{got.Ref, q.PAN.Reveal()}); len(l.kept) < mostKept {
+		l.kept = append(l.kept, one)
+	} else {
+		l.kept[n%mostKept] = one
+	}
+	return nil
+}
+
+// open asks for the card number of a token.
+func (l *load) open(ctx context.Context, n int64) error {
+	l.mu.Lock()
+	if len(l.kept) == 0 {
+		l.mu.Unlock()
+		return l.verify(ctx, n)
+	}
+	one := l.kept[rand.IntN(len(l.kept))]
+	l.mu.Unlock()
+	var got wire.Detokenized
+	err := l.send(ctx, nil, fmt.Sprintf("open-%d", n), func(ctx context.Context, to *node) (err error) {
+		got, err = to.client.DetokenizeDirect(ctx, wire.DirectRequest{Ref: one.ref, Purpose: "settlement"})
+		return err
+	})
+	if err == nil {
+		l.opened.Add(1)
+	}
+	if err != nil || got.PAN.Reveal() != one.digits {
+		return fmt.Errorf("the card number of the token %s was answered wrongly: %w", one.ref, errors.Join(err, errors.New("it is known here")))
+	}
 	return nil
 }
 
@@ -246,8 +323,8 @@ func (l *load) issue(ctx context.Context, n int64, only *node) error {
 func (l *load) topUp(ctx context.Context, n int64) error {
 	purse, amount := l.purses[rand.IntN(len(l.purses))], uint32(1+n%97)
 	key := fmt.Sprintf("move-%d", n)
-	err := l.send(ctx, nil, key, func(ctx context.Context, c *client.Client) error {
-		_, err := c.AccountEvent(ctx, purse, wire.AccountEvent{ID: key, Type: "TOP_UP", Amount: amount})
+	err := l.send(ctx, nil, key, func(ctx context.Context, to *node) error {
+		_, err := to.client.AccountEvent(ctx, purse, wire.AccountEvent{ID: key, Type: "TOP_UP", Amount: amount})
 		return err
 	})
 	if err != nil {

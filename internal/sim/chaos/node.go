@@ -3,10 +3,13 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -25,7 +28,8 @@ type node struct {
 	bin, config, addr string
 	http              *http.Client
 	client            *client.Client
-	wires             []*line // to the database servers
+	reader, auditor   *client.Client // other callers
+	wires             []*line        // to the database servers
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
@@ -72,7 +76,7 @@ func (n *node) end(ctx context.Context, s syscall.Signal, rest time.Duration, ar
 	}
 	select {
 	case <-ended:
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		return fmt.Errorf("%s does not end", n.config)
 	}
 	if err := wait(ctx, rest); err != nil {
@@ -125,7 +129,7 @@ func (n *node) stop() error {
 	select {
 	case <-ended:
 		return nil
-	case <-time.After(40 * time.Second):
+	case <-time.After(patience):
 	}
 	return errors.Join(fmt.Errorf("%s does not end", n.config), cmd.Process.Kill())
 }
@@ -168,27 +172,61 @@ func (n *node) said() string {
 }
 
 // newHTTP is a client that speaks HTTP/1.1, over as many connections as there
-// are callers.
-func newHTTP(a *authority, callers int) *http.Client {
-	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: a.pool},
+// are callers at most.
+func newHTTP(f *fleet, callers int) *http.Client {
+	return &http.Client{Timeout: 20 * time.Second, Transport: &teller{f, &http.Transport{
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: f.papers.pool},
 		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
-		MaxIdleConnsPerHost: callers + 2, IdleConnTimeout: 30 * time.Second,
-	}}
+		MaxIdleConnsPerHost: 5*callers + 8, IdleConnTimeout: 30 * time.Second,
+	}}}
 }
 
-// freeAddress is an address on which nobody listens yet.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// teller counts who was told to come back because a process is busy.
+type teller struct {
+	f  *fleet
+	to *http.Transport
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *teller) RoundTrip(q *http.Request) (*http.Response, error) {
+	resp, err := t.to.RoundTrip(q)
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || q.Method == http.MethodGet {
+		return resp, err
 	}
-	return l.Addr().String(), l.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(text))
+	switch {
+	case resp.Header.Get("Retry-After") == "":
+		t.f.mute.Add(1)
+	case bytes.Contains(text, []byte("problem:overloaded")):
+		t.f.busy.Add(1)
+	}
+	return resp, err
+}
+
+// freeAddress is an address on which nobody listens yet, nor will by chance: its
+// port is none of those that the kernel gives to whoever asks for any.
+func freeAddress() (string, error) {
+	from, to := 32768, 60999
+	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		_, _ = fmt.Sscan(string(text), &from, &to)
+	}
+	for range 1000 {
+		port := 10_000 + rand.IntN(50_000)
+		if port >= from && port <= to {
+			continue
+		}
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return l.Addr().String(), l.Close()
+		}
+	}
+	return "", errors.New("no free port was found")
 }
 
 // writeConfig writes the configuration of a process: a port, a record, wires and
 // perhaps a module of its own, and the time of notice; all else is shared.
-func (n *node) writeConfig(home, dsn, record, module, notice string) error {
+func (n *node) writeConfig(home, dsn, record, module, notice string, callers int) error {
 	text, err := os.ReadFile(filepath.Join(home, "tapvault.yaml"))
 	if err != nil {
 		return err
@@ -197,7 +235,8 @@ func (n *node) writeConfig(home, dsn, record, module, notice string) error {
 	for line := range strings.Lines(string(text)) {
 		switch {
 		case strings.HasPrefix(line, "listen:"):
-			line = "listen: " + n.addr + "\nstop_notice: " + notice + "\n"
+			// One process can serve all callers, but not a crowd of them.
+			line = fmt.Sprintf("listen: %s\nstop_notice: %s\nmax_in_flight: %d\n", n.addr, notice, callers+4)
 		case strings.HasPrefix(line, "  dsn:"):
 			line = fmt.Sprintf("  dsn: %q\n", dsn)
 		case strings.HasPrefix(line, "  file: audit.log"):
