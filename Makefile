@@ -1,7 +1,7 @@
 # Tapvault. Every target sets up what it needs; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test bench chaos clean
+.PHONY: help setup setup-test build demo test bench chaos fuzz clean
 
 BIN := build/bin
 
@@ -11,6 +11,7 @@ help: ## list the targets
 	@echo "make build   the binaries, in $(BIN)"
 	@echo "make bench   how near the service comes to what the HSM can do"
 	@echo "make chaos   break a service of several processes under load; REQUESTS=2000000 for a long run"
+	@echo "make fuzz    every decoder for FUZZTIME (10m); stop it and call it again, and it goes on"
 	@echo "make setup   only the system packages (the others call it themselves)"
 	@echo "make clean   remove build/ and everything a demo or a test left there"
 
@@ -38,6 +39,11 @@ REQUESTS ?= 0
 
 chaos: setup-test build ## a table of faults, what was lost (nothing) and how long recovery took
 	$(BIN)/tapsim chaos --bin $(BIN)/tapvault --dir build/chaos --requests $(REQUESTS)
+
+FUZZTIME ?= 10m
+
+fuzz: setup-test ## every decoder, one after the other
+	@FUZZTIME=$(FUZZTIME) KEEP=1 RESUME=1 bash scripts/fuzz.sh
 
 clean: ## remove what was built
 	rm -rf build

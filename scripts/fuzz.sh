@@ -1,24 +1,68 @@
 #!/usr/bin/env bash
-# Fuzzes every Fuzz target of the module for a moment: FUZZTIME inputs, 4000x
-# unless told; a count, because a span that ends in the middle of an input is
-# reported as a failure of the target. Targets are found, not listed. Findings
-# land in the package's testdata/fuzz, from where `go test` repeats them.
+# Fuzzes every Fuzz target of the module, one after the other. Targets are found,
+# not listed. Findings land in the package's testdata/fuzz, from where `go test`
+# repeats them.
+#
+#   FUZZTIME  how long or how many inputs each; 4000x unless told
+#   FUZZ      an expression that "package target" must match
+#   KEEP=1    keep some of the inputs that reached something new in the package's
+#             testdata/fuzz, within bounds
+#   RESUME=1  go on where the last such run stopped; once all are done, begin anew
 set -uo pipefail
 cd "$(dirname "$0")/.."
-time=${FUZZTIME:-4000x}
-bin=$PWD/build/fuzz
-cache=$bin/cache
-mkdir -p "$cache"
-n=0 bad=0
-for pkg in $(git grep -l -E '^func Fuzz[A-Z]' -- '*_test.go' | xargs -n1 dirname | sort -u); do
-  test=$bin/$(tr / - <<<"$pkg").test
-  go test -c -fuzz=. -o "$test" "./$pkg" || { bad=$((bad + 1)); continue; }
-  for target in $(git grep -h -o -E '^func Fuzz[A-Za-z0-9_]+' -- ":(glob)$pkg/*_test.go" | sed 's/^func //' | sort -u); do
-    n=$((n + 1))
-    echo "== $pkg $target"
-    (cd "$pkg" && "$test" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="$time" -test.fuzzminimizetime=1s \
-      -test.fuzzcachedir="$cache" -test.parallel=2) || bad=$((bad + 1))
-  done
-done
-echo "$n targets, $bad failed"
-[ "$n" -gt 0 ] && [ "$bad" -eq 0 ]
+time=${FUZZTIME:-4000x} match=${FUZZ:-.} keep=${KEEP:-} resume=${RESUME:-}
+most_inputs=16 most_bytes=2048 most_total=$((2 << 20)) # of what is kept: inputs of a target, bytes of one, bytes of all
+work=$PWD/build/fuzz
+state=$work/done-$time
+mkdir -p "$work"
+if [ -z "$resume" ]; then rm -f "$state"; fi
+touch "$state"
+
+targets=$(for pkg in $(git grep -l -E '^func Fuzz[A-Z]' -- '*_test.go' | xargs -n1 dirname | sort -u); do
+  git grep -h -o -E '^func Fuzz[A-Za-z0-9_]+' -- ":(glob)$pkg/*_test.go" | sed "s,^func ,$pkg ," | sort -u
+done | grep -E -- "$match")
+all=$(wc -l <<<"$targets")
+left=$(grep -vxFf "$state" <<<"$targets" | wc -l)
+if [ "$left" -eq 0 ]; then : >"$state"; left=$all; fi
+
+# keep_some copies inputs of all sizes from the cache, until the bounds are met.
+keep_some() { # package, target, its cache
+  local into=$1/testdata/fuzz/$2 have total
+  [ -d "$3/$2" ] || return 0
+  have=$(find "$into" -type f 2>/dev/null | wc -l)
+  total=$(git ls-files -o -c --exclude-standard -- ':(glob)**/testdata/fuzz/**' | xargs -r cat 2>/dev/null | wc -c)
+  [ "$have" -lt "$most_inputs" ] && [ "$total" -lt "$most_total" ] || return 0
+  mkdir -p "$into"
+  find "$3/$2" -type f -size "-$((most_bytes + 1))c" -printf '%s %p\n' | sort -n | cut -d' ' -f2- |
+    awk -v want=$((most_inputs - have)) '{ line[NR] = $0 } END { for (i = 1; i <= want && i <= NR; i++) print line[int((i - 1) * NR / (want < NR ? want : NR)) + 1] }' |
+    xargs -r cp -n -t "$into" --
+  rmdir "$into" 2>/dev/null || true
+}
+
+trap 'exit 130' INT TERM # what is done is noted
+began=$SECONDS ran=0 bad=0 built=""
+while read -r pkg target; do
+  grep -qxF -- "$pkg $target" "$state" && continue
+  about=""
+  if [ $ran -gt 0 ]; then
+    s=$(((SECONDS - began) * (left - ran) / ran))
+    about=$(printf ', about %dh%02dm left' $((s / 3600)) $((s % 3600 / 60)))
+  fi
+  echo "== $pkg $target: $((all - left + ran)) of $all done, $((left - ran)) left$about"
+  test=$work/$(tr / - <<<"$pkg").test cache=$work/cache/$pkg log=$work/last.log
+  mkdir -p "$cache"
+  if [ "$built" != "$pkg" ]; then
+    go test -c -fuzz=. -o "$test" "./$pkg" </dev/null || { bad=$((bad + 1)) ran=$((ran + 1)); continue; }
+    built=$pkg
+  fi
+  rc=0
+  (cd "$pkg" && exec "$test" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="$time" -test.fuzzminimizetime=1s \
+    -test.fuzzcachedir="$cache" -test.parallel=2) </dev/null 2>&1 | tee "$log" || rc=$?
+  # A span that ends in the middle of an input is reported as a failure, too.
+  if [ $rc -ne 0 ] && grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input written' "$log"; then rc=0; fi
+  ran=$((ran + 1))
+  if [ $rc -ne 0 ]; then bad=$((bad + 1)); else echo "$pkg $target" >>"$state"; fi
+  if [ -n "$keep" ]; then keep_some "$pkg" "$target" "$cache"; fi
+done <<<"$targets"
+echo "$ran targets, $bad failed"
+[ "$ran" -gt 0 ] && [ "$bad" -eq 0 ]
