@@ -34,16 +34,13 @@ func (retiredRow) TableName() string { return "retired_keys" }
 // and then says whether the key can go: it returns [ErrKeyInUse] while a row
 // still needs it. It destroys nothing.
 func (v *Vault) Retire(ctx context.Context, ref keyref.Ref) error {
-	if slices.Contains(v.cfg.Keys.Refs(), ref) {
-		return fmt.Errorf("retiring %v: %w", ref, ErrKeyInUse)
-	}
-	n, err := v.InUse(ctx, ref)
-	if err != nil || n > 0 {
-		return inUse(ref, n, err)
+	if err := v.MayRetire(ctx, ref); err != nil {
+		return err
 	}
 	// Counted again where the version is listed: a transaction that did not see
 	// it listed and writes a row under it cannot commit beside this one.
-	err = v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
+	var n int64
+	err := v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
 		row := retiredRow{string(ref.Usage), ref.Version, v.cfg.Now().UnixMilli()}
 		err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
 		if err == nil {
@@ -51,6 +48,16 @@ func (v *Vault) Retire(ctx context.Context, ref keyref.Ref) error {
 		}
 		return err
 	})
+	return inUse(ref, n, err)
+}
+
+// MayRetire returns [ErrKeyInUse] for a version that [Vault.Retire] would refuse
+// now. It changes nothing.
+func (v *Vault) MayRetire(ctx context.Context, ref keyref.Ref) error {
+	if slices.Contains(v.cfg.Keys.Refs(), ref) {
+		return fmt.Errorf("retiring %v: %w", ref, ErrKeyInUse)
+	}
+	n, err := v.InUse(ctx, ref)
 	return inUse(ref, n, err)
 }
 

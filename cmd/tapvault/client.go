@@ -87,6 +87,10 @@ func (a *app) mayCreate(ctx context.Context, cfg assembly.Config, db *store.DB, 
 	if err := n.Validate(); err != nil || !slices.ContainsFunc(n.Scopes, access.Wide) {
 		return err
 	}
+	// What would fail anyway must not use an approval up.
+	if _, err := clientdb.New(db, nil).Client(ctx, n.ID); err == nil {
+		return identity.ErrExists
+	}
 	key := sha256.Sum256(n.JWK)
 	return a.approved(ctx, cfg, db, quorum.ClientCreation, "clients:create", map[string]any{"id": n.ID, "role": n.Role, "scopes": n.Scopes,
 		"requestor": n.Requestor, "terminal": n.Terminal, "bound": n.Bound, "key_file_sha256": hex.EncodeToString(key[:])})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -86,6 +87,13 @@ func (a *app) export(ctx context.Context, f portFlags) error {
 		if err != nil {
 			return err
 		}
+		// What would fail anyway must not use an approval up.
+		if _, err := os.Lstat(f.file); err == nil {
+			return taken(fmt.Errorf("writing the export: %s: %w", f.file, fs.ErrExist))
+		}
+		if err := archive.CheckPassphrase(passphrase); err != nil {
+			return fmt.Errorf("writing the export: %w", err)
+		}
 		if err := a.approved(ctx, o.cfg, o.db, quorum.VaultExport, "vault:export", map[string]any{"file": f.file}); err != nil {
 			return err
 		}
@@ -107,11 +115,15 @@ func (a *app) export(ctx context.Context, f portFlags) error {
 	})
 }
 
+func taken(err error) error {
+	return withHint(err, "name another file: nothing is ever overwritten")
+}
+
 // writeExport leaves a file only when it is whole.
 func (a *app) writeExport(ctx context.Context, o opened, name string, passphrase []byte, total int64) (m vault.Manifest, err error) {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return m, withHint(fmt.Errorf("writing the export: %w", err), "name another file: nothing is ever overwritten")
+		return m, taken(fmt.Errorf("writing the export: %w", err))
 	}
 	defer func() {
 		if err = errors.Join(err, file.Close()); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -37,7 +38,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SOFTHSM2_CONF", filepath.Join(e.WorkDir, "none"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "replace": replace, "freeport": freePort, "touchlater": touchLater},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "replace": replace, "freeport": freePort, "touchlater": touchLater, "newclient": newClient},
 	})
 }
 
@@ -72,6 +73,14 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 func touchLater(ts *testscript.TestScript, _ bool, args []string) {
 	at := time.Now().Add(time.Hour)
 	ts.Check(os.Chtimes(ts.MkAbs(args[0]), at, at))
+}
+
+// newclient ID makes ID.pem and ID.jwk.
+func newClient(ts *testscript.TestScript, _ bool, args []string) {
+	private, public, err := newClientKey(args[0])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pem"), private, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".jwk"), public, 0o600))
 }
 
 // replace FILE OLD NEW changes text that must be there.
@@ -130,11 +139,10 @@ func TestEveryProblemIsDocumented(t *testing.T) {
 
 // freePort VAR sets a variable to a port that nobody listens on.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	at, err := freeport.Address()
 	ts.Check(err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(at)
 	ts.Check(err)
-	ts.Check(l.Close())
 	ts.Setenv(args[0], port)
 }
 

@@ -128,11 +128,18 @@ func (a *app) keysRetireCommand() *cobra.Command {
 	return a.versionCommandOf("retire", "Destroy a version of a key of the vault, if nothing needs it any more",
 		func(ctx context.Context, ref keyref.Ref) error {
 			return a.withVault(ctx, func(o opened) error {
+				hint := func(err error) error {
+					return withHint(err, "`tapvault rewrap` brings rows under the versions of vault.key_versions")
+				}
+				// What would fail anyway must not use an approval up.
+				if err := o.vault.MayRetire(ctx, ref); err != nil {
+					return hint(err)
+				}
 				if err := a.approved(ctx, o.cfg, o.db, quorum.KeyDestruction, "keys:retire", map[string]any{"key": ref.Label()}); err != nil {
 					return err
 				}
 				if err := o.vault.Retire(ctx, ref); err != nil {
-					return withHint(err, "`tapvault rewrap` brings rows under the versions of vault.key_versions")
+					return hint(err)
 				}
 				if err := o.record(ctx, "keys:retire", ref.Label(), ""); err != nil {
 					return err

@@ -128,6 +128,7 @@ var Table = map[string][]string{
 	"internal/lab":      {Anything},
 	"internal/sim":      {Anything},
 
+	"internal/freeport":          {},
 	"internal/progress":          {},
 	"internal/sim/attack":        {Anything},
 	"internal/sim/chaos":         {Anything},

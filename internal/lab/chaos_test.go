@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/identity/clientdb"
+	"github.com/tapvault/tapvault/internal/freeport"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/token"
@@ -33,7 +33,7 @@ import (
 // answer lost, and nothing done twice.
 func TestThreeProcesses(t *testing.T) {
 	const lives, callers, kills = 48, 6, 6
-	f := newFleet(t, 3)
+	f := newFleet(t, 3, "")
 	stop := f.torment(kills)
 	var wg sync.WaitGroup
 	var next atomic.Int64
@@ -83,7 +83,7 @@ type ship struct {
 	ended       chan struct{} // closed when cmd has ended
 }
 
-func newFleet(t *testing.T, size int) *fleet {
+func newFleet(t *testing.T, size int, settings string) *fleet {
 	t.Helper()
 	dir := t.TempDir()
 	f := &fleet{t: t, bin: filepath.Join(dir, "tapvault"), dir: filepath.Join(dir, "home")}
@@ -93,13 +93,14 @@ func newFleet(t *testing.T, size int) *fleet {
 	f.db = storetest.Open(t, config)
 	f.moveClients()
 	for i := range size {
-		f.ships = append(f.ships, f.newShip(i, config.DSN))
+		f.ships = append(f.ships, f.newShip(i, config.DSN, settings))
 	}
 	for _, s := range f.ships {
 		f.start(s)
 		t.Cleanup(func() { f.kill(s) })
 	}
-	f.login()
+	f.reach()
+	f.bearer = f.login("issuer")
 	return f
 }
 
@@ -127,15 +128,14 @@ func (f *fleet) moveClients() {
 }
 
 // newShip writes the configuration of a service: a port and a record of its
-// own, everything else shared.
-func (f *fleet) newShip(i int, dsn string) *ship {
+// own, everything else shared, and perhaps more settings.
+func (f *fleet) newShip(i int, dsn, settings string) *ship {
 	f.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	at, err := freeport.Address()
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	defer l.Close()
-	s := &ship{config: filepath.Join(f.dir, fmt.Sprintf("service-%d.yaml", i)), url: "https://" + l.Addr().String()}
+	s := &ship{config: filepath.Join(f.dir, fmt.Sprintf("service-%d.yaml", i)), url: "https://" + at}
 	text, err := os.ReadFile(filepath.Join(f.dir, "tapvault.yaml"))
 	if err != nil {
 		f.t.Fatal(err)
@@ -144,7 +144,7 @@ func (f *fleet) newShip(i int, dsn string) *ship {
 	for line := range strings.Lines(string(text)) {
 		switch {
 		case strings.HasPrefix(line, "listen:"):
-			line = "listen: " + l.Addr().String() + "\n"
+			line = "listen: " + at + "\n"
 		case strings.HasPrefix(line, "  dsn:"):
 			line = fmt.Sprintf("  dsn: %q\n", dsn)
 		case strings.HasPrefix(line, "  file: audit.log"):
@@ -152,6 +152,7 @@ func (f *fleet) newShip(i int, dsn string) *ship {
 		}
 		lines = append(lines, line)
 	}
+	lines = append(lines, settings)
 	if err := os.WriteFile(s.config, []byte(strings.Join(lines, "")), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func (f *fleet) torment(atLeast int) (stop func() int) {
 
 // patience is how long a service may take to start, and an answer to come, on
 // a machine with much else to do.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // answers waits until a service is ready.
 func (f *fleet) answers(s *ship) bool {
@@ -256,17 +257,27 @@ func (f *fleet) answers(s *ship) bool {
 }
 
 // login gets an access token, which every service believes.
-func (f *fleet) login() {
+func (f *fleet) login(id string) string {
 	f.t.Helper()
-	key, err := client.ReadKey(filepath.Join(f.dir, "clients", "issuer.pem"))
+	key, err := client.ReadKey(filepath.Join(f.dir, "clients", id+".pem"))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	c, err := client.New(client.Config{BaseURL: f.ships[0].url, ClientID: "issuer", Key: key,
+	c, err := client.New(client.Config{BaseURL: f.ships[0].url, ClientID: id, Key: key,
 		CAFile: filepath.Join(f.dir, "tls", "ca.pem"), Audience: "https://localhost:8443"})
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	bearer, err := c.AccessToken(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return bearer
+}
+
+// reach waits until every service can be reached.
+func (f *fleet) reach() {
+	f.t.Helper()
 	pem, err := os.ReadFile(filepath.Join(f.dir, "tls", "ca.pem"))
 	if err != nil {
 		f.t.Fatal(err)
@@ -280,9 +291,6 @@ func (f *fleet) login() {
 		if !f.answers(s) {
 			f.t.FailNow()
 		}
-	}
-	if f.bearer, err = c.AccessToken(f.t.Context()); err != nil {
-		f.t.Fatal(err)
 	}
 }
 
@@ -309,26 +317,30 @@ func (f *fleet) ask(path, key, body string, into any) {
 }
 
 func (f *fleet) send(s *ship, path, key, body string) (status int, answer []byte, err error) {
-	method := http.MethodPost
-	if body == "" {
-		method = http.MethodGet
-	}
-	q, err := http.NewRequestWithContext(f.t.Context(), method, s.url+path, bytes.NewReader([]byte(body)))
-	if err != nil {
-		return 0, nil, err
-	}
-	q.Header.Set("Authorization", "Bearer "+f.bearer)
-	q.Header.Set("Content-Type", "application/json")
-	if key != "" {
-		q.Header.Set("Idempotency-Key", key)
-	}
-	resp, err := f.http.Do(q)
+	resp, err := f.sendAs(f.bearer, s, path, key, body)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
 	answer, err = io.ReadAll(resp.Body)
 	return resp.StatusCode, answer, err
+}
+
+func (f *fleet) sendAs(bearer string, s *ship, path, key, body string) (*http.Response, error) {
+	method := http.MethodPost
+	if body == "" {
+		method = http.MethodGet
+	}
+	q, err := http.NewRequestWithContext(f.t.Context(), method, s.url+path, bytes.NewReader([]byte(body)))
+	if err != nil {
+		return nil, err
+	}
+	q.Header.Set("Authorization", "Bearer "+bearer)
+	q.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		q.Header.Set("Idempotency-Key", key)
+	}
+	return f.http.Do(q)
 }
 
 // pan is the number of the nth card.

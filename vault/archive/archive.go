@@ -52,11 +52,19 @@ type header struct {
 	Salt      []byte    `json:"salt"`
 }
 
+// CheckPassphrase returns [ErrPassphrase] for one that seals nothing.
+func CheckPassphrase(passphrase []byte) error {
+	if len(passphrase) < 16 || len(passphrase) > 1024 {
+		return ErrPassphrase
+	}
+	return nil
+}
+
 // key makes the file's key, within bounds: a file from elsewhere must not make
 // us work for hours.
 func (h header) key(passphrase []byte) (cipher.AEAD, error) {
-	if len(passphrase) < 16 || len(passphrase) > 1024 {
-		return nil, ErrPassphrase
+	if err := CheckPassphrase(passphrase); err != nil {
+		return nil, err
 	}
 	if h.Format != format || h.KDF != "argon2id" || h.Time < 1 || h.Time > 16 || h.MemoryKiB < 8<<10 || h.MemoryKiB > 1<<20 ||
 		h.Threads < 1 || h.Threads > 16 || len(h.Salt) < 16 || len(h.Salt) > 64 {

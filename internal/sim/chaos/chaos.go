@@ -38,6 +38,7 @@ type Config struct {
 	Told func(played int, answered int64)
 
 	prepare func(context.Context, *fleet) error // before any process runs
+	env     []string                            // of processes, besides that of this one
 }
 
 // Row is what happened while one fault was played, once or more.
@@ -47,6 +48,7 @@ type Row struct {
 	Requests int64         `json:"requests"` // sent, repetitions too
 	Answered int64         `json:"acknowledged"`
 	Again    int64         `json:"repeated"` // sent again, as nobody knew whether it was done
+	Broken   int64         `json:"broken"`   // of those, sent to a process that hung up or failed
 	Busy     int64         `json:"busy"`     // sent again, as the process said that it was busy and when to come back
 	Lost     int64         `json:"lost"`
 	Recovery time.Duration `json:"recovery_ns"` // the longest, from the fault's end until every process served
@@ -194,6 +196,7 @@ func (l *load) during(row *Row) (end func()) {
 		row.Requests += now.sent - was.sent
 		row.Answered += now.answered - was.answered
 		row.Again += now.again - was.again
+		row.Broken += now.broken - was.broken
 		row.Busy += now.busy - was.busy
 		row.Took += time.Since(began)
 	}

@@ -22,7 +22,7 @@ import (
 type fault struct {
 	name   string
 	once   bool // it cannot be played again in one run
-	silent bool // no request may have to be sent again
+	silent bool // no process may hang up on a request, or fail
 	busy   bool // some have to be told to come back
 	play   func(ctx context.Context, f *fleet, l *load, round int) error
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/hsmtest/shim"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/identity/clientdb"
+	"github.com/tapvault/tapvault/internal/freeport"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/cluster"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
@@ -29,6 +30,7 @@ import (
 // fleet is the processes and what they share.
 type fleet struct {
 	bin, home string
+	env       []string
 	papers    *authority
 	servers   []*cluster.Cluster // the first, and its standby
 	first     int                // of servers, which one is written to
@@ -46,7 +48,7 @@ type fleet struct {
 var purse = keyref.Ref{Realm: "lab", Usage: keyref.PurchaseMaster, Version: 1}
 
 func newFleet(ctx context.Context, c Config) (f *fleet, err error) {
-	f = &fleet{bin: c.Bin, home: c.Dir, cards: &softkey.Ring{}}
+	f = &fleet{bin: c.Bin, home: c.Dir, env: c.env, cards: &softkey.Ring{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.close())
@@ -164,8 +166,8 @@ func (f *fleet) openDatabase(ctx context.Context) error {
 
 // add makes and starts a process, with wires of its own to both servers.
 func (f *fleet) add(ctx context.Context, i, callers int) (err error) {
-	n := &node{bin: f.bin, config: filepath.Join(f.home, fmt.Sprintf("service-%d.yaml", i))}
-	if n.addr, err = freeAddress(); err != nil {
+	n := &node{bin: f.bin, config: filepath.Join(f.home, fmt.Sprintf("service-%d.yaml", i)), env: f.env}
+	if n.addr, err = freeport.Address(); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "tapvault-wire-") // the path of a socket may not be long
@@ -206,7 +208,7 @@ func (f *fleet) add(ctx context.Context, i, callers int) (err error) {
 		return err
 	}
 	n.http = newHTTP(f, callers)
-	for id, c := range map[string]**client.Client{"issuer": &n.client, "terminal": &n.reader, "auditor": &n.auditor} {
+	for id, c := range map[string]**client.Client{"issuer": &n.client, "terminal": &n.reader, "auditor": &n.auditor, "wallet": &n.phones} {
 		key, err := client.ReadKey(filepath.Join(f.home, "clients", id+".pem"))
 		if err != nil {
 			return err
@@ -240,7 +242,7 @@ func (f *fleet) up(ctx context.Context, n *node) error {
 }
 
 // patience is how long everything may take to work again.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 func (f *fleet) close() error {
 	var errs []error

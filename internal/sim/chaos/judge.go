@@ -17,7 +17,7 @@ import (
 // judge holds the database and the audit records to what was answered.
 func (f *fleet) judge(ctx context.Context, l *load, rep *Report) (err error) {
 	rep.Tokens, rep.Moves, rep.Wrong = len(l.refs), len(l.moved), l.wrong
-	f.judgeRows(rep)
+	f.judgeRows(l, rep)
 	db, err := store.Open(ctx, store.Config{DSN: f.servers[f.first].At(f.dsn), ReadOnly: true})
 	if err != nil {
 		return err
@@ -52,11 +52,11 @@ func (f *fleet) judge(ctx context.Context, l *load, rep *Report) (err error) {
 }
 
 // judgeRows looks for what callers may not have seen.
-func (f *fleet) judgeRows(rep *Report) {
-	for i, row := range rep.Rows {
+func (f *fleet) judgeRows(l *load, rep *Report) {
+	for _, row := range rep.Rows {
 		what := faults[slices.Index(Names(), row.Fault)]
-		if what.silent && row.Again > 0 {
-			rep.blame("%s: %d requests had to be sent again", row.Fault, rep.Rows[i].Again)
+		if what.silent && row.Broken > 0 {
+			rep.blame("%s: %d requests were not answered; the last such thing was: %v", row.Fault, row.Broken, l.last)
 		}
 		if what.busy && row.Busy == 0 {
 			rep.blame("%s: nobody was told to come back", row.Fault)

@@ -32,10 +32,10 @@ type load struct {
 	wg      sync.WaitGroup
 	stop    context.CancelFunc
 
-	sent, answered, again, opened atomic.Int64
-	busy                          *atomic.Int64
-	forged                        atomic.Int64 // purchases that were asked about
-	row                           atomic.Int64 // of the fault that is played, or between
+	sent, answered, again, broken, opened atomic.Int64
+	busy                                  *atomic.Int64
+	forged                                atomic.Int64 // purchases that were asked about
+	row                                   atomic.Int64 // of the fault that is played, or between
 
 	mu      sync.Mutex
 	kept    []issued       // some of the last
@@ -45,6 +45,7 @@ type load struct {
 	paid    map[string]int64 // of wallets, in fen
 	wrong   []string
 	failed  error
+	last    error // of a request that was not answered
 }
 
 // issued is a token whose card number is known.
@@ -159,11 +160,11 @@ func (l *load) crowd(ctx context.Context, d time.Duration) error {
 }
 
 // counts is how much was asked and answered.
-type counts struct{ sent, answered, again, busy int64 }
+type counts struct{ sent, answered, again, broken, busy int64 }
 
 func (l *load) count() counts {
 	busy := l.busy.Load()
-	return counts{sent: l.sent.Load(), answered: l.answered.Load(), again: l.again.Load() - busy, busy: busy}
+	return counts{sent: l.sent.Load(), answered: l.answered.Load(), again: l.again.Load() - busy, broken: l.broken.Load(), busy: busy}
 }
 
 func (l *load) failure() error {
@@ -214,6 +215,8 @@ func (l *load) send(ctx context.Context, only *node, key string, do func(context
 		}
 		if again = !refused(err); !again {
 			l.sent.Add(-1)
+		} else if broke(err) {
+			l.broke(err)
 		}
 		if err := wait(ctx, time.Duration(20+rand.IntN(80))*time.Millisecond); err != nil {
 			return err
@@ -237,6 +240,25 @@ func (l *load) pick() *node {
 func refused(err error) bool {
 	var e *net.OpError
 	return errors.As(err, &e) && e.Op == "dial"
+}
+
+// broke reports whether a process left a request without an answer, or answered
+// that it failed. One that says in good time that it cannot, or a machine that is
+// too busy for an answer in time, is another matter.
+func broke(err error) bool {
+	var e *client.Error
+	if errors.As(err, &e) {
+		return e.Status == http.StatusInternalServerError
+	}
+	var slow net.Error
+	return !errors.As(err, &slow) || !slow.Timeout()
+}
+
+func (l *load) broke(err error) {
+	l.broken.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = err
 }
 
 // final tells an answer from a fault, which says to come again, and from a

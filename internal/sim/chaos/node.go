@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,8 +26,10 @@ type node struct {
 	bin, config, addr string
 	http              *http.Client
 	client            *client.Client
-	reader, auditor   *client.Client // other callers
-	wires             []*line        // to the database servers
+	env               []string
+
+	reader, auditor, phones *client.Client // other callers
+	wires                   []*line        // to the database servers
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
@@ -52,7 +52,7 @@ func (n *node) launch() error {
 	}
 	defer log.Close()
 	cmd := exec.Command(n.bin, append([]string{"serve", "--config", n.config}, n.args...)...)
-	cmd.Stderr = log
+	cmd.Dir, cmd.Env, cmd.Stderr = filepath.Dir(n.config), append(os.Environ(), n.env...), log
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -203,25 +203,6 @@ func (t *teller) RoundTrip(q *http.Request) (*http.Response, error) {
 		t.f.busy.Add(1)
 	}
 	return resp, err
-}
-
-// freeAddress is an address on which nobody listens yet, nor will by chance: its
-// port is none of those that the kernel gives to whoever asks for any.
-func freeAddress() (string, error) {
-	from, to := 32768, 60999
-	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
-		_, _ = fmt.Sscan(string(text), &from, &to)
-	}
-	for range 1000 {
-		port := 10_000 + rand.IntN(50_000)
-		if port >= from && port <= to {
-			continue
-		}
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			return l.Addr().String(), l.Close()
-		}
-	}
-	return "", errors.New("no free port was found")
 }
 
 // writeConfig writes the configuration of a process: a port, a record, wires and

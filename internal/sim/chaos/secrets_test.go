@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,7 +18,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
@@ -25,6 +32,7 @@ import (
 	"github.com/tapvault/tapvault/cryptogram/softkey"
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/sim"
 	"github.com/tapvault/tapvault/internal/tdes"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 	"github.com/tapvault/tapvault/token"
@@ -37,7 +45,11 @@ type marks map[string][]byte
 func everywhere(value []byte) (forms [][]byte) {
 	forms = append(forms, value)
 	h := hex.EncodeToString(value)
-	return append(forms, []byte(h), []byte(strings.ToUpper(h)))
+	forms = append(forms, []byte(h), []byte(strings.ToUpper(h)))
+	if len(value) >= 8 { // as the trace of a crash prints the words of a call
+		forms = append(forms, fmt.Appendf(nil, "%x", binary.LittleEndian.Uint64(value)))
+	}
+	return forms
 }
 
 func (m marks) digits(what, number string) {
@@ -50,34 +62,77 @@ func (m marks) digits(what, number string) {
 	}
 }
 
+// found lists the marks that stand in text.
+func (m marks) found(text []byte) (what []string) {
+	for name, value := range m {
+		if slices.ContainsFunc(everywhere(value), func(f []byte) bool { return bytes.Contains(text, f) }) {
+			what = append(what, name)
+		}
+	}
+	return what
+}
+
 // search reports every mark that stands in text.
-func (m marks) search(t *testing.T, place string, text []byte, raw bool) {
+func (m marks) search(t *testing.T, place string, text []byte) {
 	t.Helper()
-	for what, value := range m {
-		forms := everywhere(value)
-		if raw {
-			forms = forms[:1]
-		}
-		for _, f := range forms {
-			if bytes.Contains(text, f) {
-				t.Errorf("%s holds %s", place, what)
-			}
-		}
+	for _, what := range m.found(text) {
+		t.Errorf("%s holds %s", place, what)
 	}
 }
 
-// TestSecrets runs the service with marked cards, keys and callers, kills it in
-// the middle, and searches every byte that is left behind: logs, metrics, audit
-// record, checkpoints, both database servers with their write-ahead logs, and
-// the memory of the process, where no master and no card's key may be found.
+// alone counts numbers that stand in text with no digit beside them. Six digits
+// stand in many a file by chance, but not all six-digit numbers of a list do.
+func alone(text []byte, numbers []string) (n int) {
+	digit := func(at int) bool { return at >= 0 && at < len(text) && text[at] >= '0' && text[at] <= '9' }
+	for _, number := range numbers {
+		for at := 0; ; at++ {
+			i := bytes.Index(text[at:], []byte(number))
+			if i < 0 {
+				break
+			}
+			if at += i; !digit(at-1) && !digit(at+len(number)) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+// TestSearch: what is looked for would be found.
+func TestSearch(t *testing.T) {
+	m := marks{}
+	m.digits("a number", "6212735192648031")
+	m["a key"] = []byte("sixteen bytes ..")
+	for _, text := range []string{"pan 6212735192648031", "\x00\x62\x12\x73\x51\x92\x64\x80\x31\x00", "0x3180649251731262, ", "goroutine 7: f(0x206e656574786973)",
+		"7369787465656e206279746573202e2e", "SIXTEEN sixteen bytes ..", "7369787465656E206279746573202E2E"} {
+		if len(m.found([]byte(text))) == 0 {
+			t.Errorf("%q is not found", text)
+		}
+	}
+	if got := m.found([]byte("6212735192648032 and 735192")); len(got) != 0 {
+		t.Errorf("found %v", got)
+	}
+	if n := alone([]byte(`1735192 735192 {"pin":"913572"} 9135721`), []string{"735192", "913572", "444444"}); n != 2 {
+		t.Errorf("%d numbers stand alone", n)
+	}
+}
+
+// TestSecrets runs the service with marked cards, keys, PINs and callers, kills
+// one process under load and crashes another, and searches every byte that is
+// left behind: logs with the trace of the crash, metrics, audit record,
+// checkpoints, temporary files, both database servers with their write-ahead logs,
+// and the memory of the process, where no master and no card's key may be found.
 func TestSecrets(t *testing.T) {
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "tapvault")
 	if out, err := exec.Command("go", "build", "-o", bin, "../../../cmd/tapvault").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	coresAllowed(t)
 	w := &marked{keys: &softkey.Ring{}, masters: marks{}, files: marks{}}
-	c := Config{Bin: bin, Dir: filepath.Join(dir, "home"), Nodes: 2, Callers: 2, prepare: w.masterKeys}
+	c := Config{Bin: bin, Dir: filepath.Join(dir, "home"), Nodes: 2, Callers: 4, prepare: w.prepare,
+		env: []string{"GOTRACEBACK=crash", "TMPDIR=" + filepath.Join(dir, "home", "tmp")}}
 	f, err := newFleet(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -88,9 +143,113 @@ func TestSecrets(t *testing.T) {
 		}
 	}()
 	w.live(t, f)
+	w.pins(t, f)
 	w.memory(t, f.nodes[1])
 	w.metrics(t, f.nodes[1])
+	w.crash(t, f)
 	w.searchFiles(t, f)
+}
+
+// coresAllowed lets processes that this one starts leave cores, if they do not
+// forbid it themselves.
+func coresAllowed(t *testing.T) {
+	t.Helper()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: was.Max, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Setrlimit(unix.RLIMIT_CORE, &was) })
+}
+
+// prepare makes what must be there before a process runs.
+func (w *marked) prepare(ctx context.Context, f *fleet) error {
+	return errors.Join(os.Mkdir(filepath.Join(f.home, "tmp"), 0o700), w.masterKeys(ctx, f))
+}
+
+// secretPINs are right and wrong PINs of phones.
+var secretPINs = []string{"735192", "918274", "402857", "849261", "572938", "163849", "927405", "385716"}
+
+// pins gives phones PINs, and has right and wrong ones verified.
+func (w *marked) pins(t *testing.T, f *fleet) {
+	t.Helper()
+	by := sim.Issuing{Issuer: f.nodes[1].client, Wallet: f.nodes[1].phones}
+	for i := 0; i < len(secretPINs); i += 2 {
+		digits := fmt.Sprintf("6212%011d", 91519264803+i*7919)
+		digits += string(token.LuhnDigit(digits))
+		w.files.digits(fmt.Sprintf("the card number of phone %d", i), digits)
+		p, err := by.Phone(t.Context(), sim.Spec{Card: digits, PIN: secretPINs[i]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.files[fmt.Sprintf("the stretched PIN of phone %d", i)] = p.Secret(secretPINs[i])
+		w.files.digits(fmt.Sprintf("the token of phone %d", i), p.Number)
+		for n, want := range []bool{true, false} {
+			if ok, err := p.VerifyPIN(t.Context(), secretPINs[i+n]); ok != want || err != nil {
+				t.Fatalf("PIN %d of phone %d: %v, %v", n, i, ok, err)
+			}
+		}
+	}
+}
+
+// crash kills one process and crashes the other while callers call both.
+func (w *marked) crash(t *testing.T, f *fleet) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	defer stop()
+	done := make([]atomic.Int64, len(f.nodes))
+	for i, n := range f.nodes {
+		for k := range 4 {
+			calls.Go(func() {
+				for at := k; ctx.Err() == nil; at++ {
+					if w.once(ctx, n.client, at) == nil {
+						done[i].Add(1)
+					}
+				}
+			})
+		}
+	}
+	for i, s := range []syscall.Signal{syscall.SIGABRT, syscall.SIGKILL} {
+		for end := time.Now().Add(patience); done[i].Load() < 20; {
+			if err := wait(ctx, 10*time.Millisecond); err != nil || time.Now().After(end) {
+				t.Fatalf("process %d serves nothing: %s", i, f.nodes[i].said())
+			}
+		}
+		n := f.nodes[i]
+		n.mu.Lock()
+		n.held = true
+		cmd, ended := n.cmd, n.ended
+		n.mu.Unlock()
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Fatalf("process %d does not end", i)
+		}
+		if how := cmd.ProcessState.Sys().(syscall.WaitStatus); !how.Signaled() || how.Signal() != s || how.CoreDump() {
+			t.Errorf("process %d ended as %v, a core: %v", i, cmd.ProcessState, how.CoreDump())
+		}
+	}
+	trace, err := os.ReadFile(f.nodes[0].config + ".log")
+	if err != nil || !bytes.Contains(trace, []byte("SIGABRT")) || bytes.Count(trace, []byte("\ngoroutine ")) < 5 {
+		t.Errorf("no trace of a crash was left: %v, %d bytes", err, len(trace))
+	}
+}
+
+// once asks for a token of a marked card and has a marked purchase checked.
+func (w *marked) once(ctx context.Context, c *client.Client, n int) error {
+	if err := c.VerifyPurchase(ctx, w.purchases[n%len(w.purchases)]); err != nil {
+		return err
+	}
+	_, err := c.RequestToken(ctx, wire.TokenRequest{PAN: wire.NewDigits(w.cards[n%len(w.cards)]), PANExpiry: "4912", Location: "03"})
+	return err
 }
 
 // marked is what is looked for.
@@ -99,6 +258,9 @@ type marked struct {
 	masters marks // keys of classes 1 and 2
 	files   marks // what no file may hold besides
 	known   string
+
+	cards     []string
+	purchases []wire.PurchaseVerify
 }
 
 // masterKeys brings masters whose values are known here into the realm of cards.
@@ -142,7 +304,7 @@ func (w *marked) live(t *testing.T, f *fleet) {
 		}
 		w.files.digits(fmt.Sprintf("card number %d", i), digits)
 		w.files.digits(fmt.Sprintf("token number %d", i), got.Number)
-		w.known = got.Ref
+		w.known, w.cards = got.Ref, append(w.cards, digits)
 		if _, err := c.DetokenizeDirect(ctx, wire.DirectRequest{Ref: got.Ref, Purpose: "settlement"}); err != nil {
 			t.Fatal(err)
 		}
@@ -189,6 +351,7 @@ func (w *marked) pay(t *testing.T, c *client.Client, n int) {
 	if err := c.VerifyPurchase(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
+	w.purchases = append(w.purchases, q)
 	level := diversified(w.masters["the master "+master.Label()], issuer)
 	w.masters[fmt.Sprintf("the issuer's key of card %d", n)] = level
 	key := diversified(level, card)
@@ -252,7 +415,7 @@ func (w *marked) memory(t *testing.T, n *node) {
 		k, _ := mem.ReadAt(area, from) // parts may not be there
 		total += k
 		sure = sure || bytes.Contains(area[:k], []byte(n.addr))
-		w.masters.search(t, "memory, "+lines.Text(), area[:k], false)
+		w.masters.search(t, "memory, "+lines.Text(), area[:k])
 	}
 	if !sure || total < 1<<20 {
 		t.Errorf("%d bytes of memory were read, and not even its own address was found", total)
@@ -270,8 +433,8 @@ func (w *marked) metrics(t *testing.T, n *node) {
 	if err != nil || resp.StatusCode != http.StatusOK || len(text) < 1000 {
 		t.Fatalf("metrics: %d, %v", resp.StatusCode, err)
 	}
-	w.files.search(t, "metrics", text, false)
-	w.masters.search(t, "metrics", text, false)
+	w.files.search(t, "metrics", text)
+	w.masters.search(t, "metrics", text)
 }
 
 // searchFiles reads every file that was left behind, but for those whose
@@ -282,7 +445,7 @@ func (w *marked) searchFiles(t *testing.T, f *fleet) {
 	for _, s := range f.servers {
 		roots = append(roots, filepath.Dir(s.Socket()))
 	}
-	read, found, logs := 0, false, false
+	read, found, logs, cores := 0, false, false, false
 	for _, root := range roots {
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) { // servers come and go with files
@@ -304,13 +467,20 @@ func (w *marked) searchFiles(t *testing.T, f *fleet) {
 			read++
 			logs = logs || filepath.Base(path) == "service-1.yaml.log"
 			found = found || bytes.Contains(text, []byte(w.known))
-			w.files.search(t, path, text, false)
-			w.masters.search(t, path, text, false)
+			w.files.search(t, path, text)
+			w.masters.search(t, path, text)
+			if n := alone(text, secretPINs); n > len(secretPINs)/2 {
+				t.Errorf("%s holds PINs of phones: %d of %d", path, n, len(secretPINs))
+			}
+			cores = cores || strings.HasPrefix(filepath.Base(path), "core")
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	if cores {
+		t.Error("a core was left")
 	}
 	if read < 500 || !found || !logs {
 		t.Errorf("%d files were read, the reference of a token found: %v, the log among them: %v", read, found, logs)

@@ -186,7 +186,7 @@ func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 
 // answers waits until the server answers.
 func (c *Cluster) answers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // it may have much to recover, on a busy machine
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, c.url("postgres"))
