@@ -94,7 +94,7 @@ func TestLoads(t *testing.T) {
 	for err, want := range map[error]struct {
 		status int
 		kind   string
-	}{load.ErrCounter: {409, "load-state"}, load.ErrUnknown: {404, "load-unknown"}, load.ErrMisses: {429, "too-fast"},
+	}{load.ErrCounter: {409, "load-state"}, load.ErrUnknown: {404, "load-unknown"}, load.ErrMisses: {409, "load-state"},
 		cryptogram.ErrMismatch: {403, "refused"}, fault.New(fault.FundsShort, "short"): {409, "funds-short"}} {
 		e.back.err = err
 		s := find(t, "/v1/loads/{load}/confirm")

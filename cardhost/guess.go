@@ -36,15 +36,19 @@ type Guesses interface {
 
 // guard bounds guessing. Callers who got nothing wrong cost it one look a second
 // each; those who did are looked up every time, so that what another process
-// counted counts here.
+// counted counts here. A caller whom this process takes for clean has shown it
+// nothing wrong: its first wrong MAC here ends that. So a bound is passed by no
+// more than the guesses that are under way at the same moment, and one for each
+// process.
 type guard struct {
 	guesses Guesses
 	name    func(ctx context.Context, c Card) ([32]byte, error)
 	log     *slog.Logger
 	now     func() time.Time
 
-	mu   sync.Mutex
-	seen map[string]look // by client
+	mu     sync.Mutex
+	seen   map[string]look // by client
+	misses uint64          // that were counted here
 }
 
 type look struct {
@@ -65,7 +69,7 @@ func (g *guard) may(ctx context.Context, c access.Caller, card Card) error {
 	}
 	now := g.now()
 	g.mu.Lock()
-	l := g.seen[c.ID]
+	l, misses := g.seen[c.ID], g.misses
 	g.mu.Unlock()
 	if l.clean && now.Sub(l.at) < freshLook && !now.Before(l.at) {
 		return nil
@@ -78,7 +82,9 @@ func (g *guard) may(ctx context.Context, c access.Caller, card Card) error {
 	if len(g.seen) >= mostSeen {
 		clear(g.seen) // they are looked up again
 	}
-	g.seen[c.ID] = look{now, s.Total == 0}
+	if misses == g.misses { // else what was read may be older than a miss
+		g.seen[c.ID] = look{now, s.Total == 0}
+	}
 	g.mu.Unlock()
 	barred := s.Total >= MaxAllMisses
 	if !barred && len(s.Barred) > 0 {
@@ -109,6 +115,7 @@ func (g *guard) missed(ctx context.Context, c access.Caller, card Card) error {
 	}
 	g.mu.Lock()
 	delete(g.seen, c.ID)
+	g.misses++
 	g.mu.Unlock()
 	return nil
 }

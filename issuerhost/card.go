@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/cryptogram/emv"
@@ -157,6 +158,13 @@ func (f *subject) find1(ctx context.Context, p Payer) (t token.Token, reason str
 // refuse records why and returns err.
 func (f subject) refuse(ctx context.Context, reason string, err error) error {
 	return f.cfg.Gate.Refuse(ctx, f.caller, f.action, f.object, reason, err)
+}
+
+// tooMany refuses until the day ends, UTC: then the count begins anew.
+func (f subject) tooMany(ctx context.Context, reason string) error {
+	const day = 24 * time.Hour
+	now := f.cfg.Now()
+	return f.refuse(ctx, reason, fault.After(ErrMisses, now.Truncate(day).Add(day).Sub(now)))
 }
 
 // name is what the counters of a card's key are kept under. It is of the

@@ -97,7 +97,7 @@ func (f subject) mayAsk(ctx context.Context) error {
 		return err
 	}
 	if n >= maxExplained {
-		return f.refuse(ctx, "questions", ErrMisses)
+		return f.tooMany(ctx, "questions")
 	}
 	return f.cfg.Counters.Miss(ctx, f.caller.ID, name)
 }

@@ -353,7 +353,11 @@ func TestGuessing(t *testing.T) {
 	for range 32 {
 		h.refuses(h.pays(bad, ""), fault.Refused, "cryptogram")
 	}
-	h.refuses(h.pays(good, ""), fault.TooFast, "misses")
+	err := h.pays(good, "")
+	h.refuses(err, fault.TooFast, "misses")
+	if left := now.Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now); fault.Wait(err) != left {
+		t.Errorf("told to wait %v, of %v", fault.Wait(err), left)
+	}
 	other := bank
 	other.ID = "other"
 	if _, err := h.Authorise(t.Context(), other, issuerhost.Request{Transaction: good}, access.Attempt{}); err != nil {

@@ -141,7 +141,7 @@ func (f subject) guarded(ctx context.Context, name [32]byte, check func() error)
 		return err
 	}
 	if n >= maxMisses {
-		return f.refuse(ctx, "misses", ErrMisses)
+		return f.tooMany(ctx, "misses")
 	}
 	if err = check(); !errors.Is(err, emv.ErrMismatch) {
 		return err

@@ -139,7 +139,7 @@ func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte)
 		return err
 	}
 	if n >= maxValueMisses {
-		return f.refuse(ctx, "misses", ErrMisses)
+		return f.tooMany(ctx, "misses")
 	}
 	err = f.underEach(func() error {
 		want, err := f.value(ctx, v)

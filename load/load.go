@@ -36,7 +36,7 @@ var (
 	// ErrChanged reports a load that was ordered anew while it was looked at.
 	ErrChanged = fault.New(fault.LoadState, "the load was ordered anew meanwhile")
 	// ErrMisses reports a load about which too much was said that did not hold.
-	ErrMisses = fault.New(fault.TooFast, "too many proofs of this load did not hold")
+	ErrMisses = fault.New(fault.LoadState, "too many proofs of this load did not hold: no more are looked at")
 )
 
 // Kind is what is ordered.

@@ -62,20 +62,47 @@ func (m marks) digits(what, number string) {
 	}
 }
 
+// finder finds marks in one pass over a text.
+type finder struct {
+	first [1 << 16]bool // whether a form begins with these two bytes
+	forms map[[4]byte][]form
+}
+
+type form struct {
+	what  string
+	value []byte
+}
+
+func (m marks) finder() *finder {
+	f := &finder{forms: map[[4]byte][]form{}}
+	for what, value := range m {
+		for _, v := range everywhere(value) {
+			f.first[binary.LittleEndian.Uint16(v)] = true
+			f.forms[[4]byte(v)] = append(f.forms[[4]byte(v)], form{what, v})
+		}
+	}
+	return f
+}
+
 // found lists the marks that stand in text.
-func (m marks) found(text []byte) (what []string) {
-	for name, value := range m {
-		if slices.ContainsFunc(everywhere(value), func(f []byte) bool { return bytes.Contains(text, f) }) {
-			what = append(what, name)
+func (f *finder) found(text []byte) (what []string) {
+	for i := range max(len(text)-3, 0) {
+		if !f.first[binary.LittleEndian.Uint16(text[i:])] {
+			continue
+		}
+		for _, x := range f.forms[[4]byte(text[i:])] {
+			if bytes.HasPrefix(text[i:], x.value) && !slices.Contains(what, x.what) {
+				what = append(what, x.what)
+			}
 		}
 	}
 	return what
 }
 
 // search reports every mark that stands in text.
-func (m marks) search(t *testing.T, place string, text []byte) {
+func (f *finder) search(t *testing.T, place string, text []byte) {
 	t.Helper()
-	for _, what := range m.found(text) {
+	for _, what := range f.found(text) {
 		t.Errorf("%s holds %s", place, what)
 	}
 }
@@ -104,13 +131,14 @@ func TestSearch(t *testing.T) {
 	m := marks{}
 	m.digits("a number", "6212735192648031")
 	m["a key"] = []byte("sixteen bytes ..")
+	f := m.finder()
 	for _, text := range []string{"pan 6212735192648031", "\x00\x62\x12\x73\x51\x92\x64\x80\x31\x00", "0x3180649251731262, ", "goroutine 7: f(0x206e656574786973)",
 		"7369787465656e206279746573202e2e", "SIXTEEN sixteen bytes ..", "7369787465656E206279746573202E2E"} {
-		if len(m.found([]byte(text))) == 0 {
+		if len(f.found([]byte(text))) == 0 {
 			t.Errorf("%q is not found", text)
 		}
 	}
-	if got := m.found([]byte("6212735192648032 and 735192")); len(got) != 0 {
+	if got := f.found([]byte("6212735192648032 and 735192")); len(got) != 0 {
 		t.Errorf("found %v", got)
 	}
 	if n := alone([]byte(`1735192 735192 {"pin":"913572"} 9135721`), []string{"735192", "913572", "444444"}); n != 2 {
@@ -403,7 +431,7 @@ func (w *marked) memory(t *testing.T, n *node) {
 		t.Fatal(err)
 	}
 	defer mem.Close()
-	sure, total := false, 0
+	sure, total, masters := false, 0, w.masters.finder()
 	lines := bufio.NewScanner(bytes.NewReader(maps))
 	for lines.Scan() {
 		var from, to int64
@@ -415,7 +443,7 @@ func (w *marked) memory(t *testing.T, n *node) {
 		k, _ := mem.ReadAt(area, from) // parts may not be there
 		total += k
 		sure = sure || bytes.Contains(area[:k], []byte(n.addr))
-		w.masters.search(t, "memory, "+lines.Text(), area[:k])
+		masters.search(t, "memory, "+lines.Text(), area[:k])
 	}
 	if !sure || total < 1<<20 {
 		t.Errorf("%d bytes of memory were read, and not even its own address was found", total)
@@ -433,8 +461,8 @@ func (w *marked) metrics(t *testing.T, n *node) {
 	if err != nil || resp.StatusCode != http.StatusOK || len(text) < 1000 {
 		t.Fatalf("metrics: %d, %v", resp.StatusCode, err)
 	}
-	w.files.search(t, "metrics", text)
-	w.masters.search(t, "metrics", text)
+	w.files.finder().search(t, "metrics", text)
+	w.masters.finder().search(t, "metrics", text)
 }
 
 // searchFiles reads every file that was left behind, but for those whose
@@ -445,6 +473,7 @@ func (w *marked) searchFiles(t *testing.T, f *fleet) {
 	for _, s := range f.servers {
 		roots = append(roots, filepath.Dir(s.Socket()))
 	}
+	files, masters := w.files.finder(), w.masters.finder()
 	read, found, logs, cores := 0, false, false, false
 	for _, root := range roots {
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -467,8 +496,8 @@ func (w *marked) searchFiles(t *testing.T, f *fleet) {
 			read++
 			logs = logs || filepath.Base(path) == "service-1.yaml.log"
 			found = found || bytes.Contains(text, []byte(w.known))
-			w.files.search(t, path, text)
-			w.masters.search(t, path, text)
+			files.search(t, path, text)
+			masters.search(t, path, text)
 			if n := alone(text, secretPINs); n > len(secretPINs)/2 {
 				t.Errorf("%s holds PINs of phones: %d of %d", path, n, len(secretPINs))
 			}
