@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/api/client"
+	"github.com/tapvault/tapvault/internal/freeport"
 )
 
 // nextRelease is what the release of tomorrow does to the schema: it adds to
@@ -55,7 +56,7 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.begin(t.Context())
-	defer l.finish(0)
+	defer l.finish()
 	step := func(name string, do func() error) {
 		t.Helper()
 		answered := l.answered.Load()
@@ -96,7 +97,7 @@ func TestRollingUpgrade(t *testing.T) {
 	step("the first is replaced", replace(first, next))
 	step("the second is replaced", replace(second, next))
 	step("the second goes back", replace(second, old))
-	l.finish(0)
+	l.finish()
 	if n := l.again.Load(); n != 0 {
 		t.Errorf("%d requests had to be sent again", n)
 	}
@@ -152,7 +153,7 @@ func balance(t *testing.T, f *fleet, dir string) *balancer {
 		t.Fatal(err)
 	}
 	b := &balancer{node: &node{config: filepath.Join(dir, "haproxy.cfg")}, names: map[*node]string{}}
-	if b.node.addr, err = freeAddress(); err != nil {
+	if b.node.addr, err = freeport.Address(); err != nil {
 		t.Fatal(err)
 	}
 	sockets, err := os.MkdirTemp("", "tapvault-haproxy-") // the path of a socket may not be long
@@ -176,14 +177,16 @@ func balance(t *testing.T, f *fleet, dir string) *balancer {
 		t.Fatal(err)
 	}
 	start(t, b.node.config)
-	key, err := client.ReadKey(filepath.Join(f.home, "clients", "issuer.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.node.http = newHTTP(f.papers, 6)
-	if b.node.client, err = client.New(client.Config{BaseURL: "https://" + b.node.addr, ClientID: "issuer", Key: key, HTTP: b.node.http,
-		Audience: "https://localhost:8443"}); err != nil {
-		t.Fatal(err)
+	b.node.http = newHTTP(f, 6)
+	for id, c := range map[string]**client.Client{"issuer": &b.node.client, "terminal": &b.node.reader} {
+		key, err := client.ReadKey(filepath.Join(f.home, "clients", id+".pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *c, err = client.New(client.Config{BaseURL: "https://" + b.node.addr, ClientID: id, Key: key, HTTP: b.node.http,
+			Audience: "https://localhost:8443"}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, n := range f.nodes {
 		if err := b.sees(t.Context(), n); err != nil {
