@@ -15,6 +15,7 @@ func (a *app) benchCommand() *cobra.Command {
 	var rounds int
 	var round, lasts time.Duration
 	var module string
+	var apart bool
 	c := &cobra.Command{
 		Use:   "bench NAME",
 		Short: "Measure, and in the same run the bare limit that it is held to",
@@ -28,7 +29,7 @@ func (a *app) benchCommand() *cobra.Command {
 				return cli.Misusef("reading flags: --module: %v", err)
 			}
 			fmt.Fprintf(a.stderr, "tapvault: measuring %s, which takes a little while\n", args[0])
-			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Module: module, Rounds: rounds, Round: round, For: lasts})
+			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Module: module, Rounds: rounds, Round: round, For: lasts, Apart: apart})
 			if err != nil {
 				return fmt.Errorf("measuring %s: %w", args[0], err)
 			}
@@ -51,7 +52,11 @@ func (a *app) benchCommand() *cobra.Command {
 					"  one operation: %s\n  the limit:     %s\n", r.CostRatio, l.Name, l.OpsPerS, l.LimitPerS, l.CostRatio, l.Unit, l.Limit)
 			}
 			if r.CPUOutsideModuleUS != 0 {
-				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each, and %.0f of the client\n", r.CPUOutsideModuleUS, r.ClientCPUUS)
+				client := "with the client's"
+				if r.ClientCPUUS != 0 {
+					client = fmt.Sprintf("and %.0f of the client", r.ClientCPUUS)
+				}
+				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each, %s\n", r.CPUOutsideModuleUS, client)
 			}
 			if r.MemoryMiB != 0 {
 				fmt.Fprintf(a.stdout, "  memory at most:         %.0f MiB, with the limit in the process\n", r.MemoryMiB)
@@ -59,6 +64,7 @@ func (a *app) benchCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&apart, "apart", false, "over HTTP: the client is a process of its own, so that CPU and memory are the service's")
 	c.Flags().IntVar(&rounds, "rounds", 0, "paired rounds, 9 or more; 0 means 11")
 	c.Flags().StringVar(&module, "module", "", "softhsm, which is the default, or nss; for purchase, arqc and tac also all")
 	c.Flags().DurationVar(&round, "round", 0, "how long one side of a round takes; 0 means 300ms")

@@ -30,6 +30,8 @@ type Options struct {
 	For time.Duration
 	// Round is how long each side of a round takes, about. 0 means 300 ms.
 	Round time.Duration
+	// Apart puts the client of a bench over HTTP into a process of its own.
+	Apart bool
 
 	slices int // of a round, run in turn; 0: slicesOfRound
 	least  int // operations in a slice
@@ -51,8 +53,9 @@ type Result struct {
 	// side, where they are counted.
 	CallsEach      float64 `json:"calls_each,omitempty"`
 	LimitCallsEach float64 `json:"limit_calls_each,omitempty"`
-	// CPUOutsideModuleUS is the service's CPU time per operation less the loop's,
-	// and ClientCPUUS that of its client beside it, where they are measured.
+	// CPUOutsideModuleUS is this process's CPU time per operation less the loop's,
+	// where it is measured: the service's and its client's, or, if the client is a
+	// process of its own, the service's alone, and ClientCPUUS the client's.
 	CPUOutsideModuleUS float64 `json:"cpu_outside_module_us,omitempty"`
 	ClientCPUUS        float64 `json:"client_cpu_us,omitempty"`
 	// MemoryMiB is the most memory that the process had resident, with the limit in

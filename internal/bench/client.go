@@ -18,8 +18,35 @@ import (
 // has to call [Client]: the benches over HTTP run it again as their client.
 const ClientCommand = "bench-client"
 
-// The client is a process of its own, so that what the kernel says of this one
-// is true of the service. It is told what to send over its standard input, which
+// visitor calls a server for a while, and again.
+type visitor interface {
+	run(ctx context.Context, d time.Duration) (errandDone, error)
+	close() error
+}
+
+// local is a client in this process.
+type local struct{ callers *callers }
+
+func stay(ctx context.Context, e errand) (local, error) {
+	c, err := e.dial(ctx)
+	if err != nil {
+		return local{}, err
+	}
+	if err := c.greet(); err != nil {
+		return local{}, errors.Join(err, c.close())
+	}
+	return local{c}, nil
+}
+
+func (l local) run(ctx context.Context, d time.Duration) (done errandDone, err error) {
+	done.N, err = l.callers.run(ctx, d)
+	return done, err
+}
+
+func (l local) close() error { return l.callers.close() }
+
+// A client that is a process of its own leaves what the kernel says of this one
+// true of the service. It is told what to send over its standard input, which
 // also keeps the access token off its command line, and then, line by line, for
 // how long; it answers each line when it has done so.
 type (

@@ -24,10 +24,11 @@ const (
 )
 
 // HTTP measures the purchase check as a back office asks for it: one check per
-// request, through TLS 1.3, JSON and an access token, over 16 connections whose
-// client is another process on the same cores. The limit is the smaller of a C
-// loop of the same PKCS #11 calls (on 1, 2 or 8 threads, whichever is best) and a
-// bare gin echo of the same bodies over TLS with such a client.
+// request, through TLS 1.3, JSON and an access token, over 16 connections. The
+// limit is the smaller of a C loop of the same PKCS #11 calls (on 1, 2 or 8
+// threads, whichever is best) and a bare gin echo of the same bodies over TLS.
+// The client is in this process, and its CPU counts, or, with Options.Apart, is
+// another process on the same cores; the echo's client likewise.
 func HTTP(ctx context.Context, o Options) (Result, error) { return overHTTP(ctx, o, single, compare) }
 
 // HTTPDurable measures in the same way a check that is recorded before its
@@ -92,8 +93,8 @@ type httpBench struct {
 	options Options
 	token   hsm.Config
 	config  assembly.Config
-	service *remote
-	bare    *remote // of the echo
+	service visitor
+	bare    visitor // of the echo
 	bodies  [][]byte
 	request func(path string, body []byte) []byte // whole, with the access token
 	loops   []*bare
@@ -148,14 +149,14 @@ func (b *httpBench) round(ctx context.Context) (loop, service, echo tally, err e
 		if err = b.loop(&loop, b.threads, d); err != nil {
 			break
 		}
-		if err = b.service.tally(ctx, &service, d, b.records); err != nil {
+		if err = service.add(ctx, b.service, d, b.records); err != nil {
 			err = fmt.Errorf("measuring the service: %w", err)
 			break
 		}
 		if !b.echo {
 			continue
 		}
-		if err = b.bare.tally(ctx, &echo, d, 1); err != nil {
+		if err = echo.add(ctx, b.bare, d, 1); err != nil {
 			err = fmt.Errorf("measuring the echo: %w", err)
 			break
 		}
@@ -175,12 +176,12 @@ func (b *httpBench) warm(ctx context.Context) error {
 			best, b.threads = t.perS(), n
 		}
 	}
-	sides := []*remote{b.service}
+	sides := []visitor{b.service}
 	if b.echo {
 		sides = append(sides, b.bare)
 	}
 	for _, c := range sides {
-		if err := c.tally(ctx, new(tally), b.options.Round, 1); err != nil {
+		if err := new(tally).add(ctx, c, b.options.Round, 1); err != nil {
 			return fmt.Errorf("warming up: %w", err)
 		}
 	}
@@ -240,11 +241,11 @@ func (t tally) clientUS() float64 {
 	return float64(t.client.Nanoseconds()) / 1000 / float64(max(t.n, 1))
 }
 
-// tally has a server called for d and adds what was done to t: so many records
-// with each call.
-func (r *remote) tally(ctx context.Context, t *tally, d time.Duration, records int) error {
+// add has a server called for d and adds what was done: so many records with each
+// call.
+func (t *tally) add(ctx context.Context, v visitor, d time.Duration, records int) error {
 	stop := t.start()
-	done, err := r.run(ctx, d)
+	done, err := v.run(ctx, d)
 	stop(done.N * records)
 	t.client += done.CPU
 	return err

@@ -70,14 +70,14 @@ func (b *httpBench) open(ctx context.Context, dir string) error {
 			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, bearer, len(body), body)
 	}
 	b.bodies = bodies
-	b.service, err = b.send(server, b.path)
+	b.service, err = b.visit(ctx, server, b.path)
 	return err
 }
 
 // limits opens what the service is compared with.
 func (b *httpBench) limits(ctx context.Context) (err error) {
 	if b.echo {
-		if b.bare, err = b.send(b.serve(&http.Server{Handler: echo()}), "/echo"); err != nil {
+		if b.bare, err = b.visit(ctx, b.serve(&http.Server{Handler: echo()}), "/echo"); err != nil {
 			return err
 		}
 	}
@@ -106,18 +106,24 @@ func (b *httpBench) serve(server *http.Server) *httptest.Server {
 	return s
 }
 
-// send starts a client of s that asks for path with every body in turn.
-func (b *httpBench) send(s *httptest.Server, path string) (*remote, error) {
+// visit makes a client of s that asks for path with every body in turn.
+func (b *httpBench) visit(ctx context.Context, s *httptest.Server, path string) (visitor, error) {
 	e := errand{Addr: strings.TrimPrefix(s.URL, "https://"), ServerName: "example.com", Root: s.Certificate().Raw, Conns: b.callers}
 	for _, body := range b.bodies {
 		e.Requests = append(e.Requests, b.request(path, body))
 	}
-	r, err := send(e)
+	var v visitor
+	var err error
+	if b.options.Apart {
+		v, err = send(e)
+	} else {
+		v, err = stay(ctx, e)
+	}
 	if err != nil {
 		return nil, err
 	}
-	b.closers = append(b.closers, r.close)
-	return r, nil
+	b.closers = append(b.closers, v.close)
+	return v, nil
 }
 
 // echo is what gin does at least: read a body and write it back.

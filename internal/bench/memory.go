@@ -46,6 +46,7 @@ func spreadOf(samples []float64) Spread {
 func Memory(ctx context.Context, o Options) (Result, error) {
 	a := single
 	a.name = "memory"
+	o.Apart = true
 	return overHTTP(ctx, o, a, sampled)
 }
 
