@@ -276,3 +276,37 @@ func TestOtherKeys(t *testing.T) {
 		t.Errorf("a group of no token: %v", err)
 	}
 }
+
+// TestPINIsTriedOnce: a token that comes later and refuses the PIN is not asked
+// again each second until the PIN is locked.
+func TestPINIsTriedOnce(t *testing.T) {
+	t.Setenv(softhsmconfig.Env, "")
+	original, err := softhsmconfig.Module()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tried, absent atomic.Int64
+	refusing := func(context.Context) (*hsm.Token, error) {
+		if tried.Add(1) == 1 {
+			return nil, fmt.Errorf("%w: the cable is out", hsm.ErrUnavailable)
+		}
+		return nil, fmt.Errorf("opening: %w", hsm.ErrPIN)
+	}
+	out := func(context.Context) (*hsm.Token, error) {
+		absent.Add(1)
+		return nil, fmt.Errorf("%w: the cable is out", hsm.ErrUnavailable)
+	}
+	said := &lines{}
+	g, err := group.New(t.Context(), slog.New(slog.NewTextHandler(said, nil)), group.Member{Name: "1", Open: born(t, original).open},
+		group.Member{Name: "2", Open: refusing}, group.Member{Name: "3", Open: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	until(t, "the PIN is refused", func() bool { return said.has("tried again after a restart") })
+	looks := absent.Load()
+	until(t, "the others were looked at again", func() bool { return absent.Load() >= looks+3 })
+	if n := tried.Load(); n != 2 {
+		t.Errorf("the token was opened %d times, its PIN tried %d times", n, n-1)
+	}
+}
