@@ -337,8 +337,9 @@ func TestSlowBodies(t *testing.T) {
 	<-done
 }
 
-// TestReadiness: the answer names the part that is down and no more; the log
-// says why; and the parts are asked once a second.
+// TestReadiness: the answer names the parts that are down and no more, and a
+// spare one takes nothing with it; the log says why; and the parts are asked once
+// a second.
 func TestReadiness(t *testing.T) {
 	clock := now
 	e := newEdge(t, func(c *Config) { c.Now = func() time.Time { return clock } })
@@ -352,7 +353,7 @@ func TestReadiness(t *testing.T) {
 	}
 	clock = clock.Add(time.Second)
 	w := e.do(s, s.request())
-	if want := `{"status":"down","parts":{"hsm":"ok","store":"down"}}`; w.Code != 503 || strings.TrimSpace(w.Body.String()) != want {
+	if want := `{"status":"down","parts":{"hsm":"ok","hsm-2":"down","store":"down"}}`; w.Code != 503 || strings.TrimSpace(w.Body.String()) != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if !strings.Contains(e.logs.String(), "disk is full") {
