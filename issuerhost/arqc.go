@@ -1,6 +1,7 @@
 package issuerhost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,8 +105,9 @@ type Item struct {
 const lanes = 16
 
 // AuthoriseBatch answers up to [MaxBatch] requests as [Service.Authorise] does,
-// each by itself and in order. Of two that show one counter only one holds. The
-// same attempt again is answered again.
+// each by itself, and those of one payer in their order: a card's second counter
+// is not refused because its third was quicker, and of two that show one counter
+// the first holds. The same attempt again is answered again.
 func (s *Service) AuthoriseBatch(ctx context.Context, c access.Caller, rs []Request, a access.Attempt) ([]Item, error) {
 	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "batch"); err != nil {
 		return nil, err
@@ -114,10 +116,29 @@ func (s *Service) AuthoriseBatch(ctx context.Context, c access.Caller, rs []Requ
 		return nil, fmt.Errorf("%w: a batch holds 1 to %d transactions", emv.ErrMalformed, MaxBatch)
 	}
 	items := make([]Item, len(rs))
-	inLanes(len(rs), func(i int) {
-		items[i].Response, items[i].Err = s.authorise(ctx, c, rs[i], part(a, i))
+	queues := byPayer(rs)
+	inLanes(len(queues), func(q int) {
+		for _, i := range queues[q] {
+			items[i].Response, items[i].Err = s.authorise(ctx, c, rs[i], part(a, i))
+		}
 	})
 	return items, nil
+}
+
+// byPayer is the places of the requests of each payer, in their order.
+func byPayer(rs []Request) (queues [][]int) {
+	at := make(map[[4]string]int, len(rs))
+	for i, r := range rs {
+		p := r.Payer
+		who := [4]string{p.PAN.Reveal(), cmp.Or(p.PSN, "00"), p.Number.Digits(), string(p.Ref)}
+		q, ok := at[who]
+		if !ok {
+			q = len(queues)
+			at[who], queues = q, append(queues, nil)
+		}
+		queues[q] = append(queues[q], i)
+	}
+	return queues
 }
 
 // part is the attempt of one record of a batch: each is one of its own.
