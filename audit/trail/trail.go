@@ -37,9 +37,8 @@ type Config struct {
 	Tree Tree             // over the lines; nil: none
 }
 
-// Tree is told of all lines, in order, without their ends. It keeps none of
-// their memory. A tree that fails
-// does not hold records up: [Trail.Health] tells of it.
+// Tree is told of all lines, in order, without their ends. It keeps none of their
+// memory. A tree that fails does not hold records up: [Trail.Health] tells of it.
 type Tree interface {
 	// Resume is told how many lines there are, and the last of them; all reads
 	// the trail from its first line.

@@ -88,33 +88,37 @@ func (f *exportFlags) times() error {
 	return nil
 }
 
-func (a *app) exportAudit(ctx context.Context, file string, f exportFlags) (err error) {
+func (a *app) exportAudit(ctx context.Context, file string, f exportFlags) error {
 	found, err := a.verifyAudit(ctx, file, f.signed, f.keys)
 	if err != nil {
 		return err
 	}
-	to := a.stdout
-	if f.out != "" {
-		out, err := os.OpenFile(f.out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
+	good := trail.Summary{Lines: found.Lines, Last: found.Last}
+	if f.out == "" {
+		n, err := writeLines(a.stdout, file, good, f.filter)
+		if err == nil { // what a wrong name of an action leaves must not look like an empty month
+			_, err = fmt.Fprintf(a.stderr, "tapvault: %d of %d entries of %s, which verifies\n", n, found.Lines, file)
 		}
-		defer func() {
-			if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
-				err = errors.Join(err, os.Remove(f.out)) // half an export looks like a whole one
-			}
-		}()
-		to = out
+		return err
 	}
-	n, err := writeLines(to, file, trail.Summary{Lines: found.Lines, Last: found.Last}, f.filter)
+	n, err := writeFile(f.out, file, good, f.filter)
 	if err != nil {
 		return err
 	}
-	if f.out == "" { // what a wrong name of an action leaves must not look like an empty month
-		_, err = fmt.Fprintf(a.stderr, "tapvault: %d of %d entries of %s, which verifies\n", n, found.Lines, file)
-		return err
-	}
 	return a.say("%s: %d of %d entries of %s, which verifies", f.out, n, found.Lines, file)
+}
+
+// writeFile makes a new file of the chosen lines, whole or not at all.
+func writeFile(name, file string, good trail.Summary, f trail.Filter) (n int, err error) {
+	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	n, err = writeLines(out, file, good, f)
+	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
+		err = errors.Join(err, os.Remove(name)) // half an export looks like a whole one
+	}
+	return n, err
 }
 
 func writeLines(to io.Writer, file string, good trail.Summary, f trail.Filter) (n int, err error) {

@@ -52,14 +52,18 @@ func (a *app) benchCommand() *cobra.Command {
 					"  one operation: %s\n  the limit:     %s\n", r.CostRatio, l.Name, l.OpsPerS, l.LimitPerS, l.CostRatio, l.Unit, l.Limit)
 			}
 			if r.CPUOutsideModuleUS != 0 {
-				client := "with the client's"
+				client := "with the client's" // the client is in the process
 				if r.ClientCPUUS != 0 {
 					client = fmt.Sprintf("and %.0f of the client", r.ClientCPUUS)
 				}
 				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each, %s\n", r.CPUOutsideModuleUS, client)
 			}
 			if r.MemoryMiB != 0 {
-				fmt.Fprintf(a.stdout, "  memory at most:         %.0f MiB, with the limit in the process\n", r.MemoryMiB)
+				who := "client and limit"
+				if apart {
+					who = "the limit"
+				}
+				fmt.Fprintf(a.stdout, "  memory at most:         %.0f MiB, with %s in the process\n", r.MemoryMiB, who)
 			}
 			return nil
 		},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // ProcessMAC is [hsm.Token.ProcessMAC] on one token.
@@ -90,9 +91,24 @@ func (g *Group) Inventory(ctx context.Context) ([]keyref.Info, error) {
 	return on(ctx, g, func(t *hsm.Token) ([]keyref.Info, error) { return t.Inventory(ctx) })
 }
 
-// Unlabelled is [hsm.Token.Unlabelled] on one token.
-func (g *Group) Unlabelled(ctx context.Context, destroy bool) ([]string, error) {
-	return on(ctx, g, func(t *hsm.Token) ([]string, error) { return t.Unlabelled(ctx, destroy) })
+// Unlabelled is [hsm.Token.Unlabelled] on every token that is up. It destroys
+// nothing: that is for whoever has one token before them.
+func (g *Group) Unlabelled(ctx context.Context) (all []string, err error) {
+	for _, m := range g.members {
+		if !m.up.Load() {
+			continue
+		}
+		left, err := m.token.Load().Unlabelled(ctx, false)
+		if err != nil && len(g.members) > 1 && fault.KindOf(err) == fault.HSMUnavailable {
+			m.suspect()
+			continue
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, left...)
+	}
+	return all, nil
 }
 
 // ECDH is [hsm.Token.ECDH] on one token.

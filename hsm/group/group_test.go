@@ -151,6 +151,9 @@ func TestOneOfTwoTokens(t *testing.T) {
 	if !up(0) || !up(1) {
 		t.Fatal("a token is out at the start")
 	}
+	if left, err := g.Unlabelled(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("tokens of finished ceremonies hold %v, %v", left, err)
+	}
 
 	path, err := keyref.Ref{Realm: realm, Usage: keyref.PurchaseMaster, Version: 1}.Path(keyref.Factor{1}, keyref.Factor{2})
 	if err != nil {

@@ -13,7 +13,7 @@ const readShelfEvery = 5 * time.Second
 // papers names what the token holds that no ceremony finished or tells of. The
 // service starts all the same: what it needs was found to be fit.
 func (p *parts) papers(ctx context.Context) error {
-	left, err := p.hsm.Unlabelled(ctx, false)
+	left, err := p.hsm.Unlabelled(ctx)
 	if err != nil {
 		return err
 	}

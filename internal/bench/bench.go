@@ -58,8 +58,8 @@ type Result struct {
 	// process of its own, the service's alone, and ClientCPUUS the client's.
 	CPUOutsideModuleUS float64 `json:"cpu_outside_module_us,omitempty"`
 	ClientCPUUS        float64 `json:"client_cpu_us,omitempty"`
-	// MemoryMiB is the most memory that the process had resident, with the limit in
-	// it, where that is measured.
+	// MemoryMiB is the most memory that the process had resident, with the limit and,
+	// unless it was put apart, the client in it, where that is measured.
 	MemoryMiB float64 `json:"memory_mib,omitempty"`
 	// Memory is what the bench of memory saw.
 	Memory *MemoryUse `json:"memory,omitempty"`
