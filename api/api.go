@@ -28,6 +28,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/intake"
+	"github.com/tapvault/tapvault/internal/trace"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/tokenize"
 	"github.com/tapvault/tapvault/wallet"
@@ -171,6 +172,9 @@ type Config struct {
 	Metrics http.Handler                                       // nil: /metrics is not served here
 	Observe func(route string, status int, took time.Duration) // nil: nobody counts
 	Log     *slog.Logger                                       // nil: nothing is logged
+	// Trace decides whether a request is recorded, and begins to; parent is the
+	// traceparent that came with it. nil: none is.
+	Trace func(ctx context.Context, operation, parent string) (context.Context, trace.Span)
 	// Limit takes one request from what a client may make, and says how long it
 	// has to wait when that is used up; nil: there is no limit.
 	Limit       func(ctx context.Context, client string) (wait time.Duration, err error)
@@ -187,6 +191,7 @@ type server struct {
 	ready readiness
 	spec  []byte // openapi.json
 	docs  []byte // the readable page
+	ids   map[string]string
 	pool  buffers
 }
 
@@ -247,8 +252,8 @@ func (s *server) router() http.Handler {
 		}
 	}
 	if s.Metrics != nil {
-		g.GET("/metrics", gin.WrapH(s.Metrics))
-		g.HEAD("/metrics", gin.WrapH(s.Metrics))
+		g.GET(metricsPath, gin.WrapH(s.Metrics))
+		g.HEAD(metricsPath, gin.WrapH(s.Metrics))
 	}
 	g.NoRoute(func(c *gin.Context) { s.fail(c, errNoRoute) })
 	g.NoMethod(func(c *gin.Context) { s.fail(c, errMethod) })

@@ -8,7 +8,12 @@ import (
 	"github.com/tapvault/tapvault/api/wire"
 )
 
-const healthPath = "/healthz"
+// Paths that are asked without end.
+const (
+	healthPath  = "/healthz"
+	readyPath   = "/readyz"
+	metricsPath = "/metrics"
+)
 
 // healthz says that the process answers.
 func (s *server) healthz(context.Context, *request) (any, error) {

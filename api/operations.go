@@ -61,7 +61,7 @@ func (s *server) operations() []operation {
 		{method: get, path: "/openapi.json", open: true, raw: "application/json", do: s.openapi},
 		{method: get, path: "/docs", open: true, raw: "text/html; charset=utf-8", do: s.page},
 		{method: get, path: healthPath, open: true, do: s.healthz},
-		{method: get, path: "/readyz", open: true, do: s.readyz},
+		{method: get, path: readyPath, open: true, do: s.readyz},
 
 		{method: post, path: "/v1/tokens", limit: wire.MaxBody, attempt: required, do: s.requestToken},
 		{method: get, path: "/v1/tokens", query: []string{"ref", "par", "requestor", "last4", "state", "cursor", "limit"}, do: s.tokens},

@@ -118,6 +118,7 @@ func (s *server) fail(c *gin.Context, err error) {
 	ctx := c.Request.Context()
 	p, row := describe(err)
 	id := audit.RequestID(ctx)
+	traceProblem(ctx, p.Type)
 	p.Instance = "urn:tapvault:request:" + id
 	p.OAuthError = oauthError(c.FullPath(), err, p)
 	switch {

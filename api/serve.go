@@ -17,6 +17,7 @@ import (
 	"github.com/tapvault/tapvault/denylist"
 	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/trace"
 )
 
 // around is what happens to every request: an id, fixed headers, a bound on its
@@ -24,7 +25,8 @@ import (
 func (s *server) around(c *gin.Context) {
 	began := s.Now()
 	id, err := s.requestID()
-	c.Request = c.Request.WithContext(audit.WithRequestID(c.Request.Context(), id))
+	ctx, span := s.traced(audit.WithRequestID(c.Request.Context(), id), c)
+	c.Request = c.Request.WithContext(ctx)
 	if t := c.Request.TLS; t != nil && len(t.PeerCertificates) > 0 {
 		c.Request = c.Request.WithContext(identity.WithCertificate(c.Request.Context(), t.PeerCertificates[0]))
 	}
@@ -35,7 +37,10 @@ func (s *server) around(c *gin.Context) {
 	h["Content-Security-Policy"] = policy
 	h["Strict-Transport-Security"] = https
 	h["Referrer-Policy"] = noReferrer
-	defer func() { s.Observe(routeName(c), c.Writer.Status(), s.Now().Sub(began)) }()
+	defer func() {
+		s.Observe(routeName(c), c.Writer.Status(), s.Now().Sub(began))
+		ended(span, c.Writer.Status())
+	}()
 	defer s.recover(c)
 	if err != nil {
 		s.fail(c, err)
@@ -188,8 +193,14 @@ func (s *server) admit(c *gin.Context, op operation, q *request) error {
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return errNoCaller
 	}
-	if q.caller, err = s.Identity.Check(c.Request.Context(), bearer); err != nil || s.Limit == nil {
+	if q.caller, err = s.Identity.Check(c.Request.Context(), bearer); err != nil {
 		return err
+	}
+	if s.Trace != nil {
+		trace.Of(c.Request.Context()).Set(trace.Role, string(q.caller.Role))
+	}
+	if s.Limit == nil {
+		return nil
 	}
 	wait, err := s.Limit(c.Request.Context(), q.caller.ID)
 	if err == nil && wait != 0 {

@@ -112,7 +112,7 @@ func (s *server) loadSpec() error {
 	if err := t.Execute(&page, map[string]any{"Spec": d, "Sections": sections, "Problems": problemRows()}); err != nil {
 		return fmt.Errorf("printing the documentation: %w", err)
 	}
-	s.spec, s.docs = document, page.Bytes()
+	s.spec, s.docs, s.ids = document, page.Bytes(), operationIDs(sections)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/trace"
 )
 
 // Outcome is how an action ended.
@@ -84,10 +85,22 @@ func (g Gate) Begin(ctx context.Context, c access.Caller, a access.Action, objec
 // Allow is Check for calls that touch no card number and change nothing, such
 // as a MAC check: only a refusal is recorded.
 func (g Gate) Allow(ctx context.Context, c access.Caller, a access.Action, object string) error {
-	if err := access.Allow(c, a); err != nil {
+	_, span := trace.Start(ctx, trace.Authorise)
+	err := access.Allow(c, a)
+	span.Set(trace.Action, string(a))
+	span.Set(trace.Outcome, outcome(err))
+	span.End()
+	if err != nil {
 		return g.Refuse(ctx, c, a, object, "denied", err)
 	}
 	return nil
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return trace.Refused
+	}
+	return trace.Allowed
 }
 
 // Refuse records why an action was refused and returns err, or the recorder's

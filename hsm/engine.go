@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/tapvault/tapvault/internal/trace"
 )
 
 // engine hands jobs to workers.
@@ -49,6 +51,7 @@ func (e *engine) do(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	j.span = trace.Of(ctx)
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()

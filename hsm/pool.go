@@ -9,6 +9,7 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/trace"
 )
 
 // pool lends sessions, one to a caller at a time and never more than its cap.
@@ -104,6 +105,7 @@ func (t *Token) with(ctx context.Context, doing string, fn func(s pkcs11.Session
 		st := t.state.Load()
 		s, err := t.pool.get(ctx, st.gen)
 		if err == nil {
+			trace.Of(ctx).Waited()
 			err = fn(s.session, st)
 			t.pool.put(s, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/trace"
 )
 
 // What a derived key may do, and what a job does with the last one. The
@@ -68,6 +69,7 @@ type job struct {
 	macs    [maxMessages][8]byte
 	err     error
 
+	span    trace.Span
 	retried bool
 	done    chan struct{}
 	// of the engine, under its lock: the caller is gone, the worker is done
@@ -144,6 +146,9 @@ func (w *worker) discard() {
 // run does the whole batch. Every job ends with its answer or its err set.
 func (w *worker) run() {
 	todo := w.batch
+	for _, j := range todo {
+		j.span.Waited()
+	}
 	for len(todo) > 0 {
 		st := w.t.state.Load()
 		if err := w.ready(st); err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/trace"
 )
 
 // Errors.
@@ -216,15 +217,29 @@ func (t *Trail) Begin(ctx context.Context, e audit.Entry) (wait func() error, er
 	if !t.enqueue(w) {
 		return nil, fmt.Errorf("%w: the audit trail is closed", ErrDown)
 	}
+	_, span := trace.Start(ctx, trace.Record)
 	runtime.Gosched() // those who are as far begin theirs, before anyone does something else
-	return func() error {
+	wait = func() error {
 		select {
 		case err := <-w.done:
 			return err
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrDown, ctx.Err())
 		}
-	}, nil
+	}
+	if span.On() {
+		return traced(span, wait), nil
+	}
+	return wait, nil
+}
+
+// traced ends span with wait.
+func traced(span trace.Span, wait func() error) func() error {
+	return func() error {
+		err := wait()
+		span.Done(err)
+		return err
+	}
 }
 
 // Health reports whether records can still be made.

@@ -113,3 +113,15 @@ func newDatabase(file string) []finding {
 	}
 	return []finding{note("database", "`tapvault serve` makes it; register clients with `tapvault client add`", "there is no file %s yet", file)}
 }
+
+// lookAtTraces asks the collector, if there is one. The service does without.
+func lookAtTraces(ctx context.Context, cfg assembly.Config) []finding {
+	const part = "traces"
+	if cfg.Traces.Endpoint == "" {
+		return nil
+	}
+	if err := cfg.CheckCollector(ctx); err != nil {
+		return []finding{note(part, "see traces.endpoint and traces.ca_file, and whether the collector takes OTLP over HTTP; the service runs without it", "%v", err)}
+	}
+	return []finding{fine(part, "the collector takes them")}
+}

@@ -21,6 +21,7 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/trace"
 )
 
 // Member is one token.
@@ -142,7 +143,7 @@ func (g *Group) States() (all []State) {
 
 // Health fails when no token answers.
 func (g *Group) Health(ctx context.Context) error {
-	_, err := on(ctx, g, func(t *hsm.Token) (struct{}, error) { return struct{}{}, t.Health(ctx) })
+	_, err := on(ctx, g, call{"health", ""}, func(ctx context.Context, t *hsm.Token) (struct{}, error) { return struct{}{}, t.Health(ctx) })
 	return err
 }
 
@@ -168,11 +169,25 @@ func (g *Group) order() []*member {
 	return up
 }
 
+// call is what traces tell of one: which, and what its key is for.
+type call struct {
+	name  string
+	usage keyref.Usage // "": there is no key
+}
+
 // on makes a call on one token, or on the next while they are unavailable.
-func on[T any](ctx context.Context, g *Group, do func(*hsm.Token) (T, error)) (out T, err error) {
+func on[T any](ctx context.Context, g *Group, c call, do func(context.Context, *hsm.Token) (T, error)) (out T, err error) {
+	ctx, span := trace.Start(ctx, trace.HSM)
+	if span.On() {
+		span.Set(trace.Call, c.name)
+		if c.usage != "" {
+			span.Set(trace.Usage, string(c.usage))
+		}
+		defer func() { span.Done(err) }()
+	}
 	for _, m := range g.order() {
 		m.busy.Add(1)
-		out, err = do(m.token.Load())
+		out, err = do(ctx, m.token.Load())
 		m.busy.Add(-1)
 		if err == nil || fault.KindOf(err) != fault.HSMUnavailable {
 			return out, err

@@ -15,6 +15,7 @@ const Anything = "*"
 var Table = map[string][]string{
 	// layer 0: vocabulary
 	"internal/fault":  {},
+	"internal/trace":  {},
 	"internal/obs":    {},
 	"hsm/keyref":      {},
 	"api/wire":        {},
@@ -29,8 +30,8 @@ var Table = map[string][]string{
 	"event":           {"internal/fault", "token"},
 
 	// layer 1: formats and the gate
-	"audit":                  {"access", "internal/fault"},
-	"audit/trail":            {"access", "audit", "internal/fault"},
+	"audit":                  {"access", "internal/fault", "internal/trace"},
+	"audit/trail":            {"access", "audit", "internal/fault", "internal/trace"},
 	"audit/tree":             {"internal/fault"},
 	"audit/tree/treetest":    {"audit/tree"},
 	"audit/auditor":          {"access", "audit", "audit/tree", "internal/fault"},
@@ -41,7 +42,7 @@ var Table = map[string][]string{
 	"wallet/credential":      {"token"},
 	"wallet/payload":         {"token", "wallet/credential", "wallet/mask"},
 	"wallet/mask":            {"token"},
-	"internal/store":         {"access", "internal/fault"},
+	"internal/store":         {"access", "internal/fault", "internal/trace"},
 	"identity":               {"access", "internal/fault"},
 	"keyceremony":            {"hsm/keyref", "internal/fault", "internal/tdes"},
 	"keyceremony/keyblock":   {"hsm/keyref", "internal/fault", "internal/mac", "internal/tdes"},
@@ -58,13 +59,15 @@ var Table = map[string][]string{
 	"intake":                 {"internal/fault", "token"},
 
 	// layer 2: the HSM, the stores, both ends of a tap
-	"hsm":                      {"hsm/keyref", "internal/fault"},
+	"hsm":                      {"hsm/keyref", "internal/fault", "internal/trace"},
 	"hsm/softring":             {"hsm/keyref", "internal/fault", "keyceremony/secret"},
-	"hsm/group":                {"hsm", "hsm/keyref", "internal/fault"},
+	"hsm/group":                {"hsm", "hsm/keyref", "internal/fault", "internal/trace"},
 	"hsm/inventory":            {"access", "audit", "hsm/keyref"},
 	"hsm/hsmtest":              {Anything},
 	"internal/softtoken":       {"hsm", "softhsm-config"},
 	"hsm/hsmtest/shim":         {},
+	"internal/trace/otlp":      {"internal/trace"},
+	"internal/trace/tracetest": {},
 	"vault":                    {"access", "event", "hsm/keyref", "internal/fault", "internal/gather", "internal/store", "token", "tokenize/ff1", "vault/archive"},
 	"vault/archive":            {"internal/fault"},
 	"vault/vaulttest":          {Anything},
@@ -117,7 +120,7 @@ var Table = map[string][]string{
 
 	// layer 4: the edge
 	"api": {"access", "account", "api/wire", "audit", "audit/auditor", "audit/tree", "cardhost", "cryptogram", "denylist", "detokenize", "event", "event/stream", "hsm/keyref",
-		"cryptogram/emv", "identity", "intake", "internal/fault", "issuerhost", "load", "quorum", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol"},
+		"cryptogram/emv", "identity", "intake", "internal/fault", "internal/trace", "issuerhost", "load", "quorum", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol"},
 	"api/client": {"api/wire"},
 
 	// layer 5: the roots
@@ -159,6 +162,8 @@ var Owners = map[string][]string{
 	"golang.org/x/mod/":               {"audit/tree"},
 	"github.com/emmansun/gmsm":        {"hsm/softring"},
 	"github.com/prometheus/":          {"internal/obs", "cmd/tapvault"},
+	"go.opentelemetry.io/":            {"internal/trace/otlp", "internal/trace/tracetest"},
+	"google.golang.org/":              {"internal/trace/tracetest"},
 	"github.com/spf13/cobra":          {"internal/cli", "cmd/tapvault", "cmd/tapsim", "cmd/keyceremony"},
 	"go.yaml.in/yaml":                 {"cmd/tapvault", "keyceremony/script", "keyceremony/rehearsal"},
 	"github.com/getkin/kin-openapi":   {},

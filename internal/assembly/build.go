@@ -25,6 +25,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/obs"
 	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/internal/trace"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/vault"
 	"github.com/tapvault/tapvault/wallet"
@@ -89,6 +90,8 @@ type parts struct {
 	watch []func(context.Context)
 	// gauges are what the metrics show beside the requests.
 	gauges []obs.Gauge
+	// traces begins to record a request; nil: none is.
+	traces func(ctx context.Context, operation, parent string) (context.Context, trace.Span)
 }
 
 // Build opens everything that c names and puts the service together. Nothing
@@ -122,6 +125,9 @@ func Build(ctx context.Context, c Config, o Options) (*Service, error) {
 // nothing has been touched yet.
 func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	if p.days, err = p.cfg.Days(); err != nil {
+		return err
+	}
+	if err := p.openTraces(ctx, s); err != nil {
 		return err
 	}
 	if p.hsm, err = openGroup(ctx, p.cfg, p.opt.Log); err != nil {
@@ -158,8 +164,8 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return p.vault.Close(context.WithoutCancel(ctx)) })
-	var stop func() error
-	p.gauges, stop = watchRanges(ctx, p.vault, p.cfg.Vault.AlarmDays, p.opt.Log)
+	gauges, stop := watchRanges(ctx, p.vault, p.cfg.Vault.AlarmDays, p.opt.Log)
+	p.gauges = append(p.gauges, gauges...)
 	s.closers = append(s.closers, stop)
 	return nil
 }
@@ -258,7 +264,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Gate: p.gate, Parameters: parameters,
 		Ready: append([]api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}}, p.tokenParts()...),
-		Limit: limit, Metrics: metrics.Handler(), Observe: metrics.Observe, MaxInFlight: p.cfg.MaxInFlight, Log: p.opt.Log, Now: p.opt.Now,
+		Limit: limit, Metrics: metrics.Handler(), Observe: metrics.Observe, Trace: p.traces, MaxInFlight: p.cfg.MaxInFlight, Log: p.opt.Log, Now: p.opt.Now,
 	})
 	if err != nil {
 		return nil, err

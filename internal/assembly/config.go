@@ -72,6 +72,8 @@ type Config struct {
 	Estate Estate `yaml:"estate"`
 	// Limits bounds how much callers may ask.
 	Limits Limits `yaml:"limits"`
+	// Traces sends the steps of some requests to an OpenTelemetry collector.
+	Traces Traces `yaml:"traces"`
 	// Quorum puts verbs under the approval of others: detokenize-batch,
 	// vault-export, settings, client-creation, key-destruction.
 	Quorum map[string]Quorum `yaml:"quorum"`

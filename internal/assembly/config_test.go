@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,5 +106,38 @@ func TestTokens(t *testing.T) {
 		if one.HSM.Token != want[i].Token || one.HSM.Module != want[i].Module || len(one.HSM.Others) != 0 {
 			t.Errorf("token %d alone: %+v", i, one.HSM)
 		}
+	}
+}
+
+func TestTracesAreChecked(t *testing.T) {
+	for i, c := range []struct {
+		traces Traces
+		want   string
+	}{
+		{Traces{}, ""}, {Traces{Endpoint: "https://collector:4318"}, ""}, {Traces{Endpoint: "http://127.0.0.1:4318", Sample: 1}, ""},
+		{Traces{Endpoint: "http://collector:4318"}, "traces.endpoint"}, {Traces{Sample: .5}, "traces.endpoint"},
+		{Traces{Endpoint: "https://c", Sample: -1}, "traces.sample"}, {Traces{Endpoint: "https://c", Sample: 1.1}, "traces.sample"},
+		{Traces{Endpoint: "https://c", Sample: math.NaN()}, "traces.sample"},
+	} {
+		v := &checker{}
+		Config{Traces: c.traces}.validateTraces(v)
+		err := errors.Join(v.errs...)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	c := Config{Traces: Traces{Endpoint: "https://c", CAFile: "ca.pem"}}.In(t.TempDir())
+	if _, err := c.collector(); err == nil {
+		t.Error("an absent file of roots was taken")
+	}
+	if err := os.WriteFile(c.Path("ca.pem"), []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.collector(); err == nil {
+		t.Error("a file without roots was taken")
+	}
+	c.Traces.CAFile = ""
+	if o, err := c.collector(); err != nil || o.Sample != 0.01 {
+		t.Errorf("what is left out: %+v, %v", o, err)
 	}
 }

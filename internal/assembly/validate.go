@@ -57,6 +57,7 @@ func (c Config) Validate() error {
 	c.validateEstate(v)
 	c.validateQuorum(v)
 	c.validateLimits(v)
+	c.validateTraces(v)
 	if err := issuerhost.Check(c.issuers(), c.EMV.Profiles); err != nil {
 		v.add("emv: %v", err)
 	}

@@ -24,6 +24,7 @@ type Gauge struct {
 	Help   string
 	Labels map[string]string // from a closed set, such as the names of ranges; may be nil
 	Value  func() float64    // safe for concurrent use, and quick
+	Counts bool              // it only grows
 }
 
 // NewMetrics returns metrics with the given gauges, and those of the process.
@@ -41,10 +42,17 @@ func NewMetrics(gauges ...Gauge) *Metrics {
 	m.registry.MustRegister(m.requests, m.latency, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, g := range gauges {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(
-			prometheus.GaugeOpts{Name: "tapvault_" + g.Name, Help: g.Help, ConstLabels: g.Labels}, g.Value))
+		m.registry.MustRegister(g.collector())
 	}
 	return m
+}
+
+func (g Gauge) collector() prometheus.Collector {
+	o := prometheus.Opts{Name: "tapvault_" + g.Name, Help: g.Help, ConstLabels: g.Labels}
+	if g.Counts {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts(o), g.Value)
+	}
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts(o), g.Value)
 }
 
 // classes are the labels of statuses, by their first digit.

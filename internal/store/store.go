@@ -23,6 +23,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/trace"
 )
 
 // Errors. Their texts hold driver codes at most, never SQL and never a value.
@@ -160,7 +161,16 @@ func (d *DB) Close() error { return d.engine.close() }
 // ctx bounds the wait for a turn to write. A transaction that has begun is run
 // to its end, so that a caller who goes away never leaves the question open.
 func (d *DB) Tx(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	return d.engine.transact(ctx, fn)
+	ctx, span := trace.Start(ctx, trace.Transaction)
+	if !span.On() {
+		return d.engine.transact(ctx, fn)
+	}
+	err := d.engine.transact(ctx, func(tx *gorm.DB) error {
+		span.Waited()
+		return fn(tx)
+	})
+	span.Done(err)
+	return err
 }
 
 // Read returns a handle for reading committed data. Its errors are already the

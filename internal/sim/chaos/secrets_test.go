@@ -34,6 +34,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/sim"
 	"github.com/tapvault/tapvault/internal/tdes"
+	"github.com/tapvault/tapvault/internal/trace/tracetest"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 	"github.com/tapvault/tapvault/token"
 )
@@ -158,7 +159,7 @@ func TestSecrets(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	coresAllowed(t)
-	w := &marked{keys: &softkey.Ring{}, masters: marks{}, files: marks{}}
+	w := &marked{keys: &softkey.Ring{}, masters: marks{}, files: marks{}, collector: tracetest.New(t)}
 	c := Config{Bin: bin, Dir: filepath.Join(dir, "home"), Nodes: 2, Callers: 4, prepare: w.prepare,
 		env: []string{"GOTRACEBACK=crash", "TMPDIR=" + filepath.Join(dir, "home", "tmp")}}
 	f, err := newFleet(t.Context(), c)
@@ -174,6 +175,7 @@ func TestSecrets(t *testing.T) {
 	w.pins(t, f)
 	w.memory(t, f.nodes[1])
 	w.metrics(t, f.nodes[1])
+	w.traces(t)
 	w.crash(t, f)
 	w.searchFiles(t, f)
 }
@@ -287,6 +289,8 @@ type marked struct {
 	files   marks // what no file may hold besides
 	known   string
 
+	collector *tracetest.Collector
+
 	cards     []string
 	purchases []wire.PurchaseVerify
 }
@@ -316,7 +320,27 @@ func (w *marked) masterKeys(ctx context.Context, f *fleet) error {
 	if err != nil {
 		return err
 	}
+	text = fmt.Appendf(text, "\ntraces:\n  endpoint: %s\n  ca_file: %s\n  sample: 1\n", w.collector.URL, w.collector.CAFile)
 	return os.WriteFile(config, []byte(strings.Replace(string(text), "key_versions: {1: 1}", "key_versions: {1: 1, 2: 2}", 1)), 0o600)
+}
+
+// traces searches what a collector was told until now, of everything that was
+// done before.
+func (w *marked) traces(t *testing.T) {
+	t.Helper()
+	w.collector.Until(t, "traces of all that was done", func(all []tracetest.Span) bool {
+		done := map[string]bool{}
+		for _, s := range all {
+			done[s.Name] = true
+		}
+		return done["requestToken"] && done["detokenizeDirect"] && done["purchaseVerify"] && done["hsm"] && done["store transaction"] && done["audit record"]
+	})
+	sent := w.collector.Bytes()
+	w.files.finder().search(t, "what the collector was told", sent)
+	w.masters.finder().search(t, "what the collector was told", sent)
+	if n := alone(sent, secretPINs); n > 0 || bytes.Contains(sent, []byte(w.known)) {
+		t.Errorf("the collector was told %d PINs of phones, the reference of a token: %v", n, bytes.Contains(sent, []byte(w.known)))
+	}
 }
 
 // live has the service do what it does, with marked values.
