@@ -19,6 +19,7 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -150,6 +151,8 @@ type Config struct {
 	Estate Estate    // nil: nobody knows how far terminals have uploaded
 	// Devices are trusted less after a sign of fraud; nil: none is known.
 	Devices Devices
+	// Guesses bounds who shows records whose MAC2 does not hold; nil: nothing does.
+	Guesses *guess.Guard
 	Rand    io.Reader // draws ids; nil: crypto/rand
 
 	Skew time.Duration    // tolerance for terminals' clocks; 0: 120 s

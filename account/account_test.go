@@ -359,19 +359,19 @@ func TestRaces(t *testing.T) {
 func TestJudge(t *testing.T) {
 	l := newLab(t)
 	tap := l.tap(0, 5)
-	r, tok, err := l.Judge(t.Context(), tap, token.Use{})
+	r, tok, err := l.Judge(t.Context(), gate, tap, token.Use{})
 	if err != nil || !r.Good() || tok.Ref != l.tok.Ref {
 		t.Error(r, tok.Ref, err)
 	}
 	l.want("the terminal's upload", l.one(tap), account.Duplicate, "")
 	tap.MAC2[0]++
-	if r, tok, err = l.Judge(t.Context(), tap, token.Use{}); err != nil || r.Good() || r.Reason != account.Tamper || tok.Ref != l.tok.Ref {
+	if r, tok, err = l.Judge(t.Context(), gate, tap, token.Use{}); err != nil || r.Good() || r.Reason != account.Tamper || tok.Ref != l.tok.Ref {
 		t.Error(r, tok.Ref, err)
 	}
 	if tap.Number, err = token.ParseNumber("9100019999999999"); err != nil {
 		t.Fatal(err)
 	}
-	if r, tok, err = l.Judge(t.Context(), tap, token.Use{}); err != nil || r.Reason != account.UnknownToken || tok.Ref != "" {
+	if r, tok, err = l.Judge(t.Context(), gate, tap, token.Use{}); err != nil || r.Reason != account.UnknownToken || tok.Ref != "" {
 		t.Error(r, tok.Ref, err)
 	}
 }

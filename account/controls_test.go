@@ -103,7 +103,7 @@ func TestJudgeWhere(t *testing.T) {
 		{token.Use{Merchant: "shop"}, ""},
 		{token.Use{Merchant: "metro"}, ""}, // posted before: it is a duplicate
 	} {
-		r, _, err := l.Judge(t.Context(), l.tap(0, 5), tc.where)
+		r, _, err := l.Judge(t.Context(), gate, l.tap(0, 5), tc.where)
 		if err != nil || r.Control != tc.control || r.Good() != (tc.control == "") {
 			t.Errorf("%+v: %+v, %v", tc.where, r, err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -24,7 +25,7 @@ type verdict struct {
 
 // judge looks at one record. An error says that it could not be judged; the
 // record is then neither accepted nor rejected.
-func (s *Service) judge(ctx context.Context, t Tap, where token.Use) (v verdict, err error) {
+func (s *Service) judge(ctx context.Context, t Tap, where token.Use, shown guess.Standing) (v verdict, err error) {
 	if v.moment, err = t.At.In(s.cfg.Zone); err != nil || !wellFormed(t) {
 		return verdict{reason: Malformed}, nil
 	}
@@ -37,6 +38,9 @@ func (s *Service) judge(ctx context.Context, t Tap, where token.Use) (v verdict,
 	}
 	if err != nil {
 		return verdict{}, fmt.Errorf("finding the token of a tap: %w", err)
+	}
+	if shown.Barred[guessed(v.token.Ref)] {
+		return verdict{}, errBarred
 	}
 	mac2, tac, err := s.prove(ctx, t)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/credential"
 )
@@ -121,7 +122,7 @@ func (s *Service) hear(ctx context.Context, r SyncRequest, first time.Time) ([]R
 			taps, index = append(taps, *p.Tap), append(index, len(b.results)-1)
 		}
 	}
-	verdicts, err := s.judgeAll(ctx, taps, token.Use{})
+	verdicts, err := s.judgeAll(ctx, taps, token.Use{}, guess.Standing{})
 	if err != nil {
 		return nil, err
 	}

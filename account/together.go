@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -12,11 +13,12 @@ import (
 // they ask of the HSM and of the vault meanwhile is answered together.
 const crowd = 16
 
-// judgeAll judges the records of a batch, in their order.
-func (s *Service) judgeAll(ctx context.Context, taps []Tap, where token.Use) ([]verdict, error) {
+// judgeAll judges the records of a batch, in their order. Shown is what who shows
+// them got wrong before.
+func (s *Service) judgeAll(ctx context.Context, taps []Tap, where token.Use, shown guess.Standing) ([]verdict, error) {
 	out := make([]verdict, len(taps))
 	err := together(len(taps), func(i int) (err error) {
-		out[i], err = s.judge(ctx, taps[i], where)
+		out[i], err = s.judge(ctx, taps[i], where, shown)
 		return err
 	})
 	return out, err

@@ -10,6 +10,7 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -17,7 +18,9 @@ import (
 // returns one result for each, in order. All decisions are durable when it
 // returns. An error means that the batch was not decided, because something
 // this service needs is down; sending it again is always right, and records
-// that were kept after all are then duplicates.
+// that were kept after all are then duplicates. [guess.ErrMisses] is one as well:
+// the caller showed too many records that no phone made, and until the day ends
+// its batches are refused whole, those with a token that it guessed at or all.
 func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, taps []Tap) ([]Result, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.TapUpload, terminal); err != nil {
 		return nil, err
@@ -29,7 +32,10 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 		return nil, ErrBatch
 	}
 	b := batch{Service: s, reporter: terminal, source: Tap.source, results: make([]Result, len(taps))}
-	verdicts, err := s.judgeAll(ctx, taps, s.place(terminal))
+	verdicts, err := s.judgeShown(ctx, c, taps, s.place(terminal))
+	if errors.Is(err, guess.ErrMisses) {
+		return nil, s.cfg.Gate.Refuse(ctx, c, access.TapUpload, terminal, "misses", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +63,14 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 // Judge judges and keeps one record as [Service.Upload] does, and returns its
 // token, which is zero when nobody held the number. Where says what the caller
 // knows of the purchase. It is for services that have passed a gate of their
-// own.
-func (s *Service) Judge(ctx context.Context, t Tap, where token.Use) (Result, token.Token, error) {
+// own, and record what it refuses.
+func (s *Service) Judge(ctx context.Context, c access.Caller, t Tap, where token.Use) (Result, token.Token, error) {
 	b := batch{Service: s, reporter: "detokenize", source: func(Tap) Sources { return BySystem }, results: make([]Result, 1)}
-	v, err := s.judge(ctx, t, where)
+	verdicts, err := s.judgeShown(ctx, c, []Tap{t}, where)
 	if err != nil {
 		return Result{}, token.Token{}, err
 	}
+	v := verdicts[0]
 	if err := b.take(ctx, 0, t, v); err != nil {
 		return Result{}, token.Token{}, err
 	}

@@ -12,14 +12,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/guess"
 )
 
 // Sentinels. A MAC that does not hold is [cryptogram.ErrMismatch], whichever
@@ -53,10 +52,8 @@ type Config struct {
 	Realms []cryptogram.Scheme
 	Tokens TokenRanges
 
-	Guesses Guesses                                             // nil: guessing is not bounded
-	Name    func(ctx context.Context, c Card) ([32]byte, error) // names a card to Guesses; required with it
-	Log     *slog.Logger                                        // nil: nothing is logged
-	Now     func() time.Time                                    // nil: time.Now
+	Guesses *guess.Guard                                          // nil: guessing is not bounded
+	Name    func(ctx context.Context, c Card) (guess.Name, error) // names a card to Guesses; required with it
 }
 
 // Service answers for the cards of its realms. Safe for concurrent use.
@@ -66,7 +63,8 @@ type Service struct {
 	tokens TokenRanges
 	realms map[string]cryptogram.Scheme
 	host   access.Action // what calls of a load host are allowed by
-	guard  *guard        // nil: guessing is not bounded
+	guard  *guess.Guard  // nil: guessing is not bounded
+	name   func(ctx context.Context, c Card) (guess.Name, error)
 	check  access.Action // what a TAC check is allowed by
 }
 
@@ -98,13 +96,7 @@ func New(c Config) (*Service, error) {
 	if c.Name == nil {
 		return nil, errors.New("configuring cards: guesses are counted by the names of cards")
 	}
-	s.guard = &guard{guesses: c.Guesses, name: c.Name, log: c.Log, now: c.Now, seen: map[string]look{}}
-	if s.guard.log == nil {
-		s.guard.log = slog.New(slog.DiscardHandler)
-	}
-	if s.guard.now == nil {
-		s.guard.now = time.Now
-	}
+	s.guard, s.name = c.Guesses, c.Name
 	return s, nil
 }
 
@@ -132,12 +124,15 @@ func (s *Service) open(ctx context.Context, c access.Caller, a access.Action, ca
 	if s.tokens.IsToken(card.ASN) {
 		return r, r.refuse(ctx, "slot-token", ErrSlotToken)
 	}
-	err := s.guard.may(ctx, c, card)
-	if errors.Is(err, ErrMisses) {
+	err := s.guard.May(ctx, c.ID, r.named)
+	if errors.Is(err, guess.ErrMisses) {
 		err = r.refuse(ctx, "misses", err)
 	}
 	return r, err
 }
+
+// named names the card to who counts guesses.
+func (r request) named(ctx context.Context) (guess.Name, error) { return r.name(ctx, r.card) }
 
 // refuse records why and returns err.
 func (r request) refuse(ctx context.Context, reason string, err error) error {
@@ -147,7 +142,7 @@ func (r request) refuse(ctx context.Context, reason string, err error) error {
 // matches compares two MACs and records a mismatch.
 func (r request) matches(ctx context.Context, name string, want, got [4]byte) error {
 	if !cryptogram.Match(want, got) {
-		if err := r.guard.missed(ctx, r.caller, r.card); err != nil {
+		if err := r.guard.Missed(ctx, r.caller.ID, r.named); err != nil {
 			return err
 		}
 		return r.refuse(ctx, name, cryptogram.ErrMismatch)

@@ -61,8 +61,9 @@ type Evidence interface {
 	// Accepted returns a tap that was accepted before under ref.
 	Accepted(ctx context.Context, ref token.Ref, tapID string) (account.Tap, error)
 	// Judge judges and keeps a tap, and returns the token it belongs to. Where
-	// is what the caller knows of the purchase.
-	Judge(ctx context.Context, tap account.Tap, where token.Use) (account.Result, token.Token, error)
+	// is what the caller knows of the purchase. An error of kind [fault.TooFast]
+	// says that the caller showed too many that did not hold.
+	Judge(ctx context.Context, c access.Caller, tap account.Tap, where token.Use) (account.Result, token.Token, error)
 	// Spend counts a use that no tap proves, once for each id of a token. It
 	// returns the reason for the record when the token's controls refuse.
 	Spend(ctx context.Context, t token.Standing, use token.Use, id string) (reason string, err error)

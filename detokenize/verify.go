@@ -43,7 +43,7 @@ func (s *Service) Verify(ctx context.Context, c access.Caller, q Query) (Verifie
 	}
 	v := Verified{token: t, card: card, caller: c.ID, action: access.Detokenize, sealed: to, signed: q.Signed}
 	if reason == "" {
-		reason, err = s.evidence(ctx, &v, q.of(c))
+		reason, err = s.evidence(ctx, c, &v, q.of(c))
 	}
 	if err != nil {
 		return Verified{}, err
@@ -129,10 +129,10 @@ func (s *Service) standing(c access.Caller, t token.Standing) string {
 
 // evidence says which tap proves that the token of v was used, or why none
 // does.
-func (s *Service) evidence(ctx context.Context, v *Verified, q Query) (reason string, err error) {
+func (s *Service) evidence(ctx context.Context, c access.Caller, v *Verified, q Query) (reason string, err error) {
 	if q.Tap != nil {
 		v.tap = *q.Tap
-		v.tapID, reason, err = s.judge(ctx, v.token, *q.Tap, q.Where)
+		v.tapID, reason, err = s.judge(ctx, c, v.token, *q.Tap, q.Where)
 		return reason, err
 	}
 	tap, err := s.cfg.Evidence.Accepted(ctx, v.token.Ref, q.TapID)
@@ -175,16 +175,19 @@ func stated(t token.Standing, u token.Use) (reason string) {
 
 // judge has a whole tap judged. It must be the token's own before it is kept
 // under anyone's name.
-func (s *Service) judge(ctx context.Context, t token.Standing, tap account.Tap, where token.Use) (tapID, reason string, err error) {
+func (s *Service) judge(ctx context.Context, c access.Caller, t token.Standing, tap account.Tap, where token.Use) (tapID, reason string, err error) {
 	if tap.Number.Digits() != t.Number.Digits() {
 		return "", "other-token", nil
 	}
 	if reason := s.inWindow(t, tap); reason != "" {
 		return "", reason, nil
 	}
-	result, by, err := s.cfg.Evidence.Judge(ctx, tap, where)
+	result, by, err := s.cfg.Evidence.Judge(ctx, c, tap, where)
 	if fault.KindOf(err) == fault.Refused {
 		return "", "bad-tap", nil
+	}
+	if fault.KindOf(err) == fault.TooFast {
+		return "", "", s.cfg.Gate.Refuse(ctx, c, access.Detokenize, string(t.Ref), "misses", err)
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("judging a tap: %w", err)

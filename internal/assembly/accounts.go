@@ -7,14 +7,15 @@ import (
 
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/tapdb"
+	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/wallet/walletdb"
 )
 
 // account judges taps and keeps wallets.
-func (p *parts) account(lists account.Freshness) (*account.Service, error) {
+func (p *parts) account(lists account.Freshness, guesses *guess.Guard) (*account.Service, error) {
 	book := p.book()
 	return account.New(account.Config{
-		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, PINs: walletdb.NewPINs(p.db), Lists: lists, Estate: p.estate(), Devices: &p.trust, Gate: p.gate,
+		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, PINs: walletdb.NewPINs(p.db), Lists: lists, Estate: p.estate(), Devices: &p.trust, Guesses: guesses, Gate: p.gate,
 		Realm: p.cfg.Slots.Realm, KeyVersions: p.cfg.slotVersions(), Versions: p.keys.slots.versions, AlgorithmID: p.cfg.Slots.AlgorithmID,
 		Places: p.cfg.places(), Zone: p.days.Zone, Now: p.opt.Now,
 	})

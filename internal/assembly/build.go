@@ -185,7 +185,8 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	taps, err := p.account(denials)
+	guesses := p.guard()
+	taps, err := p.account(denials, guesses)
 	if err != nil {
 		return nil, err
 	}
@@ -197,12 +198,11 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	guesses, name := p.guesses()
 	limit, err := p.limit()
 	if err != nil {
 		return nil, err
 	}
-	cards, err := cardhost.New(cardhost.Config{Guesses: guesses, Name: name, Log: p.opt.Log, Now: p.opt.Now, Keys: p.purse, Gate: p.gate, Realms: p.schemes(), Tokens: p.vault})
+	cards, err := cardhost.New(cardhost.Config{Guesses: guesses, Name: p.cardName(), Keys: p.purse, Gate: p.gate, Realms: p.schemes(), Tokens: p.vault})
 	if err != nil {
 		return nil, err
 	}

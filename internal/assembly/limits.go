@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/cardhost"
-	"github.com/tapvault/tapvault/cardhost/guessdb"
 	"github.com/tapvault/tapvault/detokenize/velocity"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/guess"
+	"github.com/tapvault/tapvault/internal/guess/guessdb"
+	"github.com/tapvault/tapvault/internal/obs"
 )
 
 // Limits bounds how much callers may ask, all processes together.
@@ -55,15 +57,23 @@ func (p *parts) limit() (func(ctx context.Context, client string) (time.Duration
 	}, nil
 }
 
-// guesses counts MACs of cards that did not hold. Cards are named by an HMAC:
-// the database shows no number of one.
-func (p *parts) guesses() (cardhost.Guesses, func(context.Context, cardhost.Card) ([32]byte, error)) {
+// guard bounds the MACs of cards and taps that do not hold, by one count.
+func (p *parts) guard() *guess.Guard {
+	g := guess.New(guessdb.New(p.db, p.opt.Now), p.opt.Log, p.opt.Now)
+	p.gauges = append(p.gauges, obs.Gauge{Name: "guesses_refused", Help: "Requests refused since this process began, because their caller had shown too many MACs that do not hold.",
+		Value: func() float64 { return float64(g.Refused()) }})
+	return g
+}
+
+// cardName names a card to who counts guesses, by an HMAC: the database shows no
+// number of one.
+func (p *parts) cardName() func(context.Context, cardhost.Card) (guess.Name, error) {
 	version := p.cfg.Vault.KeyVersions.PAR
 	if version == 0 {
 		version = 1
 	}
 	keys, ref := lateKeys{p.hsm}, keyref.Ref{Usage: keyref.PARKey, Version: version}
-	return guessdb.New(p.db, p.opt.Now), func(ctx context.Context, c cardhost.Card) ([32]byte, error) {
+	return func(ctx context.Context, c cardhost.Card) (guess.Name, error) {
 		msg := binary.BigEndian.AppendUint16([]byte("mac-guess"), uint16(len(c.Realm)))
 		msg = append(append(append(msg, c.Realm...), c.Issuer[:]...), c.ASN[:]...)
 		return keys.HMAC(ctx, ref, msg)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/internal/sim"
 	"github.com/tapvault/tapvault/internal/sim/city"
@@ -68,6 +69,58 @@ func operator(ctx context.Context, s *stage) (most, loss token.Amount, err error
 	}
 	paid, err := p.Paid(ctx)
 	return 0, excess(paid, 3*fare), err
+}
+
+// forges guesses at the MACs of a phone's slots, in batches, until the service
+// hears no more of them. True records come a day late, and are paid.
+func forges(ctx context.Context, s *stage) (most, loss token.Amount, err error) {
+	p, err := s.Phone(ctx, city.Spec{PIN: s.pin()})
+	if err != nil {
+		return 0, 0, err
+	}
+	gate, err := s.Reader(ctx, 'G')
+	if err != nil {
+		return 0, 0, err
+	}
+	trueOnes, err := s.taps(ctx, p, gate, 1)
+	if err != nil {
+		return 0, 0, err
+	}
+	told, refused := 0, 0
+	for range 20 {
+		var made []wire.Tap
+		for n := range 10 {
+			lie := sim.WireTap(trueOnes[0])
+			lie.UD[4] += byte(1 + n%8)
+			lie.OfflineSeq += uint16(1 + n%8)
+			_, _ = rand.Read(lie.TAC[:])
+			_, _ = rand.Read(lie.MAC2[:])
+			made = append(made, lie)
+		}
+		switch err := s.hand(ctx, gate, made); {
+		case err == nil:
+			told += len(made)
+		case client.IsProblem(err, "too-fast"):
+			refused++
+		default:
+			return 0, 0, err
+		}
+	}
+	if refused == 0 || told > 32 {
+		return 0, 0, fmt.Errorf("attack: the operator was told of %d guesses, and refused %d times", told, refused)
+	}
+	if _, err := s.taps(ctx, p, gate, 1); err != nil { // the holder is not locked out
+		return 0, 0, err
+	}
+	s.Clock.Advance(24 * hour)
+	if _, err := gate.Upload(ctx); err != nil {
+		return 0, 0, err
+	}
+	paid, err := p.Paid(ctx)
+	if err == nil && paid < 2*fare {
+		err = fmt.Errorf("attack: of true records only %d fen were paid", paid)
+	}
+	return 0, excess(paid, 2*fare), err
 }
 
 // hand uploads records past the terminal's own queue.

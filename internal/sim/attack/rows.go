@@ -23,6 +23,7 @@ var rows = []row{
 	{"12", "stolen PSAM master; readers demand CRED and proof", stolenMaster},
 	{"12/C", "stolen PSAM master and a skimmed CRED, at gates", stolenMasterSkimmed},
 	{"14", "operator invents taps and inflates amounts", operator},
+	{"14/F", "operator forges taps until one holds", forges},
 	{"15", "uploads replayed, reordered, reported twice", replayed},
 	{"16", "one forged attestation for 8 wallets", forgedAttestation},
 	{"17", "keeps the deny list from gates, with a clone", deafGates},

@@ -11,11 +11,12 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/cardhost"
-	"github.com/tapvault/tapvault/cardhost/guessdb"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/cryptogram/softkey"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/guess"
+	"github.com/tapvault/tapvault/internal/guess/guessdb"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
 )
@@ -48,10 +49,10 @@ func newWorld(t *testing.T, db *store.DB) *world {
 		t.Fatal(err)
 	}
 	for i := range w.nodes {
-		w.nodes[i], err = cardhost.New(cardhost.Config{Keys: w.keys, Gate: audit.Gate{Recorder: none{}}, Tokens: none{}, Now: clock,
+		w.nodes[i], err = cardhost.New(cardhost.Config{Keys: w.keys, Gate: audit.Gate{Recorder: none{}}, Tokens: none{},
 			Realms: []cryptogram.Scheme{{Realm: "transit", Factors: []cryptogram.FactorRule{f}, Algorithms: map[byte]string{0: cryptogram.TDES},
 				KeyVersions: map[byte]uint8{1: 1}, TAC: cryptogram.TACFold, OverdraftTAC: cryptogram.TACFold}},
-			Guesses: guessdb.New(db, clock), Name: func(_ context.Context, c cardhost.Card) ([32]byte, error) { return sha256.Sum256(c.ASN[:]), nil }})
+			Guesses: guess.New(guessdb.New(db, clock), nil, clock), Name: func(_ context.Context, c cardhost.Card) (guess.Name, error) { return sha256.Sum256(c.ASN[:]), nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,17 +107,17 @@ func TestTwoNodesCountTogether(t *testing.T) {
 			switch {
 			case errors.Is(err, cryptogram.ErrMismatch):
 				judged++
-			case !errors.Is(err, cardhost.ErrMisses):
+			case !errors.Is(err, guess.ErrMisses):
 				t.Fatal(err)
 			case fault.Wait(err) != 4*time.Hour: // to the end of the day, UTC
 				t.Fatalf("to wait: %v", fault.Wait(err))
 			}
 		}
-		if judged != cardhost.MaxMisses {
+		if judged != guess.Max {
 			t.Errorf("%d guesses were judged", judged)
 		}
 		for node := range w.nodes {
-			if err := w.guess(node, "thief", card(1), true); !errors.Is(err, cardhost.ErrMisses) {
+			if err := w.guess(node, "thief", card(1), true); !errors.Is(err, guess.ErrMisses) {
 				t.Errorf("a right guess after too many: %v", err)
 			}
 			if err := w.guess(node, "thief", card(2), true); err != nil {
@@ -141,11 +142,11 @@ func TestAllCardsTogether(t *testing.T) {
 	for i := range 40 * 31 {
 		if err := w.guess(i%2, "thief", card(byte(i%40)), false); errors.Is(err, cryptogram.ErrMismatch) {
 			judged++
-		} else if !errors.Is(err, cardhost.ErrMisses) {
+		} else if !errors.Is(err, guess.ErrMisses) {
 			t.Fatal(err)
 		}
 	}
-	if judged != cardhost.MaxAllMisses {
+	if judged != guess.MaxAll {
 		t.Errorf("%d guesses were judged", judged)
 	}
 }

@@ -1,0 +1,66 @@
+package guess
+
+import (
+	"context"
+	"strconv"
+	"testing"
+)
+
+// blameless knows nobody who got anything wrong.
+type blameless struct{ Counts }
+
+func (blameless) Standing(context.Context, string) (Standing, error) { return Standing{}, nil }
+
+// TestSeenIsBounded: however many callers there are, memory is not theirs.
+func TestSeenIsBounded(t *testing.T) {
+	g := New(blameless{}, nil, nil)
+	for i := range mostSeen + 10 {
+		if _, err := g.Standing(t.Context(), strconv.Itoa(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(g.seen); n != 10 {
+		t.Errorf("%d callers are remembered", n)
+	}
+}
+
+// slow counts misses, and holds up who reads how a caller stands.
+type slow struct {
+	Counts
+	total   int
+	reading chan struct{} // closed once somebody has read
+	goOn    chan struct{}
+}
+
+func (s *slow) Standing(context.Context, string) (Standing, error) {
+	read := Standing{Total: s.total}
+	close(s.reading)
+	<-s.goOn
+	s.reading = make(chan struct{})
+	return read, nil
+}
+
+func (s *slow) Miss(context.Context, string, Name) error { s.total++; return nil }
+
+// TestAnOldLookIsNotKept: who was read as clean while its first miss was being
+// counted is not taken for clean afterwards.
+func TestAnOldLookIsNotKept(t *testing.T) {
+	counts := &slow{reading: make(chan struct{}), goOn: make(chan struct{})}
+	g := New(counts, nil, nil)
+	began, done := counts.reading, make(chan error)
+	go func() {
+		_, err := g.Standing(t.Context(), "thief")
+		done <- err
+	}()
+	<-began
+	if err := g.Missed(t.Context(), "thief", func(context.Context) (Name, error) { return Name{}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	close(counts.goOn)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s, err := g.Standing(t.Context(), "thief"); err != nil || s.Total != 1 {
+		t.Errorf("it got %d wrong, %v", s.Total, err)
+	}
+}
