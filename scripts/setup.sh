@@ -66,6 +66,7 @@ if [ "$for_tests" = test ]; then
   have scriptor || need pcsc-tools "scriptor takes a purchase from that phone, as any PC/SC program would"
   { have haproxy || [ -x /usr/sbin/haproxy ]; } || need haproxy "the balancer behind which the tests upgrade a running service"
   have promtool || need prometheus "promtool checks and tests the alert rules"
+  have systemd-analyze || need systemd "systemd-analyze judges the shipped unit; nothing of it runs"
   have curl || need curl "the README's calls are tested with it"
   have jq || need jq "the README's calls are tested with it"
 fi

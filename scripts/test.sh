@@ -113,6 +113,7 @@ step "fuzz, every decoder for a moment" bash scripts/fuzz.sh
 step "conformance on SoftHSM" conformance softhsm
 step "conformance on NSS softokn" conformance nss
 step "alert rules, by promtool" alert_rules
+step "the systemd unit, by systemd-analyze" bash scripts/check-unit.sh
 step "demo" build/bin/tapsim demo --bin build/bin/tapvault --dir build/demo
 step "key attributes, read by pkcs11-tool" bash scripts/check-attributes.sh build/demo
 step "the README's calls" bash scripts/check-readme.sh

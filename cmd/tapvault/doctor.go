@@ -18,7 +18,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "Say what is wrong with an installation, and how to mend it, changing nothing",
 		Long: "Looks at everything that the service needs, all of it, not only up to the first fault:\n" +
 			"configuration, files and their permissions, certificate, HSM, keys, database, clock, audit record,\n" +
-			"disks, port and collector of traces. It changes nothing and may be called while the service runs. Exit 1 when\n" +
+			"disks, swap, port and collector of traces. It changes nothing and may be called while the service runs. Exit 1 when\n" +
 			"something is wrong that would stop the service or make it unsafe.",
 		Args: cli.Exactly(0, "doctor --config FILE"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -83,7 +83,7 @@ func (a *app) examine(ctx context.Context) []finding {
 	}
 	found := []finding{fine("configuration", "%s can be read (%s)", a.config, cfg.Environment)}
 	for _, look := range []func(context.Context, assembly.Config) []finding{
-		lookAtFiles, lookAtCertificate, lookAtHSM, lookAtDatabase, lookAtClock, lookAtRecord, lookAtDisks, lookAtPort, lookAtTraces,
+		lookAtFiles, lookAtCertificate, lookAtHSM, lookAtDatabase, lookAtClock, lookAtRecord, lookAtDisks, lookAtSwap, lookAtPort, lookAtTraces,
 	} {
 		found = append(found, look(ctx, cfg)...)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -118,6 +119,26 @@ func lookAtDisks(_ context.Context, cfg assembly.Config) (found []finding) {
 		}
 	}
 	return found
+}
+
+// lookAtSwap says whether memory could reach a disk. Where there is no list of
+// swap, nothing is known.
+func lookAtSwap(context.Context, assembly.Config) []finding {
+	text, err := os.ReadFile("/proc/swaps")
+	if err != nil {
+		return nil
+	}
+	return swapFound(string(text))
+}
+
+// swapFound reads a list of swap: a heading, then a line for each.
+func swapFound(list string) []finding {
+	const part = "swap"
+	if n := strings.Count(strings.TrimSpace(list), "\n"); n > 0 {
+		return []finding{note(part, "swapoff -a, or encrypt it, or keep the service out of it as docs/deploy/tapvault.service does (MemorySwapMax=0)",
+			"memory of this machine may be written to %d places: card numbers pass through the service's", n)}
+	}
+	return []finding{fine(part, "there is none")}
 }
 
 // lookAtPort says whether the service could listen, or does.

@@ -21,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tapvault": main})
+	testscript.Main(m, map[string]func(){"tapvault": main, "probe": probe})
 }
 
 // TestScripts runs the real program, each script in a folder of its own.
