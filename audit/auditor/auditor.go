@@ -178,6 +178,9 @@ func (s *Service) Seal(ctx context.Context) (Signed, error) {
 	if err := s.goesOn(); err != nil {
 		return Signed{}, err
 	}
+	if head.Size == 0 { // its first line may be on its way; nobody opens what is signed of none
+		return Signed{}, ErrEmpty
+	}
 	origin, err := s.name()
 	if err != nil {
 		return Signed{}, err

@@ -278,6 +278,34 @@ func TestForkWhileRunning(t *testing.T) {
 	}
 }
 
+// early is a tree that was looked at just before its first line.
+type early struct{ *tree.Tree }
+
+func (early) Head() (tree.Head, error) { return tree.Head{}, nil }
+
+// TestNothingIsNotSigned: a checkpoint of a record that is only just begun would
+// not be one that anybody opens.
+func TestNothingIsNotSigned(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	defer d.close()
+	d.record(1, "a")
+	s, err := auditor.New(auditor.Config{Record: d.path("log"), Kept: d.path("early.checkpoints"), Keeper: "https://v", Tree: early{d.tree},
+		Key: d.key, Gate: audit.Gate{Recorder: d.trail}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.Seal(t.Context()); !errors.Is(err, auditor.ErrEmpty) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if kept, err := os.ReadFile(d.path("early.checkpoints")); err != nil || len(kept) > 0 {
+		t.Errorf("%s was kept, %v", kept, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestRunEndsWithACheckpoint: what was recorded last is signed too.
 func TestRunEndsWithACheckpoint(t *testing.T) {
 	d := newDesk(t)
