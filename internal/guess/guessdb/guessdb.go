@@ -89,6 +89,9 @@ func (t tally) standing(left time.Duration) guess.Standing {
 	return s
 }
 
+// over says that a bound was passed.
+func (t tally) over(name guess.Name) bool { return t.total > guess.MaxAll || t.names[name] > guess.Max }
+
 // Miss implements [guess.Counts]. Old days of the caller go with it.
 func (d *DB) Miss(ctx context.Context, client string, name guess.Name) error {
 	day, _ := d.day()
@@ -146,26 +149,22 @@ func once(tx *gorm.DB, client string, day int64, misses []guess.Miss) (s guess.S
 	}
 	more := map[guess.Name]int{}
 	for _, m := range misses {
-		if t.total > guess.MaxAll || t.names[m.Name] > guess.Max {
-			passed = true
-			break
+		if !t.over(m.Name) {
+			done := tx.Exec("INSERT INTO tap_misses (client, id, day) VALUES (?, ?, ?) ON CONFLICT (client, id) DO NOTHING", client, m.ID[:], day)
+			if done.Error != nil {
+				return s, false, done.Error
+			}
+			n := int(done.RowsAffected)
+			more[m.Name], t.total, t.names[m.Name] = more[m.Name]+n, t.total+n, t.names[m.Name]+n
 		}
-		done := tx.Exec("INSERT INTO tap_misses (client, id, day) VALUES (?, ?, ?) ON CONFLICT (client, id) DO NOTHING", client, m.ID[:], day)
-		if done.Error != nil {
-			return s, false, done.Error
-		}
-		if done.RowsAffected == 0 {
-			continue
-		}
-		more[m.Name]++
-		t.total++
-		t.names[m.Name]++
-		passed = t.total > guess.MaxAll || t.names[m.Name] > guess.Max
-		if passed {
+		if passed = t.over(m.Name); passed {
 			break
 		}
 	}
 	for name, n := range more {
+		if n == 0 {
+			continue
+		}
 		if err := add(tx, client, day, name, n); err != nil {
 			return s, false, err
 		}

@@ -49,6 +49,7 @@ func TestOnce(t *testing.T) {
 		show("the same at the bound", "thief", wrong(1, 0, guess.Max), 3+guess.Max, false)
 		show("over it, and far", "thief", wrong(1, 0, 500), 4+guess.Max, true)
 		show("once more", "thief", wrong(1, guess.Max, 500), 4+guess.Max, true)
+		show("what it never showed", "thief", wrong(1, 1000, 5), 4+guess.Max, true)
 		show("others", "gate", wrong(1, 0, 5), 5, false)
 		s, err := d.Standing(t.Context(), "thief")
 		if err != nil || !s.Barred[guess.Name{1}] || s.Barred[guess.Name{2}] || s.Until != 4*time.Hour {
