@@ -28,6 +28,7 @@ type engine struct {
 	idle   []*worker
 	all    []*worker
 	closed bool
+	held   bool       // no worker is given a job, see hold
 	quiet  *sync.Cond // a worker became idle
 	wg     sync.WaitGroup
 }
@@ -57,7 +58,7 @@ func (e *engine) do(ctx context.Context, j *job) error {
 		e.mu.Unlock()
 		return errClosed
 	}
-	if n := len(e.idle); n > 0 {
+	if n := len(e.idle); n > 0 && !e.held {
 		w := e.idle[n-1]
 		e.idle = e.idle[:n-1]
 		e.mu.Unlock()
@@ -138,7 +139,7 @@ func (e *engine) next(w *worker) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := min(len(e.queue), maxBatch)
-	if n == 0 {
+	if n == 0 || e.held {
 		e.idle = append(e.idle, w)
 		e.quiet.Broadcast()
 		return false

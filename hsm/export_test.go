@@ -119,3 +119,15 @@ func (t *Token) Generation() uint64 { return t.state.Load().gen }
 
 // LoginError is loginError.
 func LoginError(code uint) error { return loginError("vault", pkcs11.Error(code)) }
+
+// RecycleAfter sets after how many objects the module is recycled, unless n is
+// negative, and returns what it was. A recycling that was asked for ends first.
+func (t *Token) RecycleAfter(n int64) int64 {
+	t.mod.turn.Lock()
+	defer t.mod.turn.Unlock()
+	old := t.mod.recycled.after.Load()
+	if n >= 0 {
+		t.mod.recycled.after.Store(n)
+	}
+	return old
+}

@@ -29,6 +29,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/tapvault/tapvault/internal/fault"
 )
@@ -79,9 +80,27 @@ type Config struct {
 	// CardRealms names the realms without diversification. Their stored keys
 	// are one card's own, so that two of them may be equal; see [Token.Require].
 	CardRealms []string
+	// RecycleAfter is after how many session objects the module is finalised and
+	// initialised again, while callers wait, because it does not give back their
+	// memory. 0 means what suits the module: 200,000 for SoftHSM up to 2.6, never
+	// for others. Below 0 means never.
+	RecycleAfter int
+	// OnRecycle, if there is one, is told how long callers waited, and what went
+	// wrong: then the module was left as it was, or is lost until it recovers.
+	OnRecycle func(took time.Duration, err error)
+	// Prepare, if there is one, is called each time before the module is
+	// initialised: what it reads from the environment is set there.
+	Prepare func() error
 	// Rand is the source of ceremony randomness that must not come from one
 	// place alone: it is mixed with the token's own. Nil means crypto/rand.
 	Rand io.Reader
+}
+
+// Recycled is how often a module was made anew; see [Config.RecycleAfter].
+type Recycled struct {
+	Asked bool // it is to be, or is being, made anew
+	Times uint64
+	Took  time.Duration // how long calls waited the last time
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -26,6 +26,9 @@ func InitToken(context.Context, InitConfig) error { return errNoCgo }
 // Close returns [ErrUnavailable], as all methods do in this build.
 func (*Token) Close() error { return errNoCgo }
 
+// Recycled returns nothing.
+func (*Token) Recycled() Recycled { return Recycled{} }
+
 // Health returns [ErrUnavailable].
 func (*Token) Health(context.Context) error { return errNoCgo }
 

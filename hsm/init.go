@@ -21,13 +21,16 @@ func InitToken(ctx context.Context, c InitConfig) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m, err := load(c.Module, c.InitArgs)
+	m, err := load(c.Module, c.InitArgs, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.release()) }()
 	m.mu.Lock() // two callers must not take one slot
 	defer m.mu.Unlock()
+	if err := m.raise(); err != nil {
+		return err
+	}
 	if half, err := m.begun(c); err != nil || half {
 		return err
 	}

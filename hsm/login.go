@@ -48,7 +48,8 @@ func loginError(token string, err error) error {
 // gone, so that making them anew and trying once more is worth it.
 func lost(err error) bool {
 	switch code(err) {
-	case pkcs11.CKR_USER_NOT_LOGGED_IN, pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED,
+	case pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED, // it could not be made anew, see recycle.go
+		pkcs11.CKR_USER_NOT_LOGGED_IN, pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED,
 		pkcs11.CKR_KEY_HANDLE_INVALID, pkcs11.CKR_OBJECT_HANDLE_INVALID, pkcs11.CKR_DEVICE_REMOVED,
 		pkcs11.CKR_TOKEN_NOT_PRESENT, pkcs11.CKR_DEVICE_ERROR,
 		pkcs11.CKR_HOST_MEMORY: // NSS answers so for a private key when the login is gone

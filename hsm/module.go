@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/miekg/pkcs11"
@@ -18,6 +19,7 @@ import (
 type cryptoki interface {
 	Initialize(...pkcs11.InitializeOption) error
 	Finalize() error
+	GetInfo() (pkcs11.Info, error)
 	Destroy()
 	GetSlotList(tokenPresent bool) ([]uint, error)
 	GetTokenInfo(slot uint) (pkcs11.TokenInfo, error)
@@ -54,12 +56,23 @@ type calls struct {
 
 // module is a loaded and initialised library.
 type module struct {
-	path   string
-	ctx    cryptoki
-	native native
-	refs   int
-	mu     sync.Mutex      // slot list, initialisation and the set below
-	owned  map[uint]string // slots whose login belongs to a Token of this process
+	path     string
+	initArgs string
+	ctx      cryptoki
+	native   native
+	refs     int
+	recycled recycling
+	born     atomic.Uint64 // how often it was initialised anew
+
+	// turn is held while a token is opened or closed, and while the module is
+	// recycled.
+	turn    sync.Mutex
+	tokens  []*Token // that are open
+	prepare func() error
+
+	mu    sync.Mutex      // slot list, initialisation and what is below; inside of Token.mu
+	owned map[string]bool // labels of tokens whose login belongs to a Token of this process
+	down  atomic.Bool     // it was finalised and not initialised yet
 }
 
 // loaded holds the modules of this process. It has to be process-wide, because
@@ -71,7 +84,7 @@ var loaded = struct {
 }{m: map[string]*module{}}
 
 // load returns the module at path, initialising it for its first user.
-func load(path, initArgs string) (*module, error) {
+func load(path, initArgs string, prepare func() error) (*module, error) {
 	loaded.Lock()
 	defer loaded.Unlock()
 	if m := loaded.m[path]; m != nil {
@@ -92,11 +105,11 @@ func load(path, initArgs string) (*module, error) {
 	if ctx.Ctx == nil {
 		return nil, fmt.Errorf("%w: loading the module %s: it is not a PKCS #11 library", ErrUnavailable, path)
 	}
-	if err := initialise(ctx, initArgs); err != nil {
+	if err := initialise(ctx, initArgs, prepare); err != nil {
 		ctx.Destroy()
 		return nil, initError(path, err)
 	}
-	m := &module{path: path, ctx: ctx, native: n, refs: 1, owned: map[uint]string{}}
+	m := &module{path: path, initArgs: initArgs, ctx: ctx, native: n, refs: 1, owned: map[string]bool{}}
 	loaded.m[path] = m
 	return m, nil
 }
@@ -137,7 +150,17 @@ const (
 	nssNoKeyDB  pkcs11.Error = 0xCE534352
 )
 
-func initialise(ctx cryptoki, args string) error {
+// environ is held while what a module reads from the environment matters.
+var environ sync.Mutex
+
+func initialise(ctx cryptoki, args string, prepare func() error) error {
+	environ.Lock()
+	defer environ.Unlock()
+	if prepare != nil {
+		if err := prepare(); err != nil {
+			return err
+		}
+	}
 	if args == "" {
 		return ctx.Initialize()
 	}
@@ -154,7 +177,10 @@ func (m *module) release() error {
 		return nil
 	}
 	delete(loaded.m, m.path)
-	err := m.ctx.Finalize()
+	var err error
+	if !m.down.Load() { // nobody else has it now
+		err = m.ctx.Finalize()
+	}
 	m.ctx.Destroy()
 	return err
 }
@@ -190,21 +216,21 @@ func (m *module) slot(label string) (uint, pkcs11.TokenInfo, error) {
 	return 0, info, fmt.Errorf("%w: no token has the label %q: connect the HSM, or correct the label", ErrUnavailable, label)
 }
 
-// claim makes a Token the owner of the login on a slot.
-func (m *module) claim(slot uint, label string) error {
+// claim makes a Token the owner of the login on the token of a label.
+func (m *module) claim(label string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, taken := m.owned[slot]; taken {
+	if m.owned[label] {
 		return fmt.Errorf("%w: the token %q is already open in this process", ErrUnavailable, label)
 	}
-	m.owned[slot] = label
+	m.owned[label] = true
 	return nil
 }
 
-func (m *module) unclaim(slot uint) {
+func (m *module) unclaim(label string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.owned, slot)
+	delete(m.owned, label)
 }
 
 // code returns the PKCS #11 code in err, or CKR_OK.

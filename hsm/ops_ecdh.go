@@ -32,6 +32,7 @@ func (t *Token) ECDH(ctx context.Context, ref keyref.Ref, peer *ecdh.PublicKey, 
 		if k.spec.Role != keyref.Derive {
 			return ErrKeyUnfit
 		}
+		t.mod.objects(1)
 		return t.mod.native.ecdh(s, k.first, [65]byte(peer.Bytes()), secret)
 	})
 	if err != nil {

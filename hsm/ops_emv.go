@@ -102,6 +102,7 @@ func (t *Token) derived(s pkcs11.SessionHandle, k *key, steps [][]byte, role key
 		if i == len(steps)-1 {
 			r = role
 		}
+		t.mod.objects(1)
 		if h, err = t.child(s, h, k.spec.Type, data, r); err != nil {
 			return 0, done, fmt.Errorf("deriving from it: %w", err)
 		}
@@ -156,6 +157,7 @@ func (t *Token) Reveal(ctx context.Context, c keyref.Chain) ([]byte, error) {
 		if err != nil {
 			return err
 		}
+		t.mod.objects(1)
 		return t.mod.native.reveal(s, h, pkcs11.CKM_DES3_ECB_ENCRYPT_DATA, c.Steps[last], secret)
 	})
 	if err != nil {

@@ -43,10 +43,11 @@ func (t *Token) WrapTokenKey(ctx context.Context, path keyref.Path, peer *rsa.Pu
 	if err := fitRSA(peer); err != nil {
 		return nil, fmt.Errorf("wrapping a token key of %v: %w", path.Key, err)
 	}
-	if err := t.probeOne(oaepMechanism); err != nil {
-		return nil, fmt.Errorf("wrapping a token key of %v: %w", path.Key, err)
-	}
 	err = t.withKey(ctx, "wrapping a token key of", path.Key, keyref.DES3, func(s pkcs11.SessionHandle, k *key) error {
+		if err := t.probeOne(oaepMechanism); err != nil {
+			return err
+		}
+		t.mod.objects(3)
 		wrapped, err = t.wrap(s, k.first, path, peer)
 		return err
 	})

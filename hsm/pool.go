@@ -33,28 +33,32 @@ func newPool(t *Token, n int) *pool {
 	return p
 }
 
-// get waits for a session of state gen until ctx ends.
-func (p *pool) get(ctx context.Context, gen uint64) (s pooled, err error) {
+// get waits for a session until ctx ends. It is of the state of then, not of
+// before: a module that was recycled meanwhile gives numbers of old handles to
+// other objects.
+func (p *pool) get(ctx context.Context) (s pooled, st *state, err error) {
+	st = p.t.state.Load()
 	if err := ctx.Err(); err != nil {
-		return s, err
+		return s, st, err
 	}
 	select {
 	case _, open := <-p.free:
 		if !open {
-			return s, errClosed
+			return s, st, errClosed
 		}
 	case <-ctx.Done():
-		return s, ctx.Err()
+		return s, st, ctx.Err()
 	}
-	if s, ok := p.pop(gen); ok {
-		return s, nil
+	st = p.t.state.Load()
+	if s, ok := p.pop(st.gen); ok {
+		return s, st, nil
 	}
 	h, err := p.t.openSession()
 	if err != nil {
 		p.free <- struct{}{}
-		return s, err
+		return s, st, err
 	}
-	return pooled{h, gen}, nil
+	return pooled{h, st.gen}, st, nil
 }
 
 // pop takes an idle session of state gen, and closes those of older ones.
@@ -90,20 +94,14 @@ func (p *pool) close() {
 		<-p.free
 	}
 	close(p.free)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, s := range p.idle {
-		p.t.mod.ctx.CloseSession(s.session)
-	}
-	p.idle = nil
+	p.empty()
 }
 
 // with runs fn with a session of its own. When the session or login turn out
 // to be lost, both are made anew and fn runs once more.
 func (t *Token) with(ctx context.Context, doing string, fn func(s pkcs11.SessionHandle, st *state) error) error {
 	for try := 0; ; try++ {
-		st := t.state.Load()
-		s, err := t.pool.get(ctx, st.gen)
+		s, st, err := t.pool.get(ctx)
 		if err == nil {
 			trace.Of(ctx).Waited()
 			err = fn(s.session, st)

@@ -103,7 +103,7 @@ func (t *Token) derives(s pkcs11.SessionHandle, typ keyref.Type, m mechanism) bo
 }
 
 func (t *Token) probeOne(m mechanism) error {
-	info, err := t.mod.ctx.GetMechanismInfo(t.slot, []*pkcs11.Mechanism{pkcs11.NewMechanism(m.typ, nil)})
+	info, err := t.mod.ctx.GetMechanismInfo(uint(t.slot.Load()), []*pkcs11.Mechanism{pkcs11.NewMechanism(m.typ, nil)})
 	if err != nil && code(err) != pkcs11.CKR_MECHANISM_INVALID {
 		return fmt.Errorf("asking for %s: %w: %w", m.name, ErrUnavailable, err)
 	}

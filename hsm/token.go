@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -20,7 +21,8 @@ import (
 type Token struct {
 	cfg    Config
 	mod    *module
-	slot   uint
+	slot   atomic.Uint64 // changed under mu
+	born   uint64        // of the module, when it had that slot
 	state  atomic.Pointer[state]
 	pool   *pool
 	engine *engine
@@ -78,15 +80,34 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	m, err := load(cfg.Module, cfg.InitArgs)
+	m, err := load(cfg.Module, cfg.InitArgs, cfg.Prepare)
 	if err != nil {
 		return nil, err
 	}
 	t := &Token{cfg: cfg, mod: m, unlisted: map[uint]bool{}}
-	if err := t.open(); err != nil {
+	if err := t.enter(); err != nil {
 		return nil, errors.Join(err, m.release())
 	}
 	return t, nil
+}
+
+// enter opens t as one of its module's tokens.
+func (t *Token) enter() error {
+	m := t.mod
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	if t.cfg.Prepare != nil {
+		m.prepare = t.cfg.Prepare
+	}
+	if err := m.revive(); err != nil {
+		return err
+	}
+	if err := t.open(); err != nil {
+		return err
+	}
+	m.bound(t.cfg)
+	m.tokens = append(m.tokens, t)
+	return nil
 }
 
 func (t *Token) open() error {
@@ -100,18 +121,19 @@ func (t *Token) open() error {
 	if info.Flags&pkcs11.CKF_USER_PIN_INITIALIZED == 0 {
 		return loginError(t.cfg.Token, pkcs11.Error(pkcs11.CKR_USER_PIN_NOT_INITIALIZED))
 	}
-	if err := t.mod.claim(slot, t.cfg.Token); err != nil {
+	if err := t.mod.claim(t.cfg.Token); err != nil {
 		return err
 	}
-	t.slot = slot
+	t.slot.Store(uint64(slot))
+	t.born = t.mod.born.Load()
 	anchor, err := t.openSession()
 	if err != nil {
-		t.mod.unclaim(slot)
+		t.mod.unclaim(t.cfg.Token)
 		return err
 	}
 	if err := t.login(anchor, false); err != nil {
 		t.mod.ctx.CloseSession(anchor)
-		t.mod.unclaim(slot)
+		t.mod.unclaim(t.cfg.Token)
 		return err
 	}
 	t.state.Store(&state{gen: 1, anchor: anchor})
@@ -149,7 +171,10 @@ func capSessions(cfg Config, info pkcs11.TokenInfo) int {
 }
 
 func (t *Token) openSession() (pkcs11.SessionHandle, error) {
-	s, err := t.mod.ctx.OpenSession(t.slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if t.mod.down.Load() { // modules do not all say so
+		return 0, fmt.Errorf("%w: opening a session on token %q: %w", ErrUnavailable, t.cfg.Token, pkcs11.Error(pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED))
+	}
+	s, err := t.mod.ctx.OpenSession(uint(t.slot.Load()), pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
 	if err != nil {
 		return 0, fmt.Errorf("%w: opening a session on token %q: %w", ErrUnavailable, t.cfg.Token, err)
 	}
@@ -161,7 +186,7 @@ func (t *Token) logout() {
 	anchor := t.state.Load().anchor
 	t.mod.ctx.Logout(anchor)
 	t.mod.ctx.CloseSession(anchor)
-	t.mod.unclaim(t.slot)
+	t.mod.unclaim(t.cfg.Token)
 }
 
 // Close waits for the calls that have begun, refuses new ones, and logs out.
@@ -174,8 +199,11 @@ func (t *Token) Close() error {
 	}
 	t.closed = true
 	t.mu.Unlock()
+	t.mod.turn.Lock() // the module is not recycled meanwhile
+	defer t.mod.turn.Unlock()
 	t.engine.close()
 	t.pool.close()
+	t.mod.tokens = slices.DeleteFunc(t.mod.tokens, func(x *Token) bool { return x == t })
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.logout()
@@ -224,6 +252,9 @@ func (t *Token) renew(old *state) error {
 		return t.broken
 	}
 	t.suspect = true
+	if err := t.locate(); err != nil {
+		return err
+	}
 	anchor, err := t.openSession()
 	if err != nil {
 		return err
@@ -239,7 +270,9 @@ func (t *Token) renew(old *state) error {
 		return opError("logging in again", err)
 	}
 	t.suspect = false
-	t.mod.ctx.CloseSession(old.anchor) // most likely gone
+	if old.anchor != 0 {
+		t.mod.ctx.CloseSession(old.anchor) // most likely gone
+	}
 	return nil
 }
 

@@ -254,6 +254,11 @@ func (w *worker) plan(j *job, id uint64, base *pkcs11.ObjectHandle) (n int) {
 		w.steps[n] = j.whole
 		n++
 	}
+	made := n
+	if j.fold { // what is folded is one more
+		made++
+	}
+	w.t.mod.objects(made)
 	return n
 }
 

@@ -87,6 +87,9 @@ func (a *app) printMemory(r bench.Result) {
 	for i, t := range r.Memory.Thirds {
 		fmt.Fprintf(a.stdout, "  %s third: %.0f MiB (%.0f to %.0f)\n", []string{"first", "second", "last"}[i], t.Median, t.Min, t.Max)
 	}
+	if r.Memory.Recycled > 0 {
+		fmt.Fprintf(a.stdout, "  the module was recycled %d times; calls waited %.0f ms the last time\n", r.Memory.Recycled, 1000*r.Memory.TookS)
+	}
 	fmt.Fprintf(a.stdout, "  it grew by %.0f bytes with each; a C loop of the same PKCS #11 calls alone grows by %.0f\n"+
 		"  one operation: %s\n  the limit:     %s\n", r.Memory.GrowthBytes, r.Memory.ModuleBytes, r.Unit, r.Limit)
 }

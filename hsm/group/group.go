@@ -131,14 +131,23 @@ type State struct {
 	Name string
 	Up   func() bool
 	Busy func() int64 // calls that it is at
+	// Recycled is that of the token, once it is open.
+	Recycled func() hsm.Recycled
 }
 
 // States are those of all tokens, in their order.
 func (g *Group) States() (all []State) {
 	for _, m := range g.members {
-		all = append(all, State{m.Name, m.up.Load, m.busy.Load})
+		all = append(all, State{m.Name, m.up.Load, m.busy.Load, m.recycled})
 	}
 	return all
+}
+
+func (m *member) recycled() hsm.Recycled {
+	if t := m.token.Load(); t != nil {
+		return t.Recycled()
+	}
+	return hsm.Recycled{}
 }
 
 // Health fails when no token answers.

@@ -111,6 +111,10 @@ type HSM struct {
 	Workers int `yaml:"workers"`
 	// MaxSessions caps open sessions; 0 lets the service choose.
 	MaxSessions int `yaml:"max_sessions"`
+	// RecycleAfter is after how many session objects a module that loses their
+	// memory is finalised and initialised again. 0 means 200,000 for SoftHSM and
+	// never for others; -1 never.
+	RecycleAfter int `yaml:"recycle_after"`
 	// Transcripts is the folder of all transcripts of key ceremonies on this
 	// token: they say in which state a key is. Empty: every key is flagged.
 	Transcripts string `yaml:"transcripts"`

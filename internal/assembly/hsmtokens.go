@@ -3,6 +3,8 @@ package assembly
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"time"
 
 	"github.com/tapvault/tapvault/api"
 	"github.com/tapvault/tapvault/hsm/group"
@@ -32,9 +34,28 @@ func (p *parts) tokenParts() (all []api.Part) {
 	return all
 }
 
+// recycled tells the log of a module that was made anew, or not.
+func recycled(log *slog.Logger) func(time.Duration, error) {
+	return func(took time.Duration, err error) {
+		if err != nil {
+			log.Warn("the HSM's module was not recycled", "error", err.Error())
+			return
+		}
+		log.Info("the HSM's module was recycled, because it does not give back memory", "calls_waited_ms", took.Milliseconds())
+	}
+}
+
 // tokenGauges are what metrics show of each token, by its place in the
 // configuration.
 func (p *parts) tokenGauges() (all []obs.Gauge) {
+	for _, s := range p.hsm.States() {
+		label := map[string]string{"hsm": s.Name}
+		all = append(all,
+			obs.Gauge{Name: "hsm_recycled", Help: "How often the token's module was made anew to give back memory.", Labels: label,
+				Value: func() float64 { return float64(s.Recycled().Times) }},
+			obs.Gauge{Name: "hsm_recycle_seconds", Help: "How long calls waited for that the last time.", Labels: label,
+				Value: func() float64 { return s.Recycled().Took.Seconds() }})
+	}
 	for _, s := range p.severalTokens() {
 		label := map[string]string{"hsm": s.Name}
 		all = append(all,

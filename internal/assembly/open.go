@@ -75,15 +75,17 @@ func VaultConfig(c Config, t *group.Group, db *store.DB, now func() time.Time) (
 
 // OpenHSM logs in to the first token; no key of it is ready for use yet.
 func OpenHSM(ctx context.Context, c Config) (*hsm.Token, error) {
-	return c.openToken(ctx, c.tokens()[0])
+	return c.openToken(ctx, c.tokens()[0], nil)
 }
 
 // openGroup logs in to all tokens.
 func openGroup(ctx context.Context, c Config, log *slog.Logger) (*group.Group, error) {
 	var all []group.Member
 	for i, t := range c.tokens() {
-		all = append(all, group.Member{Name: strconv.Itoa(i + 1),
-			Open: func(ctx context.Context) (*hsm.Token, error) { return c.openToken(ctx, t) }})
+		name := strconv.Itoa(i + 1)
+		all = append(all, group.Member{Name: name, Open: func(ctx context.Context) (*hsm.Token, error) {
+			return c.openToken(ctx, t, recycled(log.With("hsm", name)))
+		}})
 	}
 	return group.New(ctx, log, all...)
 }
@@ -113,17 +115,20 @@ func (c Config) EachToken() (all []Config) {
 	return all
 }
 
-func (c Config) openToken(ctx context.Context, t Token) (*hsm.Token, error) {
+func (c Config) openToken(ctx context.Context, t Token, recycled func(time.Duration, error)) (*hsm.Token, error) {
 	pin := c.Path(t.PINFile)
 	if err := ownerOnly(pin); err != nil {
 		return nil, err
 	}
+	prepare := func() error { return nil }
 	if t.SoftHSMConf != "" {
-		if err := softhsmconfig.Use(c.Path(t.SoftHSMConf)); err != nil {
+		prepare = func() error { return softhsmconfig.Use(c.Path(t.SoftHSMConf)) }
+		if err := prepare(); err != nil { // whatever else is wrong
 			return nil, fmt.Errorf("opening the HSM: %w: %w", hsm.ErrUnavailable, err)
 		}
 	}
 	return hsm.Open(ctx, hsm.Config{
+		RecycleAfter: c.HSM.RecycleAfter, OnRecycle: recycled, Prepare: prepare,
 		Module: c.Path(t.Module), Token: t.Token, PIN: hsm.PINFile(pin), InitArgs: t.InitArgs,
 		Workers: c.HSM.Workers, MaxSessions: c.HSM.MaxSessions, CardRealms: c.cardRealms(),
 		RefuseTACFold: !c.folds(), ElementKeys: c.Slots.ElementKeyVersion, SM4: c.HSM.SM4.numbers(),

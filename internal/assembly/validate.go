@@ -32,6 +32,7 @@ func (c Config) Validate() error {
 	v.required("hsm.pin_file", c.HSM.PINFile)
 	v.between("hsm.workers", c.HSM.Workers, 0, 256)
 	v.between("hsm.max_sessions", c.HSM.MaxSessions, 0, 4096)
+	v.between("hsm.recycle_after", c.HSM.RecycleAfter, -1, 1_000_000_000)
 	c.validateTokenList(v)
 	c.validateSM4(v)
 	v.required("store.dsn", c.Store.DSN)

@@ -41,10 +41,10 @@ type Options struct {
 type Result struct {
 	Name      string    `json:"name"`
 	OpsPerS   float64   `json:"ops_per_s"`
-	LimitPerS float64   `json:"limit_per_s"`
-	Ratio     float64   `json:"ratio"` // median of Ratios, not OpsPerS by LimitPerS
-	Unit      string    `json:"unit"`  // what one operation is
-	Limit     string    `json:"limit"` // what the limit is
+	LimitPerS float64   `json:"limit_per_s,omitempty"` // 0 where the limit is no rate
+	Ratio     float64   `json:"ratio"`                 // median of Ratios, not OpsPerS by LimitPerS
+	Unit      string    `json:"unit"`                  // what one operation is
+	Limit     string    `json:"limit"`                 // what the limit is
 	Callers   int       `json:"callers"`
 	Module    string    `json:"module,omitempty"`
 	Rounds    int       `json:"rounds"`

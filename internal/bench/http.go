@@ -49,6 +49,7 @@ type ask struct {
 	callers                 int
 	records                 int  // of one request
 	echo                    bool // the echo counts as a limit too
+	recycles                bool // the module is recycled as in a service
 	body                    func(ctx context.Context, keys cryptogram.Keys, scheme cryptogram.Scheme, n uint64) (any, error)
 }
 
@@ -80,6 +81,9 @@ func overHTTP(ctx context.Context, o Options, a ask, measure func(context.Contex
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &httpBench{ask: a, options: o, token: cfg, config: httpConfig(cfg).In(dir)}
+	if a.recycles {
+		b.config.HSM.RecycleAfter = 0
+	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.open(ctx, dir); err != nil {
 		return res, fmt.Errorf("preparing the bench: %w", err)
@@ -92,6 +96,7 @@ type httpBench struct {
 	ask
 	options Options
 	token   hsm.Config
+	hsm     *hsm.Token // the service's
 	config  assembly.Config
 	service visitor
 	bare    visitor // of the echo

@@ -54,6 +54,7 @@ func (b *httpBench) open(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	b.hsm = service.HSM
 	b.closers = append(b.closers, service.Close)
 	server := b.serve(api.NewServer(service.Handler, tls.Certificate{}, nil))
 	c, err := client.New(client.Config{BaseURL: server.URL, ClientID: "bench", Key: key, HTTP: server.Client(),
@@ -266,7 +267,7 @@ func httpConfig(cfg hsm.Config) assembly.Config {
 		Environment: assembly.Rehearsal,
 		Listen:      "127.0.0.1:0",
 		TLS:         assembly.TLS{CertFile: "unused", KeyFile: "unused"},
-		HSM:         assembly.HSM{Module: cfg.Module, Token: cfg.Token, PINFile: "pin", Workers: cfg.Workers, InitArgs: cfg.InitArgs},
+		HSM:         assembly.HSM{Module: cfg.Module, Token: cfg.Token, PINFile: "pin", Workers: cfg.Workers, InitArgs: cfg.InitArgs, RecycleAfter: cfg.RecycleAfter},
 		Store:       assembly.Store{DSN: "tapvault.db"},
 		Audit:       assembly.Audit{File: "audit.log"},
 		Calendar:    assembly.Calendar{Zone: "Asia/Shanghai", CutOver: "03:00"},

@@ -26,6 +26,10 @@ type MemoryUse struct {
 	// loop, afterwards: what the module loses by itself.
 	GrowthBytes float64 `json:"growth_bytes"`
 	ModuleBytes float64 `json:"module_growth_bytes"`
+	// Recycled is how often the module was made anew to give that back, and TookS how
+	// long calls waited the last time.
+	Recycled uint64  `json:"recycled"`
+	TookS    float64 `json:"recycle_s"`
 }
 
 // Spread is the smallest, the middle and the largest of some samples.
@@ -45,7 +49,7 @@ func spreadOf(samples []float64) Spread {
 // whose memory does not grow has 1.
 func Memory(ctx context.Context, o Options) (Result, error) {
 	a := single
-	a.name = "memory"
+	a.name, a.recycles = "memory", true
 	o.Apart = true
 	return overHTTP(ctx, o, a, sampled)
 }
@@ -71,6 +75,11 @@ func sampled(ctx context.Context, b *httpBench) (Result, error) {
 		use.Thirds[i] = spreadOf(samples[i*n/3 : (i+1)*n/3])
 	}
 	use.GrowthBytes = (use.Thirds[2].Median - use.Thirds[1].Median) * (1 << 20) * 3 / float64(max(done.N, 1))
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ; b.hsm.Recycled().Asked; <-tick.C { // the loop's session would die
+	}
+	use.Recycled, use.TookS = b.hsm.Recycled().Times, b.hsm.Recycled().Took.Seconds()
 	if use.ModuleBytes, err = b.moduleGrowth(d / 60); err != nil {
 		return Result{}, err
 	}

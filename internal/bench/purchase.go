@@ -99,5 +99,6 @@ func scratch(ctx context.Context, o Options) (cfg hsm.Config, done func() error,
 	if cfg, err = module.Scratch(ctx, dir, "bench", "rehearsal"); err != nil {
 		return cfg, nil, errors.Join(fmt.Errorf("making a scratch token: %w", err), done())
 	}
+	cfg.RecycleAfter = -1 // the loops have sessions of their own in the module
 	return cfg, done, nil
 }

@@ -29,6 +29,8 @@ type Call int
 
 // Calls that tests break.
 const (
+	Initialize     Call = 0
+	Finalize       Call = 1
 	GetTokenInfo   Call = 6
 	OpenSession    Call = 12
 	CloseSession   Call = 13
