@@ -320,7 +320,7 @@ func (b *backend) Keys(context.Context, access.Caller) ([]keyref.Info, error) {
 	spec, _ := ref.Usage.Spec()
 	seal := keyref.Ref{Usage: keyref.PANSeal, Version: 1}
 	sealSpec, _ := seal.Usage.Spec()
-	return []keyref.Info{{Ref: ref, Spec: spec, Check: &keyref.CheckValue{0xA1, 2, 3}, State: "ACTIVE"},
+	return []keyref.Info{{Ref: ref, Spec: spec, Check: &keyref.CheckValue{0xA1, 2, 3}, State: "ACTIVE", Tokens: []string{"1", "2"}},
 		{Ref: seal, Spec: sealSpec, Local: true, State: "ACTIVE"}}, b.act()
 }
 
@@ -660,7 +660,7 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", path, got, want)
 		}
 	}
-	if got := body("/v1/keys"); !strings.Contains(got, `"role":"encrypt+decrypt"`) || !strings.Contains(got, `"check_value":"A10203"`) {
+	if got := body("/v1/keys"); !strings.Contains(got, `"role":"encrypt+decrypt"`) || !strings.Contains(got, `"check_value":"A10203"`) || strings.Count(got, `"tokens":["1","2"]`) != 1 {
 		t.Error(got)
 	}
 }

@@ -30,7 +30,7 @@ func keyOut(k keyref.Info) wire.Key {
 	out := wire.Key{
 		Label: k.Ref.Label(), Realm: k.Ref.Realm, Usage: string(k.Ref.Usage), Version: int(k.Ref.Version),
 		Type: typeNames[k.Spec.Type], Role: roleNames[k.Spec.Role], Local: k.Local, State: k.State, Class: "hsm",
-		Ceremony: k.Ceremony, Transcript: k.Transcript, Flag: k.Flag,
+		Ceremony: k.Ceremony, Transcript: k.Transcript, Flag: k.Flag, Tokens: k.Tokens,
 	}
 	if k.Software {
 		out.Class = "software"

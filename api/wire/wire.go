@@ -113,7 +113,9 @@ type Key struct {
 	State      string `json:"state"`
 	Ceremony   string `json:"ceremony,omitempty"`   // that gave birth to it
 	Transcript string `json:"transcript,omitempty"` // digest of its transcript
-	Flag       string `json:"flag,omitempty"`       // what is wrong with its papers
+	Flag       string `json:"flag,omitempty"`       // what is wrong with it or its papers
+
+	Tokens []string `json:"tokens,omitempty"` // of several tokens, those that hold it, by their place in the configuration
 }
 
 // Keys is the answer of GET /v1/keys.

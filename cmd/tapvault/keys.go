@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -31,21 +33,70 @@ func (a *app) keysCommand() *cobra.Command {
 func (a *app) keysListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List every key of the token, and say what is wrong with it",
+		Short: "List every key of the HSM, and say what is wrong with it",
 		Args:  cli.Exactly(0, "keys list"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withHSM(cmd.Context(), func(cfg assembly.Config, t *hsm.Token) error {
-				rows, problems, err := inspect(cmd.Context(), cfg, t)
-				if err != nil {
-					return fmt.Errorf("listing keys: %w", err)
-				}
-				if err := a.printKeys(rows); err != nil {
-					return err
-				}
-				return errors.Join(problems...)
-			})
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			rows, problems, err := inspectAll(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if err := a.printKeys(rows); err != nil {
+				return err
+			}
+			return errors.Join(problems...)
 		},
 	}
+}
+
+// inspectAll is inspect of every token, with their keys brought together. Of
+// several tokens, one that does not answer is a problem; of one, all that there
+// is.
+func inspectAll(ctx context.Context, cfg assembly.Config) (rows []keyRow, problems []error, err error) {
+	each := cfg.EachToken()
+	var held []tokens.Held
+	for i, one := range each {
+		name := strconv.Itoa(i + 1)
+		keys, wrong, err := inspectToken(ctx, one)
+		if err != nil && len(each) == 1 {
+			return nil, nil, err
+		}
+		if err == nil {
+			held = append(held, tokens.Held{Name: name, Keys: keys})
+		} else {
+			wrong = []error{err}
+		}
+		for _, w := range wrong {
+			if len(each) > 1 {
+				w = fmt.Errorf("token %s: %w", name, w)
+			}
+			problems = append(problems, w)
+		}
+	}
+	if len(held) == 0 {
+		return nil, nil, errors.Join(problems...)
+	}
+	all := held[0].Keys
+	if len(each) > 1 {
+		all = tokens.Merge(held...)
+	}
+	cfg.Shelf(time.Now).Annotate(all)
+	return keyRows(all), problems, nil
+}
+
+func inspectToken(ctx context.Context, cfg assembly.Config) (all []keyref.Info, problems []error, err error) {
+	t, err := assembly.OpenHSM(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, problems, err = examineKeys(ctx, cfg, t)
+	if err != nil {
+		err = fmt.Errorf("listing keys: %w", err)
+	}
+	return all, problems, errors.Join(err, t.Close())
 }
 
 type keyRow struct {
@@ -60,19 +111,25 @@ type keyRow struct {
 	Ceremony   string `json:"ceremony,omitempty"`
 	Transcript string `json:"transcript,omitempty"`
 	Flag       string `json:"flag,omitempty"`
+
+	Tokens []string `json:"tokens,omitempty"` // where there are several
 }
 
 // inspect lists what the token holds, and tries every key that the service
 // needs, so that all that is wrong is said at once.
 func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []keyRow, problems []error, err error) {
-	all, err := assembly.Inventory(ctx, cfg, tokens.Of(t))
+	all, problems, err := examineKeys(ctx, cfg, t)
 	if err != nil {
 		return nil, nil, err
 	}
 	cfg.Shelf(time.Now).Annotate(all)
+	return keyRows(all), problems, nil
+}
+
+func keyRows(all []keyref.Info) (rows []keyRow) {
 	for _, k := range all {
 		r := keyRow{Label: k.Ref.Label(), Usage: string(k.Ref.Usage), Version: k.Ref.Version, Local: k.Local, State: k.State, Class: "hsm",
-			Ceremony: k.Ceremony, Transcript: k.Transcript, Flag: k.Flag}
+			Ceremony: k.Ceremony, Transcript: k.Transcript, Flag: k.Flag, Tokens: k.Tokens}
 		if k.Software {
 			r.Class = "software"
 		}
@@ -80,6 +137,14 @@ func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []key
 			r.Check = k.Check.String()
 		}
 		rows = append(rows, r)
+	}
+	return rows
+}
+
+// examineKeys is what [inspect] looks at, as it was found.
+func examineKeys(ctx context.Context, cfg assembly.Config, t *hsm.Token) (all []keyref.Info, problems []error, err error) {
+	if all, err = assembly.Inventory(ctx, cfg, tokens.Of(t)); err != nil {
+		return nil, nil, err
 	}
 	for _, ref := range cfg.Keys() {
 		if err := t.Require(ctx, ref); err != nil {
@@ -102,7 +167,7 @@ func inspect(ctx context.Context, cfg assembly.Config, t *hsm.Token) (rows []key
 	for _, s := range strays {
 		problems = append(problems, fmt.Errorf("looking for strays: %s is no key of tapvault", s))
 	}
-	return rows, problems, err
+	return all, problems, err
 }
 
 func (a *app) printKeys(rows []keyRow) error {
@@ -110,7 +175,12 @@ func (a *app) printKeys(rows []keyRow) error {
 		return a.print(rows)
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "LABEL\tCHECK VALUE\tBORN\tSTATE\tCEREMONY")
+	several := slices.ContainsFunc(rows, func(r keyRow) bool { return len(r.Tokens) > 0 })
+	heading := "LABEL\tCHECK VALUE\tBORN\tSTATE\tCEREMONY"
+	if several {
+		heading = "LABEL\tCHECK VALUE\tBORN\tSTATE\tTOKENS\tCEREMONY"
+	}
+	fmt.Fprintln(w, heading)
 	for _, r := range rows {
 		born, check := "imported", r.Check
 		if r.Local {
@@ -127,6 +197,9 @@ func (a *app) printKeys(rows []keyRow) error {
 			papers = r.Ceremony + " " + r.Transcript[:8]
 		} else {
 			papers = "! " + papers
+		}
+		if several {
+			papers = strings.Join(r.Tokens, ",") + "\t" + papers
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Label, check, born, r.State, papers)
 	}

@@ -90,11 +90,6 @@ func (g *Group) PublicKey(ctx context.Context, ref keyref.Ref) (*ecdsa.PublicKey
 	return on(ctx, g, call{"public-key", ref.Usage}, func(ctx context.Context, t *hsm.Token) (*ecdsa.PublicKey, error) { return t.PublicKey(ctx, ref) })
 }
 
-// Inventory is [hsm.Token.Inventory] on one token.
-func (g *Group) Inventory(ctx context.Context) ([]keyref.Info, error) {
-	return on(ctx, g, call{"inventory", ""}, func(ctx context.Context, t *hsm.Token) ([]keyref.Info, error) { return t.Inventory(ctx) })
-}
-
 // Unlabelled is [hsm.Token.Unlabelled] on every token that is up. It destroys
 // nothing: that is for whoever has one token before them.
 func (g *Group) Unlabelled(ctx context.Context) (all []string, err error) {

@@ -360,4 +360,7 @@ type Info struct {
 	Ceremony   string // that gave birth to it; empty: none that is known
 	Transcript string // digest of that ceremony's transcript
 	Flag       string // what is wrong with the key's papers; empty: nothing
+
+	// Tokens are the names of those that hold it, where there are several.
+	Tokens []string
 }

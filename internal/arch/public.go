@@ -26,6 +26,7 @@ var Public = map[string]string{
 	"api/wire truth":                      "the words true and false",
 	"audit/trail parse":                   "a line of the record with itself, printed again",
 	"hsm checkType":                       "the name of a curve",
+	"hsm/group sameCheck":                 "check values, which are read aloud",
 	"internal/store Prior":                "the digest of a caller's own request",
 	"issuerhost fieldTurns":               "names of fields",
 	"keyceremony record":                  "check values, which are read aloud",
