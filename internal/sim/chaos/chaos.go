@@ -51,7 +51,7 @@ type Row struct {
 	Broken   int64         `json:"broken"`   // of those, sent to a process that hung up or failed
 	Busy     int64         `json:"busy"`     // sent again, as the process said that it was busy and when to come back
 	Lost     int64         `json:"lost"`
-	Recovery time.Duration `json:"recovery_ns"` // the longest, from the fault's end until every process served
+	Recovery time.Duration `json:"recovery_ns"` // the longest, from the fault's end until every process served and was whole
 	Took     time.Duration `json:"took_ns"`     // all times together
 }
 
@@ -182,6 +182,11 @@ func (f *fleet) suffer(ctx context.Context, l *load, what fault, round int, peac
 	healed := time.Now()
 	if err := l.serves(ctx); err != nil {
 		return err
+	}
+	if what.whole != nil {
+		if err := what.whole(ctx, f); err != nil {
+			return err
+		}
 	}
 	row.Recovery = max(row.Recovery, time.Since(healed))
 	row.Times++

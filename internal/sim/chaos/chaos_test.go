@@ -20,7 +20,7 @@ func TestShort(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	c := Config{Bin: bin, Dir: filepath.Join(dir, "home"), Nodes: 2, Callers: 6,
-		Faults: []string{"kill", "database-failover", "database-cut", "disk-full", "hsm-lost", "overload", "certificate", "rolling-restart"}}
+		Faults: []string{"kill", "database-failover", "database-cut", "disk-full", "hsm-lost", oneOfTwo, "overload", "certificate", "rolling-restart"}}
 	rep, err := Play(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

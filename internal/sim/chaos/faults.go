@@ -25,6 +25,8 @@ type fault struct {
 	silent bool // no process may hang up on a request, or fail
 	busy   bool // some have to be told to come back
 	play   func(ctx context.Context, f *fleet, l *load, round int) error
+	// whole waits until what readiness does not wait for is whole again; may be nil.
+	whole func(ctx context.Context, f *fleet) error
 }
 
 // hold is how long a fault lasts that does not end by itself.
@@ -64,6 +66,7 @@ var faults = []fault{
 		defer f.shim.Insert()
 		return wait(ctx, hold)
 	}},
+	{name: oneOfTwo, silent: true, play: breakSpare, whole: func(ctx context.Context, f *fleet) error { return f.spareStands(ctx, "ok") }},
 	{name: "clock-step", play: clockStep},
 	{name: "overload", busy: true, play: func(ctx context.Context, _ *fleet, l *load, _ int) error { return l.crowd(ctx, 2*hold) }},
 	{name: "certificate", silent: true, play: newCertificate},

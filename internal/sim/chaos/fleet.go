@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,7 @@ type fleet struct {
 	first     int                // of servers, which one is written to
 	dsn       string             // of the first server, past all wires
 	shim      *shim.Shim         // before the HSM of the first process
+	spare     *shim.Shim         // before the second token of the second process; nil: it has none
 	notice    string             // how long a process that is to end still serves; 2s unless set
 	cards     *softkey.Ring
 	nodes     []*node
@@ -68,6 +70,11 @@ func newFleet(ctx context.Context, c Config) (f *fleet, err error) {
 	}
 	if err := f.openHSM(ctx); err != nil {
 		return f, err
+	}
+	if slices.Contains(c.Faults, oneOfTwo) {
+		if err := f.openSpare(); err != nil {
+			return f, err
+		}
 	}
 	if err := f.openDatabase(ctx); err != nil {
 		return f, err
@@ -200,11 +207,14 @@ func (f *fleet) add(ctx context.Context, i, callers int) (err error) {
 	q.Set("target_session_attrs", "primary")
 	q.Set("connect_timeout", "2")
 	u.RawQuery = q.Encode()
-	module := ""
-	if i == 0 {
+	module, spare := "", ""
+	switch {
+	case i == 0:
 		module = f.shim.Module
+	case i == 1 && f.spare != nil:
+		spare = f.spare.Module
 	}
-	if err := n.writeConfig(f.home, u.String(), fmt.Sprintf("audit-%d.log", i), module, cmp.Or(f.notice, "5s"), callers); err != nil {
+	if err := n.writeConfig(f.home, u.String(), fmt.Sprintf("audit-%d.log", i), module, spare, cmp.Or(f.notice, "5s"), callers); err != nil {
 		return err
 	}
 	n.http = newHTTP(f, callers)

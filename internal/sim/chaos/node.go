@@ -206,8 +206,9 @@ func (t *teller) RoundTrip(q *http.Request) (*http.Response, error) {
 }
 
 // writeConfig writes the configuration of a process: a port, a record, wires and
-// perhaps a module of its own, and the time of notice; all else is shared.
-func (n *node) writeConfig(home, dsn, record, module, notice string, callers int) error {
+// perhaps a module of its own, or one more with a second token, and the time of
+// notice; all else is shared.
+func (n *node) writeConfig(home, dsn, record, module, spare, notice string, callers int) error {
 	text, err := os.ReadFile(filepath.Join(home, "tapvault.yaml"))
 	if err != nil {
 		return err
@@ -224,6 +225,8 @@ func (n *node) writeConfig(home, dsn, record, module, notice string, callers int
 			line = "  file: " + record + "\n  checkpoint_every: 2s\n"
 		case strings.HasPrefix(line, "  module:") && module != "":
 			line = "  module: " + module + "\n"
+		case strings.HasPrefix(line, "  module:") && spare != "":
+			line += "  others: [{module: " + spare + "}]\n"
 		}
 		out.WriteString(line)
 	}
