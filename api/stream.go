@@ -192,8 +192,12 @@ func (s *sse) flush() error {
 	_ = s.rc.SetWriteDeadline(time.Now().Add(streamWrite)) // the wire's clock, not the service's
 	_, err := s.w.Write(s.buf.Bytes())
 	s.buf.Reset()
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.rc.Flush()
 	}
-	return s.rc.Flush()
+	if err == nil {
+		// HTTP/2 would end the stream when it is over, though nothing is written by then.
+		_ = s.rc.SetWriteDeadline(time.Time{})
+	}
+	return err
 }

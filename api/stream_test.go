@@ -120,6 +120,20 @@ func expect(t *testing.T, line func() string, from, n int64) {
 	}
 }
 
+// TestQuietStream: nothing happens for longer than a reader may take for one
+// write, and the stream goes on.
+func TestQuietStream(t *testing.T) {
+	srv, source, _, _ := streaming(t)
+	source.n.Store(1)
+	line := follow(t, srv, "", "")
+	line()
+	line()
+	expect(t, line, 1, 1)
+	time.Sleep(streamWrite + time.Second)
+	source.n.Store(2)
+	expect(t, line, 2, 1)
+}
+
 func TestStream(t *testing.T) {
 	srv, source, d, hub := streaming(t)
 	source.n.Store(3)
