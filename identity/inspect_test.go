@@ -72,6 +72,26 @@ func FuzzParseKey(f *testing.F) {
 	})
 }
 
+// FuzzParseKeySet: what another issuer publishes gives keys that each can be
+// used, or none.
+func FuzzParseKeySet(f *testing.F) {
+	const ec = `{"kty":"EC","crv":"P-256","kid":"a","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}`
+	f.Add([]byte(`{"keys":[` + ec + `,{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
+	f.Add([]byte(`{"keys":[` + ec + `,` + ec + `]}`))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		set, err := ParseKeySet(b)
+		if (err == nil) != (len(set) > 0) {
+			t.Fatalf("%q gives %d keys and %v", b, len(set), err)
+		}
+		for id, k := range set {
+			if id == "" || k.Alg == "" || k.Public == nil {
+				t.Fatalf("%q gives %q %+v", b, id, k)
+			}
+		}
+	})
+}
+
 // FuzzParseEncKey: what is taken as a key to seal to is a point on P-256.
 func FuzzParseEncKey(f *testing.F) {
 	f.Add([]byte(`{"kty":"EC","crv":"P-256","use":"enc","kid":"1","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}`))
