@@ -319,6 +319,32 @@ func TestLostLogin(t *testing.T) {
 	allBack(t, tok, 16, 1)
 }
 
+// leaving loses the login while a key is tried.
+type leaving struct {
+	hsm.Cryptoki
+	leave func() error
+}
+
+func (l leaving) DecryptInit(pkcs11.SessionHandle, []*pkcs11.Mechanism, pkcs11.ObjectHandle) error {
+	return errors.Join(l.leave(), pkcs11.Error(pkcs11.CKR_GENERAL_ERROR))
+}
+
+// TestLoginLostInTrial: what seals with one half and does not open with the other
+// may be two keys, or nobody is logged in any more.
+func TestLoginLostInTrial(t *testing.T) {
+	tok := known(t, nil)
+	restore := tok.Inject(func(c hsm.Cryptoki) hsm.Cryptoki { return leaving{c, tok.Logout} })
+	err := tok.Require(t.Context(), ref(keyref.PANSeal))
+	restore()
+	refuses(t, "a trial without a login", err, hsm.ErrUnavailable, "CKR_USER_NOT_LOGGED_IN")
+	if errors.Is(err, hsm.ErrKeyUnfit) {
+		t.Errorf("a lost login says of a key: %v", err)
+	}
+	if err := tok.Require(t.Context(), ref(keyref.PANSeal)); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+}
+
 // TestHealthMissesKeys: an object goes while the token still answers.
 func TestHealthMissesKeys(t *testing.T) {
 	for label, class := range map[string]uint{"par.v1": pkcs11.CKO_SECRET_KEY, "pan-seal.v1.2": pkcs11.CKO_SECRET_KEY,

@@ -4,6 +4,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"encoding/asn1"
@@ -86,8 +87,17 @@ func (t *Token) require(ctx context.Context, late bool, refs []keyref.Ref) error
 }
 
 // loadKey finds, checks and tries one stored key. t.mu must be held: s is the
-// anchor session, and session copies are made in it.
+// anchor session, and session copies are made in it. A key seems to be missing or
+// unfit as well when the login is lost meanwhile: that is what is said then.
 func (t *Token) loadKey(s pkcs11.SessionHandle, r keyref.Ref) (*key, error) {
+	k, err := t.tryKey(s, r)
+	if (errors.Is(err, ErrKeyUnfit) || errors.Is(err, ErrKeyMissing)) && !t.loggedIn(s) {
+		return nil, fmt.Errorf("loading %q: %w", r.Label(), pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN))
+	}
+	return k, err
+}
+
+func (t *Token) tryKey(s pkcs11.SessionHandle, r keyref.Ref) (*key, error) {
 	spec, _ := r.Usage.Spec()
 	if err := t.probe(s, spec); err != nil {
 		return nil, err
