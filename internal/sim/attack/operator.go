@@ -32,18 +32,24 @@ func (s *stage) taps(ctx context.Context, p *sim.Phone, gate *city.Reader, n int
 	return all, nil
 }
 
-// operator hands in, beside true records, the same ones with higher amounts,
-// under other serials, and ones of slots that never paid.
-func operator(ctx context.Context, s *stage) (most, loss token.Amount, err error) {
+// ridden is a new phone that rode n times at a gate, and what the gate keeps of it.
+func (s *stage) ridden(ctx context.Context, n int) (*sim.Phone, *city.Reader, []terminal.Tap, error) {
 	p, err := s.Phone(ctx, city.Spec{PIN: s.pin()})
 	if err != nil {
-		return 0, 0, err
+		return nil, nil, nil, err
 	}
 	gate, err := s.Reader(ctx, 'G')
 	if err != nil {
-		return 0, 0, err
+		return nil, nil, nil, err
 	}
-	trueOnes, err := s.taps(ctx, p, gate, 3)
+	taps, err := s.taps(ctx, p, gate, n)
+	return p, gate, taps, err
+}
+
+// operator hands in, beside true records, the same ones with higher amounts,
+// under other serials, and ones of slots that never paid.
+func operator(ctx context.Context, s *stage) (most, loss token.Amount, err error) {
+	p, gate, trueOnes, err := s.ridden(ctx, 3)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -74,15 +80,7 @@ func operator(ctx context.Context, s *stage) (most, loss token.Amount, err error
 // forges guesses at the MACs of a phone's slots, in batches, until the service
 // hears no more of them. True records come a day late, and are paid.
 func forges(ctx context.Context, s *stage) (most, loss token.Amount, err error) {
-	p, err := s.Phone(ctx, city.Spec{PIN: s.pin()})
-	if err != nil {
-		return 0, 0, err
-	}
-	gate, err := s.Reader(ctx, 'G')
-	if err != nil {
-		return 0, 0, err
-	}
-	trueOnes, err := s.taps(ctx, p, gate, 1)
+	p, gate, trueOnes, err := s.ridden(ctx, 1)
 	if err != nil {
 		return 0, 0, err
 	}
