@@ -42,7 +42,7 @@ chaos: setup-test build ## a table of faults, what was lost (nothing) and how lo
 
 FUZZTIME ?= 10m
 
-fuzz: setup-test ## every decoder, one after the other
+fuzz: setup-test ## every decoder, JOBS at once
 	@FUZZTIME=$(FUZZTIME) KEEP=1 RESUME=1 bash scripts/fuzz.sh
 
 clean: ## remove what was built

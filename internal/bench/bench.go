@@ -28,7 +28,8 @@ type Options struct {
 	Rounds int
 	// For is how long the bench of memory lasts. 0 means 10 minutes.
 	For time.Duration
-	// Round is how long each side of a round takes, about. 0 means 300 ms.
+	// Round is how long each side of a round takes, about. 0 means 300 ms, or
+	// a second for sessions.
 	Round time.Duration
 	// Apart puts the client of a bench over HTTP into a process of its own.
 	Apart bool
