@@ -119,6 +119,7 @@ type Config struct {
 type Service struct {
 	cfg      Config
 	profiles map[string]emv.Profile
+	checks   oneAtATime // of values
 }
 
 // New checks c and returns a service.
@@ -139,7 +140,7 @@ func New(c Config) (*Service, error) {
 	if err := check(c.Issuers, profiles); err != nil {
 		return nil, err
 	}
-	return &Service{c, profiles}, nil
+	return &Service{cfg: c, profiles: profiles}, nil
 }
 
 // Profiles returns the built-in profiles and those of a configuration by name.

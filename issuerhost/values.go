@@ -41,7 +41,8 @@ type Value struct {
 }
 
 // maxValueMisses is how many wrong values of a card a caller may show in a day:
-// they have three digits.
+// they have three digits. Of several processes, each may judge one more while
+// the others do.
 const maxValueMisses = 5
 
 // MakeValue makes a value of a card. It is recorded, and has a right of its own:
@@ -123,7 +124,7 @@ func (s *Service) checkValue(ctx context.Context, c access.Caller, v Value, show
 	if v.Kind == CVC3 && (len(shown) < 3 || len(shown) > 5) || v.Kind != CVC3 && len(shown) != 3 {
 		return fmt.Errorf("%w: a value has three digits, a CVC3 up to five", emv.ErrMalformed)
 	}
-	name, err := f.name(ctx, "value\x00"+string(v.Kind))
+	name, err := f.valueName(ctx, v)
 	if err != nil {
 		return err
 	}
@@ -133,7 +134,38 @@ func (s *Service) checkValue(ctx context.Context, c access.Caller, v Value, show
 	return f.spend(ctx, a, name, uint16(v.ATC[0])<<8|uint16(v.ATC[1]))
 }
 
+// valueName is what wrong values are counted under. A value that is printed or
+// on the stripe is of the number, whatever sequence number it is asked under, and
+// of the service code, whatever kind it is called.
+func (f subject) valueName(ctx context.Context, v Value) ([32]byte, error) {
+	if v.Kind.Dynamic() {
+		return f.name(ctx, "value\x00"+string(v.Kind))
+	}
+	card, err := emv.NewCard(v.PAN.Reveal(), "")
+	if err != nil {
+		return [32]byte{}, err
+	}
+	f.card = card
+	return f.name(ctx, "value\x00"+v.service())
+}
+
+// service is the service code that a value of no counter is made over.
+func (v Value) service() string {
+	switch v.Kind {
+	case CVV2:
+		return emv.ServiceCVV2
+	case ICVV:
+		return emv.ServiceICVV
+	}
+	return v.Service
+}
+
 func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte) error {
+	leave, err := f.checks.enter(ctx, checked{f.caller.ID, name})
+	if err != nil {
+		return fmt.Errorf("waiting for another check of this card: %w", err)
+	}
+	defer leave()
 	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
 	if err != nil {
 		return err
@@ -184,12 +216,8 @@ func (s *Service) forValue(ctx context.Context, c access.Caller, a access.Action
 func (f subject) value(ctx context.Context, v Value) (string, error) {
 	k, stored := f.cfg.Keys, keyref.Chain{Key: f.master}
 	switch v.Kind {
-	case CVV:
-		return emv.CVV(ctx, k, stored, f.card, v.Expiry, v.Service)
-	case CVV2:
-		return emv.CVV(ctx, k, stored, f.card, v.Expiry, emv.ServiceCVV2)
-	case ICVV:
-		return emv.CVV(ctx, k, stored, f.card, v.Expiry, emv.ServiceICVV)
+	case CVV, CVV2, ICVV:
+		return emv.CVV(ctx, k, stored, f.card, v.Expiry, v.service())
 	case DCVV:
 		return emv.DynamicCVV(ctx, k, emv.OptionA, f.master, f.card, v.Expiry, v.Service, v.ATC)
 	}
