@@ -131,8 +131,12 @@ func (s *Service) open(ctx context.Context, c access.Caller, a access.Action, ca
 	return r, err
 }
 
-// named names the card to who counts guesses.
-func (r request) named(ctx context.Context) (guess.Name, error) { return r.name(ctx, r.card) }
+// named names the card to who counts guesses, by what its keys are made of: a
+// number that is spelled otherwise and has the same keys is the same card.
+func (r request) named(ctx context.Context) (guess.Name, error) {
+	is := r.scheme.Keyed(r.names())
+	return r.name(ctx, Card{Realm: r.scheme.Realm, Issuer: is.Issuer, ASN: is.ASN})
+}
 
 // refuse records why and returns err.
 func (r request) refuse(ctx context.Context, reason string, err error) error {

@@ -175,6 +175,24 @@ func (s Scheme) Purchase(p Purchase) error {
 	return p.Validate()
 }
 
+// Keyed is what of c its keys are made of, and nothing else: two that it is the
+// same of have the same keys.
+func (s Scheme) Keyed(c Card) (out Card) {
+	for _, r := range s.Factors {
+		switch r.kind {
+		case factorIssuer8:
+			out.Issuer = c.Issuer
+		case factorIssuer4x2:
+			if out.Issuer == ([8]byte{}) {
+				copy(out.Issuer[:4], c.Issuer[:4])
+			}
+		case factorASN8:
+			copy(out.ASN[2:], c.ASN[2:])
+		}
+	}
+	return out
+}
+
 // Key returns the path to the key of usage u of card c, for a card that
 // answered keyVer and algID. [ErrNoKey] says that the scheme has none.
 func (s Scheme) Key(u keyref.Usage, c Card, keyVer, algID byte) (keyref.Path, error) {

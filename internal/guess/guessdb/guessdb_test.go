@@ -52,7 +52,9 @@ func newWorld(t *testing.T, db *store.DB) *world {
 		w.nodes[i], err = cardhost.New(cardhost.Config{Keys: w.keys, Gate: audit.Gate{Recorder: none{}}, Tokens: none{},
 			Realms: []cryptogram.Scheme{{Realm: "transit", Factors: []cryptogram.FactorRule{f}, Algorithms: map[byte]string{0: cryptogram.TDES},
 				KeyVersions: map[byte]uint8{1: 1}, TAC: cryptogram.TACFold, OverdraftTAC: cryptogram.TACFold}},
-			Guesses: guess.New(guessdb.New(db, clock), nil, clock), Name: func(_ context.Context, c cardhost.Card) (guess.Name, error) { return sha256.Sum256(c.ASN[:]), nil }})
+			Guesses: guess.New(guessdb.New(db, clock), nil, clock), Name: func(_ context.Context, c cardhost.Card) (guess.Name, error) {
+				return sha256.Sum256(append(c.Issuer[:], c.ASN[:]...)), nil
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,6 +134,25 @@ func TestTwoNodesCountTogether(t *testing.T) {
 			t.Errorf("the next day: %v", err)
 		}
 	})
+}
+
+// TestOtherSpellings: a card's number written otherwise, with the same keys, is
+// the same card to who counts.
+func TestOtherSpellings(t *testing.T) {
+	w := newWorld(t, storetest.New(t))
+	judged := 0
+	for i := range 200 {
+		c := card(1)
+		c.ASN[0], c.ASN[1], c.Issuer[i%8] = byte(i), 0x77, byte(i) // of none of them the keys are made
+		if err := w.guess(i%2, "thief", c, false); errors.Is(err, cryptogram.ErrMismatch) {
+			judged++
+		} else if !errors.Is(err, guess.ErrMisses) {
+			t.Fatal(err)
+		}
+	}
+	if judged != guess.Max {
+		t.Errorf("%d guesses were judged", judged)
+	}
 }
 
 // TestAllCardsTogether: who guesses a little at each of many cards is stopped as
