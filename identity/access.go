@@ -76,7 +76,7 @@ func (s *Service) Check(ctx context.Context, bearer string) (access.Caller, erro
 	if found && !now.Before(e.expires) {
 		return access.Caller{}, fmt.Errorf("reading access token: %w: it has expired", ErrRefused)
 	}
-	if found && now.Sub(e.checked) < s.cfg.Recheck {
+	if age := now.Sub(e.checked); found && age >= 0 && age < s.cfg.Recheck { // a clock may be set back
 		if err := presented(ctx, e.bound); err != nil {
 			return access.Caller{}, fmt.Errorf("reading access token: %w", err)
 		}
@@ -103,8 +103,12 @@ func (s *Service) stillGood(ctx context.Context, e entry) error {
 		return err
 	}
 	if e.foreign != nil {
-		if _, err := e.foreign.Keys.Key(ctx, e.kid); err != nil {
+		k, err := e.foreign.Keys.Key(ctx, e.kid)
+		if err != nil {
 			return fmt.Errorf("%w: of issuer %s: %w", ErrRefused, e.foreign.Name, err)
+		}
+		if !k.same(e.key) {
+			return fmt.Errorf("%w: of issuer %s: its key was replaced under the same name", ErrRefused, e.foreign.Name)
 		}
 		return nil
 	}
@@ -134,9 +138,13 @@ func (s *Service) parse(ctx context.Context, bearer string) (entry, error) {
 	c := &claims{}
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{es256}), jwt.WithStrictDecoding(), jwt.WithIssuedAt(),
 		jwt.WithExpirationRequired(), jwt.WithIssuer(s.cfg.Issuer), jwt.WithAudience(s.cfg.Audience),
-		jwt.WithTimeFunc(s.cfg.Now))
+		jwt.WithTimeFunc(s.cfg.Now), jwt.WithLeeway(leeway))
 	if _, err := parser.ParseWithClaims(bearer, c, func(*jwt.Token) (any, error) { return key.Public, nil }); err != nil {
 		return entry{}, refusal(err)
+	}
+	// Another process made it, whose clock may be ahead; none makes it last longer.
+	if !s.cfg.Now().Before(c.ExpiresAt.Time) {
+		return entry{}, fmt.Errorf("%w: it has expired", ErrRefused)
 	}
 	if c.Subject == "" || c.Subject != c.ClientID || c.ID == "" || len(c.Audience) != 1 {
 		return entry{}, fmt.Errorf("%w: a claim is missing", ErrRefused)
@@ -175,8 +183,9 @@ func ParseScope(s string) []access.Action {
 type entry struct {
 	caller  access.Caller
 	expires time.Time
-	checked time.Time // when its client was last looked up
-	kid     string    // of the key that signed it
-	foreign *Issuer   // nil: it is our own
-	bound   string    // thumbprint of the certificate that it is bound to
+	checked time.Time  // when its client was last looked up
+	kid     string     // of the key that signed it
+	foreign *Issuer    // nil: it is our own
+	key     ForeignKey // of foreign; our own keys are named after themselves
+	bound   string     // thumbprint of the certificate that it is bound to
 }

@@ -26,6 +26,12 @@ type ForeignKey struct {
 	Public crypto.PublicKey
 }
 
+// same reports whether two are one key.
+func (k ForeignKey) same(other ForeignKey) bool {
+	public, ok := k.Public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.Alg == other.Alg && public.Equal(other.Public)
+}
+
 // KeySource knows the keys of another issuer. It is safe for concurrent use.
 type KeySource interface {
 	// Key returns a key by its id, or an error that says why there is none.
@@ -54,12 +60,18 @@ type Rule struct {
 
 var issuerName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 
+// taken are names that stand before other colons: of who works at the machine in
+// records, and of what is counted for a caller.
+var taken = []string{"local", "http"}
+
 // Check says what is wrong with an issuer's configuration.
 func (i Issuer) Check() error {
 	u, err := url.Parse(i.Issuer)
 	switch {
 	case !issuerName.MatchString(i.Name):
 		return errors.New("the name is lower-case letters, digits and hyphens")
+	case slices.Contains(taken, i.Name):
+		return errors.New("this name stands for something else in records")
 	case err != nil || u.Scheme != "https" || u.Host == "":
 		return errors.New("issuer must be an https URL")
 	case i.Audience == "":
@@ -183,7 +195,7 @@ func (s *Service) parseForeign(ctx context.Context, i *Issuer, compact string) (
 	if err != nil {
 		return entry{}, err
 	}
-	e := entry{caller: caller, expires: c.ExpiresAt.Time, foreign: i, kid: h.Kid}
+	e := entry{caller: caller, expires: c.ExpiresAt.Time, foreign: i, kid: h.Kid, key: key}
 	if c.Cnf != nil {
 		e.bound = c.Cnf.X5T
 	}

@@ -304,7 +304,7 @@ func TestAccessAttacks(t *testing.T) {
 		"jwk":                  ours(object{"jwk": object{"kty": "EC"}}, claims("x", 1)),
 		"expired":              ours(object{}, claims("exp", w.now.Unix())),
 		"no exp":               ours(object{}, claims("exp", nil)),
-		"not yet valid":        ours(object{}, claims("nbf", w.now.Add(time.Second).Unix())),
+		"not yet valid":        ours(object{}, claims("nbf", w.now.Add(31*time.Second).Unix())),
 		"wrong iss":            ours(object{}, claims("iss", "https://other.example")),
 		"no iss":               ours(object{}, claims("iss", nil)),
 		"wrong aud":            ours(object{}, claims("aud", issuer)),
