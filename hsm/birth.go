@@ -113,7 +113,7 @@ func (t *Token) checkBirth(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.S
 		objects[ref.SecondLabel()] = spec.Second
 	}
 	for label, role := range objects {
-		h, err := t.object(s, label, spec.Type, role)
+		h, err := t.object(s, t.search(s), label, spec.Type, role)
 		if err != nil {
 			return fmt.Errorf("reading it back: %w", err)
 		}

@@ -20,7 +20,7 @@ func (t *Token) find(s pkcs11.SessionHandle, max int, template ...*pkcs11.Attrib
 		}
 	}()
 	for len(found) < max {
-		hs, _, err := t.mod.ctx.FindObjects(s, max-len(found))
+		hs, _, err := t.mod.ctx.FindObjects(s, min(max-len(found), 1024))
 		if err != nil {
 			return nil, fmt.Errorf("searching: %w", err)
 		}
@@ -35,28 +35,9 @@ func (t *Token) find(s pkcs11.SessionHandle, max int, template ...*pkcs11.Attrib
 	return found, nil
 }
 
-// labelled returns up to max token objects of a label, public keys apart.
-func (t *Token) labelled(s pkcs11.SessionHandle, label string, max int) (found []pkcs11.ObjectHandle, err error) {
-	all, err := t.find(s, max+1, pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true), pkcs11.NewAttribute(pkcs11.CKA_LABEL, label))
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range all {
-		class, err := t.number(s, h, pkcs11.CKA_CLASS)
-		if err != nil {
-			return nil, err
-		}
-		if class != pkcs11.CKO_PUBLIC_KEY && len(found) < max {
-			found = append(found, h)
-		}
-	}
-	return found, nil
-}
-
-// one returns the only object of a label. Two are asked for, so that a second
-// one is seen.
-func (t *Token) one(s pkcs11.SessionHandle, label string) (pkcs11.ObjectHandle, error) {
-	found, err := t.labelled(s, label, 2)
+// one returns the only object of a label, public keys apart.
+func (find look) one(label string) (pkcs11.ObjectHandle, error) {
+	found, err := find.only(label, func(class uint) bool { return class != pkcs11.CKO_PUBLIC_KEY })
 	switch {
 	case err != nil:
 		return 0, err
@@ -66,6 +47,31 @@ func (t *Token) one(s pkcs11.SessionHandle, label string) (pkcs11.ObjectHandle, 
 		return 0, fmt.Errorf("%w: two or more objects are labelled %q: destroy all but the right one", ErrKeyAmbiguous, label)
 	}
 	return found[0], nil
+}
+
+// public returns the only public key of a label.
+func (find look) public(label string) (pkcs11.ObjectHandle, error) {
+	found, err := find.only(label, func(class uint) bool { return class == pkcs11.CKO_PUBLIC_KEY })
+	switch {
+	case err != nil:
+		return 0, err
+	case len(found) == 0:
+		return 0, fmt.Errorf("%w: no public key is labelled %q", ErrKeyMissing, label)
+	case len(found) > 1:
+		return 0, fmt.Errorf("%w: two or more public keys are labelled %q", ErrKeyAmbiguous, label)
+	}
+	return found[0], nil
+}
+
+// only returns the objects of a label and of the classes that ok names.
+func (find look) only(label string, ok func(class uint) bool) (hs []pkcs11.ObjectHandle, err error) {
+	found, err := find(label)
+	for _, o := range found {
+		if ok(o.class) {
+			hs = append(hs, o.handle)
+		}
+	}
+	return hs, err
 }
 
 // get reads one attribute.

@@ -136,7 +136,7 @@ func (t *Token) checkValue(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, ref ke
 		b, err = t.sign(s, pkcs11.CKM_SHA256_HMAC, h, []byte("tapvault key check value"))
 	case keyref.ECP256:
 		var pub *ecdsa.PublicKey
-		if pub, err = t.publicKey(s, ref.Label()); errors.Is(err, ErrKeyMissing) {
+		if pub, err = t.publicKey(s, t.search(s), ref.Label()); errors.Is(err, ErrKeyMissing) {
 			return nil, nil
 		} else if err == nil {
 			b, err = pub.Bytes()

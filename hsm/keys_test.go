@@ -26,7 +26,7 @@ var (
 func attr(typ uint, v any) *pkcs11.Attribute { return pkcs11.NewAttribute(typ, v) }
 
 func TestNoKey(t *testing.T) {
-	err := bare(t).Require(t.Context(), ref(keyref.PurchaseMaster))
+	err := needs(t, bare(t), ref(keyref.PurchaseMaster))
 	refuses(t, "no key", err, hsm.ErrKeyMissing, "requiring transit.mpk.v1", `no object is labelled "transit.mpk.v1": generate or import it`)
 	if fault.KindOf(err) != fault.HSMKey {
 		t.Errorf("kind %v", fault.KindOf(err))
@@ -40,7 +40,7 @@ func TestTwoKeysOfOneLabel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err := tok.Require(t.Context(), ref(keyref.PurchaseMaster))
+	err := needs(t, tok, ref(keyref.PurchaseMaster))
 	refuses(t, "two keys", err, hsm.ErrKeyAmbiguous, `two or more objects are labelled "transit.mpk.v1": destroy all but the right one`)
 }
 
@@ -54,41 +54,32 @@ func TestUnfitKeys(t *testing.T) {
 		value  []byte
 		change []*pkcs11.Attribute
 		says   string
-		nss    string // said instead by NSS, which makes every stored key sensitive and private
 	}{
 		{"extractable", mpk, keyref.DES3, keyref.Derive, des24, []*pkcs11.Attribute{attr(pkcs11.CKA_EXTRACTABLE, true)},
-			`"transit.mpk.v1" is extractable: destroy it and make it anew`, ""},
+			`"transit.mpk.v1" is extractable: destroy it and make it anew`},
 		{"not sensitive", mpk, keyref.DES3, keyref.Derive, des24, []*pkcs11.Attribute{attr(pkcs11.CKA_SENSITIVE, false)},
-			`"transit.mpk.v1" is not sensitive:`, "is mended"},
+			`"transit.mpk.v1" is not sensitive:`},
 		{"not private", mpk, keyref.DES3, keyref.Derive, des24, []*pkcs11.Attribute{attr(pkcs11.CKA_PRIVATE, false)},
-			`"transit.mpk.v1" is readable without login:`, "is mended"},
+			`"transit.mpk.v1" is readable without login:`},
 		{"two usages", mpk, keyref.DES3, keyref.Derive, des24, []*pkcs11.Attribute{attr(pkcs11.CKA_ENCRYPT, true)},
-			`"transit.mpk.v1" may also encrypt:`, ""},
-		{"another usage", par, keyref.HMAC, keyref.Derive, aes32, nil, `"par.v1" may also derive, may not sign:`, ""},
-		{"no usage", mpk, keyref.DES3, 0, des24, nil, `"transit.mpk.v1" may not derive:`, ""},
+			`"transit.mpk.v1" may also encrypt:`},
+		{"another usage", par, keyref.HMAC, keyref.Derive, aes32, nil, `"par.v1" may also derive, may not sign:`},
+		{"no usage", mpk, keyref.DES3, 0, des24, nil, `"transit.mpk.v1" may not derive:`},
 		{"all wrong", mpk, keyref.DES3, keyref.Derive, des24, []*pkcs11.Attribute{attr(pkcs11.CKA_EXTRACTABLE, true),
 			attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_WRAP, true)},
-			`"transit.mpk.v1" is not sensitive, is extractable, may also wrap:`, `"transit.mpk.v1" is extractable, may also wrap:`},
-		{"another type", mpk, keyref.AES256, keyref.Derive, aes32, nil, `"transit.mpk.v1" is not a DES3 secret key:`, ""},
-		{"a DES3 key for AES", seal, keyref.DES3, keyref.Encrypt, des24, nil, `"pan-seal.v1" is not an AES secret key:`, ""},
-		{"a short key", seal, keyref.AES256, keyref.Encrypt, aes32[:16], nil, `"pan-seal.v1" has 16 bytes instead of 32:`, ""},
-		{"a long key", par, keyref.HMAC, keyref.Sign, append(aes32, 1), nil, `"par.v1" has 33 bytes instead of 32:`, ""},
-		{"a secret key for a pair", ref(keyref.CredSign), keyref.HMAC, keyref.Sign, aes32, nil, `"cred-sign.v1" is not an EC private key:`, ""},
+			`"transit.mpk.v1" is not sensitive, is extractable, may also wrap:`},
+		{"another type", mpk, keyref.AES256, keyref.Derive, aes32, nil, `"transit.mpk.v1" is not a DES3 secret key:`},
+		{"a DES3 key for AES", seal, keyref.DES3, keyref.Encrypt, des24, nil, `"pan-seal.v1" is not an AES secret key:`},
+		{"a short key", seal, keyref.AES256, keyref.Encrypt, aes32[:16], nil, `"pan-seal.v1" has 16 bytes instead of 32:`},
+		{"a long key", par, keyref.HMAC, keyref.Sign, append(aes32, 1), nil, `"par.v1" has 33 bytes instead of 32:`},
+		{"a secret key for a pair", ref(keyref.CredSign), keyref.HMAC, keyref.Sign, aes32, nil, `"cred-sign.v1" is not an EC private key:`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tok := bare(t)
 			if err := tok.Plant(c.ref.Label(), c.typ, c.role, c.value, c.change...); err != nil {
 				t.Fatal(err)
 			}
-			err := tok.Require(t.Context(), c.ref)
-			if hsmtest.On(t) == "nss" && c.nss != "" {
-				if c.says = c.nss; c.nss == "is mended" {
-					if err != nil {
-						t.Errorf("a key that the module mended: %v", err)
-					}
-					return
-				}
-			}
+			err := needs(t, tok, c.ref)
 			refuses(t, c.name, err, hsm.ErrKeyUnfit, "requiring "+c.ref.Label(), c.says)
 			if fault.KindOf(err) != fault.HSMKey {
 				t.Errorf("kind %v", fault.KindOf(err))
@@ -106,11 +97,11 @@ func TestHalfKeys(t *testing.T) {
 	if err := tok.Plant(seal.Label(), keyref.AES256, keyref.Encrypt, aes32); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "no opener", tok.Require(t.Context(), seal), hsm.ErrKeyMissing, `"pan-seal.v1.2"`)
+	refuses(t, "no opener", needs(t, tok, seal), hsm.ErrKeyMissing, `"pan-seal.v1.2"`)
 	if err := tok.Plant(seal.SecondLabel(), keyref.AES256, keyref.Decrypt, bytes.Repeat([]byte{7}, 32)); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "another opener", tok.Require(t.Context(), seal), hsm.ErrKeyUnfit,
+	refuses(t, "another opener", needs(t, tok, seal), hsm.ErrKeyUnfit,
 		`what "pan-seal.v1" seals, "pan-seal.v1.2" does not open`)
 
 	sign := ref(keyref.CredSign)
@@ -120,12 +111,12 @@ func TestHalfKeys(t *testing.T) {
 	if err := tok.Remove(sign.Label(), pkcs11.CKO_PUBLIC_KEY); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "no public key", tok.Require(t.Context(), sign), hsm.ErrKeyMissing, `no public key is labelled "cred-sign.v1"`)
+	refuses(t, "no public key", needs(t, tok, sign), hsm.ErrKeyMissing, `no public key is labelled "cred-sign.v1"`)
 	p384 := []byte{0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22}
 	if err := tok.PlantPair("jwt-sign.v1", "jwt-sign.v1", p384); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "another curve", tok.Require(t.Context(), ref(keyref.JWTSign)), hsm.ErrKeyUnfit, "is not on the curve P-256")
+	refuses(t, "another curve", needs(t, tok, ref(keyref.JWTSign)), hsm.ErrKeyUnfit, "is not on the curve P-256")
 }
 
 func TestTwoPairsOfOneLabel(t *testing.T) {
@@ -136,7 +127,7 @@ func TestTwoPairsOfOneLabel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	refuses(t, "two private keys", tok.Require(t.Context(), sign), hsm.ErrKeyAmbiguous, "cred-sign.v1")
+	refuses(t, "two private keys", needs(t, tok, sign), hsm.ErrKeyAmbiguous, "cred-sign.v1")
 }
 
 func TestEqualMasters(t *testing.T) {

@@ -31,7 +31,7 @@ func (t *Token) readBack(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spe
 	if err := t.checkBirth(s, ref, spec); err != nil {
 		return info, err
 	}
-	h, err := t.one(s, ref.Label())
+	h, err := t.search(s).one(ref.Label())
 	if err != nil {
 		return info, err
 	}
@@ -40,7 +40,7 @@ func (t *Token) readBack(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spe
 		return info, err
 	}
 	if spec.Type == keyref.ECP256 {
-		if _, err = t.publicKey(s, ref.Label()); err != nil { // a pair of which half is missing
+		if _, err = t.publicKey(s, t.search(s), ref.Label()); err != nil { // a pair of which half is missing
 			return info, err
 		}
 	}

@@ -56,14 +56,14 @@ func (t *Token) require(ctx context.Context, late bool, refs []keyref.Ref) error
 	if t.closed {
 		return errClosed
 	}
-	old, err := t.atAnchor()
+	old, l, err := t.loadsAtAnchor(refs)
 	if err != nil {
-		return err
+		return opError("requiring keys", err)
 	}
 	anchor := old.anchor
 	fresh := map[keyref.Ref]*key{}
 	for _, r := range refs {
-		k, err := t.loadKey(anchor, r)
+		k, err := t.loadKey(l, r)
 		if t.judge(err); err != nil {
 			return opError("requiring "+r.String(), err)
 		}
@@ -86,36 +86,58 @@ func (t *Token) require(ctx context.Context, late bool, refs []keyref.Ref) error
 	return nil
 }
 
-// loadKey finds, checks and tries one stored key. t.mu must be held: s is the
-// anchor session, and session copies are made in it. A key seems to be missing or
-// unfit as well when the login is lost meanwhile: that is what is said then.
-func (t *Token) loadKey(s pkcs11.SessionHandle, r keyref.Ref) (*key, error) {
-	k, err := t.tryKey(s, r)
-	if (errors.Is(err, ErrKeyUnfit) || errors.Is(err, ErrKeyMissing)) && !t.loggedIn(s) {
+// loadsAtAnchor prepares for making keys ready in the anchor session. When they
+// cannot be listed, they are looked for one by one, in a session of its own.
+func (t *Token) loadsAtAnchor(refs []keyref.Ref) (*state, *loading, error) {
+	old, err := t.atAnchor()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := t.loads(old.anchor, refs)
+	if err == nil {
+		return old, l, nil
+	}
+	t.judge(err)
+	if old, err = t.atAnchor(); err != nil {
+		return nil, nil, err
+	}
+	return old, newLoading(old.anchor, t.search(old.anchor)), nil
+}
+
+// loadKey finds, checks and tries one stored key. t.mu must be held: session
+// copies are made in the anchor session. A key seems to be missing or unfit as well
+// when the login is lost meanwhile: that is what is said then.
+func (t *Token) loadKey(l *loading, r keyref.Ref) (*key, error) {
+	k, err := t.tryKey(l, r)
+	if (errors.Is(err, ErrKeyUnfit) || errors.Is(err, ErrKeyMissing)) && !t.loggedIn(l.s) {
 		return nil, fmt.Errorf("loading %q: %w", r.Label(), pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN))
 	}
 	return k, err
 }
 
-func (t *Token) tryKey(s pkcs11.SessionHandle, r keyref.Ref) (*key, error) {
+func (t *Token) tryKey(l *loading, r keyref.Ref) (*key, error) {
+	s := l.s
 	spec, _ := r.Usage.Spec()
-	if err := t.probe(s, spec); err != nil {
-		return nil, err
+	if need := (needs{spec.Type, spec.Role == keyref.Derive}); !l.probed[need] {
+		if err := t.probe(s, spec); err != nil {
+			return nil, err
+		}
+		l.probed[need] = true
 	}
 	t.nextID++
 	k := &key{id: t.nextID, spec: spec}
 	var err error
-	if k.first, err = t.object(s, r.Label(), spec.Type, spec.Role); err != nil {
+	if k.first, err = t.object(s, l.find, r.Label(), spec.Type, spec.Role); err != nil {
 		return nil, err
 	}
 	if spec.Second != 0 {
-		if k.second, err = t.object(s, r.SecondLabel(), spec.Type, spec.Second); err != nil {
+		if k.second, err = t.object(s, l.find, r.SecondLabel(), spec.Type, spec.Second); err != nil {
 			return nil, err
 		}
 	}
 	switch spec.Type {
 	case keyref.ECP256:
-		k.public, err = t.publicKey(s, r.Label())
+		k.public, err = t.publicKey(s, l.find, r.Label())
 	case keyref.DES3:
 		err = t.copyToSession(s, k)
 	default:
@@ -133,8 +155,8 @@ func (t *Token) tryKey(s pkcs11.SessionHandle, r keyref.Ref) (*key, error) {
 }
 
 // object is the one object of a label, with the right attributes.
-func (t *Token) object(s pkcs11.SessionHandle, label string, typ keyref.Type, role keyref.Role) (pkcs11.ObjectHandle, error) {
-	h, err := t.one(s, label)
+func (t *Token) object(s pkcs11.SessionHandle, find look, label string, typ keyref.Type, role keyref.Role) (pkcs11.ObjectHandle, error) {
+	h, err := find.one(label)
 	if err != nil {
 		return 0, err
 	}
@@ -172,18 +194,12 @@ func refused(err error) bool {
 }
 
 // publicKey reads the public half of a pair.
-func (t *Token) publicKey(s pkcs11.SessionHandle, label string) (*ecdsa.PublicKey, error) {
-	found, err := t.find(s, 2, pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true), pkcs11.NewAttribute(pkcs11.CKA_LABEL, label),
-		pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PUBLIC_KEY))
-	switch {
-	case err != nil:
+func (t *Token) publicKey(s pkcs11.SessionHandle, find look, label string) (*ecdsa.PublicKey, error) {
+	h, err := find.public(label)
+	if err != nil {
 		return nil, err
-	case len(found) == 0:
-		return nil, fmt.Errorf("%w: no public key is labelled %q", ErrKeyMissing, label)
-	case len(found) > 1:
-		return nil, fmt.Errorf("%w: two or more public keys are labelled %q", ErrKeyAmbiguous, label)
 	}
-	der, err := t.get(s, found[0], pkcs11.CKA_EC_POINT)
+	der, err := t.get(s, h, pkcs11.CKA_EC_POINT)
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,7 @@ type Token struct {
 	suspect  bool
 	closed   bool
 	unlisted map[uint]bool // mechanisms that the module has and does not list
+	apart    int           // how many times yet keys are looked for one by one, see looks
 }
 
 // state is what a login brought; it is replaced, never changed.
@@ -306,11 +307,19 @@ func (t *Token) loggedIn(s pkcs11.SessionHandle) bool {
 // refill finds the keys of an old state again and stores the new state.
 func (t *Token) refill(old *state, anchor pkcs11.SessionHandle) error {
 	st := &state{gen: old.gen + 1, anchor: anchor, keys: map[keyref.Ref]*key{}}
+	var refs []keyref.Ref
 	for ref, k := range old.keys {
-		if k.scratch {
-			continue // died with its session
+		if !k.scratch { // those died with their session
+			refs = append(refs, ref)
 		}
-		fresh, err := t.loadKey(anchor, ref)
+	}
+	l, err := t.loads(anchor, refs)
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		k := old.keys[ref]
+		fresh, err := t.loadKey(l, ref)
 		if k.late && errors.Is(err, ErrKeyMissing) {
 			continue
 		}
