@@ -50,16 +50,22 @@ func (r MasterRule) Step(c Card) ([]byte, error) {
 	return complemented(c.right(16)), nil
 }
 
-// hashed is the first 16 decimal digits of the SHA-1 of number and sequence
-// number, with a zero in front when the count is odd.
+// hashed is the first 16 decimal digits of the card's digest.
 func (c Card) hashed() []byte {
+	_, sum := c.Digest()
+	return bcd(decimals(sum[:], 16))
+}
+
+// Digest returns what option B hashes, as BCD, and its SHA-1: number and
+// sequence number, with a zero in front when the count of digits is odd.
+func (c Card) Digest() (hashed []byte, sum [20]byte) {
 	pan, psn := c.number()
 	s := pan + psn
 	if len(s)%2 == 1 {
 		s = "0" + s
 	}
-	sum := sha1.Sum(bcd(s)) //nolint:gosec // see the import
-	return bcd(decimals(sum[:], 16))
+	hashed = bcd(s)
+	return hashed, sha1.Sum(hashed) //nolint:gosec // see the import
 }
 
 func complemented(y []byte) []byte {

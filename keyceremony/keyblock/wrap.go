@@ -120,18 +120,34 @@ func Wrap(random io.Reader, kbpk []byte, h Header, key []byte) (string, error) {
 	if err := h.writable(key); err != nil {
 		return "", err
 	}
+	padding := make([]byte, h.fieldLength(len(key))-2-len(key))
+	defer clear(padding)
+	if _, err := io.ReadFull(random, padding); err != nil {
+		return "", fmt.Errorf("reading padding: %w", err)
+	}
+	return WrapPadded(kbpk, h, key, padding)
+}
+
+// WrapPadded is [Wrap] with padding that the caller chose, of any length that
+// fills the blocks. It is for known answers: shorter padding tells how long the
+// key is.
+func WrapPadded(kbpk []byte, h Header, key, padding []byte) (string, error) {
+	if err := h.writable(key); err != nil {
+		return "", err
+	}
+	plain := make([]byte, 2, 2+len(key)+len(padding))
+	binary.BigEndian.PutUint16(plain, uint16(len(key)*8))
+	plain = append(append(plain, key...), padding...)
+	defer clear(plain)
+	if len(plain)%formats[h.Version].block != 0 {
+		return "", fmt.Errorf("%w: %d bytes of padding do not fill the blocks", ErrMalformed, len(padding))
+	}
 	encipher, authenticate, err := Derive(h.Version, kbpk)
 	if err != nil {
 		return "", err
 	}
 	defer clear(encipher)
 	defer clear(authenticate)
-	plain := make([]byte, h.fieldLength(len(key)))
-	defer clear(plain)
-	binary.BigEndian.PutUint16(plain, uint16(len(key)*8))
-	if _, err := io.ReadFull(random, plain[2+copy(plain[2:], key):]); err != nil {
-		return "", fmt.Errorf("reading padding: %w", err)
-	}
 	b := Block{Header: h.padded(), Field: make([]byte, len(plain))}
 	if b.MAC, err = b.authentication(authenticate, b.header(), plain); err != nil {
 		return "", err
