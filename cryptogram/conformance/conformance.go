@@ -105,7 +105,7 @@ func find(function string) (compute computation, answer func(name string) bool, 
 	if c := functions[name]; c != nil && name != function {
 		return c, func(name string) bool { return slices.Contains(results, name) }, sm4
 	}
-	return emvFunctions[function], func(name string) bool { return !slices.Contains(intermediates, name) }, false
+	return emvFunctions[function], func(string) bool { return true }, false
 }
 
 func read(r io.Reader) (f file, err error) {
@@ -116,11 +116,8 @@ func read(r io.Reader) (f file, err error) {
 	if len(b) > maxFile {
 		return f, fmt.Errorf("%w: larger than %d bytes", ErrFile, maxFile)
 	}
-	if err := json.Unmarshal(b, &f); err != nil {
+	if f, err = parse(b); err != nil {
 		return f, fmt.Errorf("%w: %w", ErrFile, err)
-	}
-	if err := unambiguous(b); err != nil {
-		return f, err
 	}
 	if len(f.Functions) == 0 {
 		return f, fmt.Errorf("%w: it has no functions", ErrFile)
@@ -137,7 +134,10 @@ func read(r io.Reader) (f file, err error) {
 func (s *session) vector(ctx context.Context, compute computation, answer func(name string) bool, raw json.RawMessage) (id string, err error) {
 	var v vector
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return "", errors.New("is no vector: an object with an id, and the objects in and out")
+		return v.ID, errors.New("is no vector: an object with an id, and the objects in and out")
+	}
+	if name, ok := repeated(raw, wholeText); ok {
+		return v.ID, fmt.Errorf("has the member %s twice", readable(name))
 	}
 	defer func() { err = errors.Join(err, s.forget(context.WithoutCancel(ctx))) }()
 	in := &input{members: v.In, used: make(map[string]bool)}

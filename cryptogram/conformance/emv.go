@@ -3,16 +3,12 @@ package conformance
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"strings"
 
 	"github.com/tapvault/tapvault/cryptogram/emv"
 	"github.com/tapvault/tapvault/hsm/keyref"
 )
-
-// intermediates are the members of "out" of EMV functions that may be left out.
-// Every other member is an answer.
-var intermediates = []string{"y", "sha1", "sha1_input", "method", "second_pass_digits", "r", "mac_input", "ivcvc3", "block_left",
-	"block_right", "altered_pan", "cmac16", "cmac_zero_block", "kcv_full8", "sk_before_parity"}
 
 // emvFunctions are the functions of EMV, key blocks and FF1 that can be run.
 var emvFunctions = map[string]computation{
@@ -78,8 +74,30 @@ func master(rule emv.MasterRule) computation {
 		}
 		c, err := s.key(ctx, keyref.ACMaster, root)
 		c = c.Then(step)
-		return answers{"icc_mk": s.sameChain(c, root, true), "icc_mk_kcv": s.kcv(c), "y": equals(step[:8])}, err
+		out := answers{"icc_mk": s.sameChain(c, root, true), "icc_mk_kcv": s.kcv(c), "y": equals(step[:8])}
+		if rule == emv.OptionB {
+			out.optionB(card, len(in.text("pan", "")))
+		}
+		return out, err
 	}
+}
+
+// optionB adds what stands between a card and its key by option B, which hashes
+// numbers of more than 16 digits only.
+func (a answers) optionB(card emv.Card, digits int) {
+	if digits <= 16 {
+		a["method"] = is("A (PAN of 16 digits or fewer)")
+		return
+	}
+	hashed, sum := card.Digest()
+	found := 0
+	for _, c := range hex.EncodeToString(sum[:]) {
+		if c <= '9' {
+			found++
+		}
+	}
+	a["method"], a["sha1_input"], a["sha1"] = is("B"), equals(hashed), equals(sum[:])
+	a["second_pass_digits"] = is(max(0, 16-found))
 }
 
 func masterAES(ctx context.Context, s *session, in *input) (answers, error) {
@@ -140,7 +158,7 @@ func sessionVisa(ctx context.Context, s *session, in *input) (answers, error) {
 
 func acTDES(ctx context.Context, s *session, in *input) (answers, error) {
 	c, err := s.own(ctx, in, "sk_ac")
-	data, p, n := in.bytes("data", 0, 1024), in.padding("padding"), in.number("length", 8)
+	data, p, n := in.bytes("data", 0, longestData), in.padding("padding"), in.length()
 	if in.err != nil || err != nil {
 		return nil, err
 	}
@@ -149,7 +167,7 @@ func acTDES(ctx context.Context, s *session, in *input) (answers, error) {
 }
 
 func acAES(ctx context.Context, s *session, in *input) (answers, error) {
-	root, data, n := in.bytes("sk_ac", 16, 32), in.bytes("data", 0, 1024), in.number("length", 8)
+	root, data, n := in.bytes("sk_ac", 16, 32), in.bytes("data", 0, longestData), in.length()
 	if in.err != nil {
 		return nil, nil
 	}
@@ -209,9 +227,9 @@ func (in *input) optional(name string, most int) []byte {
 func profile(name string) computation {
 	p := emv.Profiles[name]
 	return func(ctx context.Context, s *session, in *input) (answers, error) {
-		root, card, d := in.hex("issuer_mk_ac", 16), in.card(), in.data()
-		padded := in.optional("mac_input_already_padded", 1024)
-		a := emv.Answer{Code: [2]byte(in.or("arpc_rc", 2)), Status: [4]byte(in.or("csu", 4)), Proprietary: in.optional("proprietary_auth_data", 8)}
+		padded := in.optional("mac_input_already_padded", longestData)
+		root, card, d := in.hex("issuer_mk_ac", 16), in.card(), in.data(p, padded != nil)
+		a, asked := in.answer(p.Response.Method)
 		if in.err != nil {
 			return nil, nil
 		}
@@ -228,43 +246,71 @@ func profile(name string) computation {
 			return nil, err
 		}
 		out := answers{"icc_mk_ac": s.sameChain(c, root, true), "sk_ac": s.sameChain(sk, root, true)}
+		var ac [8]byte
 		if padded != nil {
-			ac, err := emv.Cryptogram(ctx, s.ring, sk, emv.PadZeros, padded)
-			out["arqc"] = equals(ac[:])
-			return out, err
+			ac, err = emv.Cryptogram(ctx, s.ring, sk, emv.PadZeros, padded)
+		} else if ac, err = p.AC(ctx, s.ring, issuer.Key, card, d); err == nil {
+			var msg []byte
+			msg, err = p.Input(d)
+			out["mac_input"] = equals(msg)
 		}
-		msg, err := p.Input(d)
 		if err != nil {
 			return nil, err
 		}
-		ac, err := p.AC(ctx, s.ring, issuer.Key, card, d)
-		if err != nil {
-			return nil, err
+		out["arqc"] = equals(ac[:])
+		if !asked {
+			return out, nil
 		}
 		tag, err := p.Issuer(ctx, s.ring, issuer.Key, card, d, ac, a)
-		if err != nil {
-			return nil, err
+		out.arpc(p, tag)
+		return out, err
+	}
+}
+
+// arpc adds the cryptogram at the beginning of an answer.
+func (a answers) arpc(p emv.Profile, tag []byte) {
+	if n := map[int]int{1: 8, 2: 4}[p.Response.Method]; len(tag) >= n {
+		a["arpc"] = equals(tag[:n])
+	}
+}
+
+// answer reads what an issuer answers with by a method; asked is false if it
+// is not there, and then there is no answer to be computed.
+func (in *input) answer(method int) (a emv.Answer, asked bool) {
+	switch method {
+	case 1:
+		if asked = in.has("arpc_rc"); asked {
+			a.Code = [2]byte(in.hex("arpc_rc", 2))
 		}
-		out["mac_input"], out["arqc"], out["arpc"] = equals(msg), equals(ac[:]), equals(tag[:map[int]int{1: 8, 2: 4}[p.Response.Method]])
-		return out, nil
+	case 2:
+		if asked = in.has("csu"); asked {
+			a.Status, a.Proprietary = [4]byte(in.hex("csu", 4)), in.optional("proprietary_auth_data", 8)
+		}
 	}
+	return a, asked
 }
 
-// or reads n bytes that may be absent, and are zeros then.
-func (in *input) or(name string, n int) []byte {
-	if !in.has(name) {
-		return make([]byte, n)
-	}
-	return in.hex(name, n)
-}
-
-// data reads the fields of a transaction.
-func (in *input) data() emv.Data {
+// data reads the fields of a transaction that p takes: those of its session key
+// only, when the input of the cryptogram is given whole.
+func (in *input) data(p emv.Profile, whole bool) emv.Data {
 	d := emv.Data{}
-	for name := range in.members {
-		tag, ok := strings.CutPrefix(name, "tag_")
-		if ok || name == "cvr" || name == "counters" {
-			d[strings.ToUpper(tag)] = in.optional(name, 255)
+	var names []string
+	if p.Session != emv.SessionNone {
+		names = append(names, "9F36")
+	}
+	if p.Session == emv.SessionMChip {
+		names = append(names, "9F37")
+	}
+	for _, f := range p.Fields {
+		if !whole {
+			names = append(names, f.Name)
+		}
+	}
+	for _, name := range names {
+		for _, member := range []string{"tag_" + strings.ToLower(name), strings.ToLower(name)} {
+			if in.has(member) {
+				d[name] = in.bytes(member, 0, 255)
+			}
 		}
 	}
 	return d
@@ -275,8 +321,14 @@ func arqcChain(ctx context.Context, s *session, in *input) (answers, error) {
 	root, card := in.hex("issuer_mk_ac", 16), in.card()
 	p := emv.Profile{Master: emv.MasterRule(strings.ToLower(in.str("mk_option"))), Session: sessionRules[in.str("session_key")], Padding: in.padding("padding")}
 	p.Response.Method = int(in.number("arpc_method", 2))
-	d := emv.Data{"9F36": in.hex("atc", 2), "9F37": in.hex("un", 4)}
-	data, code, csu := in.bytes("data", 0, 1024), in.or("arpc_rc", 2), in.or("csu", 4)
+	d := emv.Data{}
+	for member, n := range map[string]int{"atc": 2, "un": 4} {
+		if in.has(member) {
+			d[map[string]string{"atc": "9F36", "un": "9F37"}[member]] = in.hex(member, n)
+		}
+	}
+	data := in.bytes("data", 0, longestData)
+	a, asked := in.answer(p.Response.Method)
 	if in.err != nil {
 		return nil, nil
 	}
@@ -296,13 +348,14 @@ func arqcChain(ctx context.Context, s *session, in *input) (answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Response.Master = p.Session != emv.SessionCommon
-	tag, err := p.Issuer(ctx, s.ring, issuer.Key, card, d, ac, emv.Answer{Code: [2]byte(code), Status: [4]byte(csu)})
-	if err != nil {
-		return nil, err
+	out := answers{"icc_mk_ac": s.sameChain(c, root, true), "sk_ac": s.sameChain(sk, root, true), "arqc": equals(ac[:])}
+	if !asked {
+		return out, nil
 	}
-	return answers{"icc_mk_ac": s.sameChain(c, root, true), "sk_ac": s.sameChain(sk, root, true), "arqc": equals(ac[:]),
-		"arpc": equals(tag[:map[int]int{1: 8, 2: 4}[p.Response.Method]])}, nil
+	p.Response.Master = p.Session != emv.SessionCommon
+	tag, err := p.Issuer(ctx, s.ring, issuer.Key, card, d, ac, a)
+	out.arpc(p, tag)
+	return out, err
 }
 
 var sessionRules = map[string]emv.SessionRule{"none (ICC MK)": emv.SessionNone, "CSK": emv.SessionCommon, "M/Chip SKD": emv.SessionMChip}
@@ -336,7 +389,7 @@ func lukStripe(ctx context.Context, s *session, in *input) (answers, error) {
 
 func lukCryptogram(ctx context.Context, s *session, in *input) (answers, error) {
 	c, err := s.own(ctx, in, "luk")
-	data := in.bytes("data", 0, 1024)
+	data := in.bytes("data", 0, longestData)
 	if in.err != nil || err != nil {
 		return nil, err
 	}
@@ -348,7 +401,7 @@ func lukCryptogram(ctx context.Context, s *session, in *input) (answers, error) 
 // of a wrong PIN.
 func dual(ctx context.Context, s *session, in *input) (answers, error) {
 	user, device := in.hex("icc_mk_umd", 16), in.hex("icc_mk_md", 16)
-	data, pin, wrong := in.bytes("data", 0, 1024), in.str("pin"), in.str("wrong_pin")
+	data, pin, wrong := in.bytes("data", 0, longestData), in.str("pin"), in.str("wrong_pin")
 	step := emv.CommonStep(binary.BigEndian.AppendUint64(nil, uint64(binary.BigEndian.Uint16(in.hex("atc", 2)))<<48), 0)
 	if in.err != nil {
 		return nil, nil

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -66,9 +65,6 @@ func TestEMVOrder(t *testing.T) {
 	passes(t, r, err)
 }
 
-// mayDiffer are intermediate values that nothing exposes.
-var mayDiffer = []string{"sha1", "sha1_input", "method", "second_pass_digits", "altered_pan", "cmac_zero_block", "kcv_full8"}
-
 // wrong changes a value of any type a little; ok is false when it cannot.
 func wrong(v any) (_ any, ok bool) {
 	switch v := v.(type) {
@@ -85,7 +81,7 @@ func wrong(v any) (_ any, ok bool) {
 	case bool:
 		return !v, true
 	case json.Number:
-		return json.Number(v.String() + "0"), true
+		return json.Number("1" + v.String()), true
 	case []any:
 		if len(v) > 0 {
 			w, ok := wrong(v[0])
@@ -109,9 +105,6 @@ func TestEMVWrongAnswers(t *testing.T) {
 		}
 	}
 	for name := range members {
-		if slices.Contains(mayDiffer, name) {
-			continue
-		}
 		d := decodeEMV(t)
 		want, kept := 0, d.Functions[:0]
 		for _, f := range d.Functions {

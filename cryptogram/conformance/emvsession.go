@@ -112,7 +112,10 @@ func (s *session) kcv(c keyref.Chain) check {
 
 // card reads number and sequence number.
 func (in *input) card() emv.Card {
-	c, err := emv.NewCard(in.str("pan"), in.text("psn", ""))
+	c, err := emv.NewCard(in.str("pan"), in.text("psn", "00"))
+	if in.has("psn") && in.text("psn", "") == "" {
+		in.fail("psn", "is empty")
+	}
 	if err != nil {
 		in.fail("pan", "or psn is none")
 	}

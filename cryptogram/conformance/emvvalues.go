@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 
 	"github.com/tapvault/tapvault/cryptogram/emv"
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -11,7 +12,7 @@ import (
 )
 
 func cmacAES(ctx context.Context, s *session, in *input) (answers, error) {
-	root, data := in.bytes("key", 16, 32), in.bytes("data", 0, 1024)
+	root, data := in.bytes("key", 16, 32), in.bytes("data", 0, longestData)
 	if in.err != nil {
 		return nil, nil
 	}
@@ -25,7 +26,7 @@ func cmacAES(ctx context.Context, s *session, in *input) (answers, error) {
 
 // cmacTDES is in memory: it serves key blocks only, which are made there.
 func cmacTDES(_ context.Context, _ *session, in *input) (answers, error) {
-	key, data := in.bytes("key", 16, 24), in.bytes("data", 0, 1024)
+	key, data := in.bytes("key", 16, 24), in.bytes("data", 0, longestData)
 	if in.err != nil {
 		return nil, nil
 	}
@@ -38,7 +39,7 @@ func cmacTDES(_ context.Context, _ *session, in *input) (answers, error) {
 
 // padded reads data and a padding method of ISO 9797-1.
 func (in *input) padded() []byte {
-	data := in.bytes("data", 0, 1024)
+	data := in.bytes("data", 0, longestData)
 	switch in.number("padding", 3) {
 	case 1:
 		return mac.Pad1(data, 8)
@@ -90,7 +91,7 @@ func scriptMAC(ctx context.Context, s *session, in *input) (answers, error) {
 	c, err := s.own(ctx, in, "sk_smi")
 	script := emv.Script{Header: [5]byte(in.hex("command_header", 5)), ATC: [2]byte(in.hex("atc", 2)), AC: [8]byte(in.hex("arqc", 8)),
 		Data: in.bytes("command_data", 0, 255)}
-	n := in.number("length", 8)
+	n := in.length()
 	if in.err != nil || err != nil {
 		return nil, err
 	}
@@ -153,7 +154,8 @@ func dcvv(ctx context.Context, s *session, in *input) (answers, error) {
 		return nil, err
 	}
 	v, err := emv.DynamicCVV(ctx, s.ring, rule, c.Key, card, expiry, service, [2]byte(atc))
-	return answers{"icc_mk": s.sameChain(c.Then(step), root, true), "dcvv": is(v)}, err
+	return answers{"icc_mk": s.sameChain(c.Then(step), root, true), "dcvv": is(v),
+		"altered_pan": is(hex.EncodeToString(atc) + in.str("pan")[len(atc)*2:])}, err
 }
 
 func cvc3(ctx context.Context, s *session, in *input) (answers, error) {

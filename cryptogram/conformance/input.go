@@ -10,6 +10,10 @@ import (
 	"github.com/tapvault/tapvault/cryptogram"
 )
 
+// longestData is how many bytes a MAC may be over: with a padding of 8, what a
+// module is asked for at once.
+const longestData = 2040
+
 // input reads the members of a vector's "in". The first member that is missing
 // or wrong is kept as the error; reading goes on with zeros, so that a
 // computation can be written without looking at errors after each member.
@@ -98,6 +102,16 @@ func (in *input) number(name string, max uint64) uint64 {
 	if err != nil || n > max {
 		in.fail(name, fmt.Sprintf("is not an integer from 0 to %d", max))
 		return 0
+	}
+	return n
+}
+
+// length reads how many bytes of a MAC are kept: 4 to 8.
+func (in *input) length() uint64 {
+	n := in.number("length", 8)
+	if n < 4 {
+		in.fail("length", "is not from 4 to 8")
+		return 4
 	}
 	return n
 }

@@ -3,23 +3,29 @@ package conformance
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
 )
 
-// unambiguous refuses a file in which an object has a member twice, in whatever
-// case. Only the last would be compared, so a wrong value in the first would
-// pass.
-func unambiguous(file []byte) error {
-	d := json.NewDecoder(bytes.NewReader(file))
+// How deep objects are looked into: a file as far as its functions, whose
+// vectors are each looked at by themselves, and one vector whole.
+const (
+	asFarAsFunctions = 4
+	wholeText        = 1 << 30
+)
+
+// repeated finds an object, not deeper than most, that has a member twice, in
+// whatever case. Only the last would be compared, so a wrong value in the first
+// would pass.
+func repeated(text []byte, most int) (name string, found bool) {
+	d := json.NewDecoder(bytes.NewReader(text))
 	var open []map[string]bool // of each object or list that the next token is in; nil for a list
 	isName := false            // the next token, if a string, names a member
 	for {
 		t, err := d.Token()
 		if err != nil {
-			return nil // the end: the file was parsed before
+			return "", false // the end: the text was parsed before
 		}
 		name, isText := t.(string)
 		switch {
@@ -31,8 +37,8 @@ func unambiguous(file []byte) error {
 			open = open[:len(open)-1]
 		case isText && isName:
 			members := open[len(open)-1]
-			if name = strings.ToLower(name); members[name] {
-				return fmt.Errorf("%w: an object has the member %s twice", ErrFile, readable(name))
+			if name = strings.ToLower(name); members[name] && len(open) <= most {
+				return name, true
 			}
 			members[name] = true
 			isName = false
