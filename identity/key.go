@@ -9,7 +9,9 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -96,6 +98,27 @@ func (s *Service) EncryptionKey(ctx context.Context, client string) (*ecdsa.Publ
 		return nil, "", ErrNoKey
 	}
 	return parseEncKey(c.EncJWK)
+}
+
+// Holder names the key that a registered client signs with, the same for two
+// clients of one key; "" for one that is disabled or not registered. Bearers of
+// another issuer's tokens, whose ids have a colon, are known by their ids alone.
+func Holder(ctx context.Context, r Registry, client string) (string, error) {
+	if strings.Contains(client, ":") {
+		return client, nil
+	}
+	c, err := r.Client(ctx, client)
+	if errors.Is(err, ErrUnknown) || err == nil && c.Disabled {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	k, err := parseKey(c.JWK)
+	if err != nil {
+		return "", err
+	}
+	return k.ids[0], nil // its thumbprint
 }
 
 // keyID names a public key by its RFC 7638 thumbprint.

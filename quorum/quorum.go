@@ -174,8 +174,12 @@ type Config struct {
 	Store Store
 	Gate  audit.Gate
 	Rules map[Verb]Rule
-	Now   func() time.Time // nil: time.Now
-	Rand  io.Reader        // nil: crypto/rand
+	// Key names the key that a client signs with, which stands for who holds it:
+	// two clients with one key are one person. "" says that it may not act any
+	// more. nil: every client is a person of its own.
+	Key  func(ctx context.Context, client string) (string, error)
+	Now  func() time.Time // nil: time.Now
+	Rand io.Reader        // nil: crypto/rand
 }
 
 // Service answers callers. It is safe for concurrent use.
@@ -341,11 +345,15 @@ func (s *Service) Approve(ctx context.Context, c access.Caller, id string, diges
 	if err != nil {
 		return Approval{}, err
 	}
+	who, err := s.people(ctx, a.Verb, c.ID, a.Requester)
+	if err != nil {
+		return Approval{}, err
+	}
 	refuse := func(reason string, err error) (Approval, error) {
 		return Approval{}, s.cfg.Gate.Refuse(ctx, c, access.ApprovalDecide, a.ID, reason, err)
 	}
 	switch {
-	case a.Requester == c.ID:
+	case a.Requester == c.ID, who[a.Requester] == who[c.ID]:
 		return refuse("own", ErrOwn)
 	case !slices.Contains(s.cfg.Rules[a.Verb].Approvers, c.ID):
 		return refuse("no-approver", ErrVoter)
@@ -355,7 +363,7 @@ func (s *Service) Approve(ctx context.Context, c access.Caller, id string, diges
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.ApprovalDecide, a.ID, told("approved", a)); err != nil {
 		return Approval{}, err
 	}
-	return s.change(ctx, c, a, func(a *Approval) error {
+	return s.change(ctx, c, access.ApprovalDecide, a, func(a *Approval) error {
 		if slices.ContainsFunc(a.Votes, func(v Vote) bool { return v.Approver == c.ID }) {
 			return nil
 		}
@@ -363,18 +371,38 @@ func (s *Service) Approve(ctx context.Context, c access.Caller, id string, diges
 			return ErrState
 		}
 		a.Votes = append(a.Votes, Vote{c.ID, s.cfg.Now()})
-		if s.enough(*a) {
+		if s.enough(*a, who) {
 			a.State = Approved
 		}
 		return nil
 	})
 }
 
-// enough counts the votes of those who may still approve.
-func (s *Service) enough(a Approval) bool {
-	rule, n := s.cfg.Rules[a.Verb], 0
+// people says who stands behind the approvers of a verb and behind others. The
+// name of somebody who may not act any more is "".
+func (s *Service) people(ctx context.Context, v Verb, others ...string) (map[string]string, error) {
+	who := map[string]string{}
+	for _, id := range slices.Concat(s.cfg.Rules[v].Approvers, others) {
+		who[id] = id
+		if s.cfg.Key == nil {
+			continue
+		}
+		var err error
+		if who[id], err = s.cfg.Key(ctx, id); err != nil {
+			return nil, fmt.Errorf("looking for who approves: %w", err)
+		}
+	}
+	return who, nil
+}
+
+// enough counts the people who voted and may still approve, without who asked.
+func (s *Service) enough(a Approval, who map[string]string) bool {
+	rule := s.cfg.Rules[a.Verb]
+	seen := map[string]bool{"": true, who[a.Requester]: true}
+	n := 0
 	for _, v := range a.Votes {
-		if v.Approver != a.Requester && slices.Contains(rule.Approvers, v.Approver) {
+		if p := who[v.Approver]; v.Approver != a.Requester && slices.Contains(rule.Approvers, v.Approver) && !seen[p] {
+			seen[p] = true
 			n++
 		}
 	}
@@ -396,7 +424,7 @@ func (s *Service) Cancel(ctx context.Context, c access.Caller, id string) (Appro
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.ApprovalRequest, a.ID, told("cancelled", a)); err != nil {
 		return Approval{}, err
 	}
-	return s.change(ctx, c, a, func(a *Approval) error {
+	return s.change(ctx, c, access.ApprovalRequest, a, func(a *Approval) error {
 		if a.State != Pending && a.State != Approved && a.State != Cancelled {
 			return ErrState
 		}
@@ -406,7 +434,7 @@ func (s *Service) Cancel(ctx context.Context, c access.Caller, id string) (Appro
 }
 
 // change compares and swaps. A refusal that only the row can tell is recorded.
-func (s *Service) change(ctx context.Context, c access.Caller, a Approval, do func(*Approval) error) (Approval, error) {
+func (s *Service) change(ctx context.Context, c access.Caller, right access.Action, a Approval, do func(*Approval) error) (Approval, error) {
 	out, err := s.cfg.Store.Change(ctx, a.ID, func(a *Approval) error {
 		if a.at(s.cfg.Now()).State == Expired {
 			return ErrState
@@ -414,7 +442,7 @@ func (s *Service) change(ctx context.Context, c access.Caller, a Approval, do fu
 		return do(a)
 	})
 	if errors.Is(err, ErrState) {
-		return Approval{}, s.cfg.Gate.Refuse(ctx, c, access.ApprovalRequest, a.ID, "state", ErrState)
+		return Approval{}, s.cfg.Gate.Refuse(ctx, c, right, a.ID, "state", ErrState)
 	}
 	return out.at(s.cfg.Now()), err
 }
@@ -432,18 +460,18 @@ func (s *Service) Use(ctx context.Context, c access.Caller, right access.Action,
 			return err
 		}
 	}
-	return s.redeem(ctx, c, right, v, method, path, body, func(a Approval) bool {
-		return s.enough(a) && (method == Run || a.Requester == c.ID)
+	return s.redeem(ctx, c, right, v, method, path, body, func(a Approval, who map[string]string) bool {
+		return s.enough(a, who) && (method == Run || a.Requester == c.ID)
 	})
 }
 
 // Redeem is Use for a verb whose rule is not in the configuration any more: an
 // approval counts that was given under the rule of its time.
 func (s *Service) Redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte) error {
-	return s.redeem(ctx, c, right, v, method, path, body, func(Approval) bool { return true })
+	return s.redeem(ctx, c, right, v, method, path, body, func(Approval, map[string]string) bool { return true })
 }
 
-func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte, good func(Approval) bool) error {
+func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte, good func(Approval, map[string]string) bool) error {
 	digest, _, err := Digest(v, method, path, body)
 	if err != nil {
 		return err
@@ -453,8 +481,16 @@ func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Acti
 		return err
 	}
 	for _, id := range ids {
+		asked, err := s.cfg.Store.Approval(ctx, id)
+		if err != nil {
+			return err
+		}
+		who, err := s.people(ctx, v, asked.Requester) // who asked does not change
+		if err != nil {
+			return err
+		}
 		used, err := s.cfg.Store.Change(ctx, id, func(a *Approval) error {
-			if a.at(s.cfg.Now()).State != Approved || !good(*a) {
+			if a.at(s.cfg.Now()).State != Approved || !good(*a, who) {
 				return ErrState
 			}
 			a.State, a.EndedAt = Used, s.cfg.Now()

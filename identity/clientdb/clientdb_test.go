@@ -43,6 +43,7 @@ func TestEachDatabase(t *testing.T) {
 			"Clients":       clients,
 			"EncryptionKey": encryptionKey,
 			"SpendOnce":     spendOnce,
+			"Holders":       holders,
 			"ReadOnlyStore": readOnlyStore,
 			"ClosedStore":   closedStore,
 		} {
@@ -121,6 +122,37 @@ func encryptionKey(t *testing.T, config store.Config) {
 
 // spendOnce: of many at once, one succeeds; and the note outlives the
 // store's process.
+// holders: a client stands for who has its key, while it may act.
+func holders(t *testing.T, config store.Config) {
+	s := clientdb.New(storetest.Open(t, config), nil)
+	one, other := client(t, "one"), client(t, "other")
+	same := one
+	same.ID, same.Name = "same", "another name"
+	same.JWK = append([]byte(" "), one.JWK...) // spelled otherwise
+	for _, c := range []identity.Client{one, same, other} {
+		if err := s.Add(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holder := func(id string) string {
+		t.Helper()
+		h, err := identity.Holder(t.Context(), s, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	if h := holder("one"); h == "" || h != holder("same") || h == holder("other") {
+		t.Errorf("one %q, same %q, other %q", h, holder("same"), holder("other"))
+	}
+	if err := s.SetDisabled(t.Context(), "one", true); err != nil {
+		t.Fatal(err)
+	}
+	if holder("one") != "" || holder("nobody") != "" || holder("corp:alice") != "corp:alice" {
+		t.Errorf("disabled %q, nobody %q, another issuer's %q", holder("one"), holder("nobody"), holder("corp:alice"))
+	}
+}
+
 func spendOnce(t *testing.T, config store.Config) {
 	now := time.Date(2026, 7, 24, 9, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/identity"
+	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/quorum"
 	"github.com/tapvault/tapvault/quorum/quorumdb"
@@ -51,12 +53,18 @@ func (c Config) validateQuorum(v *checker) {
 
 // Approvals makes what waits for others; recorder keeps what is done.
 func Approvals(c Config, db *store.DB, recorder audit.Recorder, now func() time.Time) (*quorum.Service, error) {
-	return quorum.New(quorum.Config{Store: quorumdb.New(db), Gate: audit.Gate{Recorder: recorder}, Rules: c.rules(), Now: now})
+	clients := clientdb.New(db, now)
+	return quorum.New(quorum.Config{Store: quorumdb.New(db), Gate: audit.Gate{Recorder: recorder}, Rules: c.rules(), Now: now,
+		Key: func(ctx context.Context, id string) (string, error) { return identity.Holder(ctx, clients, id) }})
 }
 
 // Guarded is the settings that change with approval only, as approvers see them.
 func (c Config) Guarded() ([]byte, error) {
-	return json.Marshal(map[string]any{"ranges": c.Vault.Ranges, "card_ranges": c.Vault.CardRanges, "requestors": c.Tokens.Requestors, "quorum": c.Quorum})
+	all := map[string]any{"ranges": c.Vault.Ranges, "card_ranges": c.Vault.CardRanges, "requestors": c.Tokens.Requestors, "quorum": c.Quorum}
+	if len(c.Identity.Issuers) > 0 { // their grants make callers, as a client's registration does
+		all["issuers"] = c.Identity.Issuers
+	}
+	return json.Marshal(all)
 }
 
 // settingsName is under which the settings' digest is kept.

@@ -101,6 +101,10 @@ func settle(t *testing.T, l *lab.Lab) {
 	}
 	l.Stop(t)
 	restart(next, quorum.ErrNeeded)
+	believing := was
+	believing.Identity.Issuers = []assembly.ForeignIssuer{{Name: "corp", Issuer: "https://id.example", Audience: "a", JWKSURL: "https://id.example/keys",
+		Grants: []assembly.ForeignGrant{{Claim: "team", Value: "ops", Role: access.Issuer, Scopes: []access.Action{access.DetokenizeDirect}}}}}
+	restart(believing, quorum.ErrNeeded) // an issuer's grants are as good as clients
 	bare := next
 	bare.Quorum = nil
 	restart(bare, quorum.ErrNeeded) // taking the rule away is a change, too

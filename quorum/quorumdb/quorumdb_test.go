@@ -112,7 +112,7 @@ func TestEachDatabase(t *testing.T) {
 
 // TestRules is what no database makes a difference to.
 func TestRules(t *testing.T) {
-	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Changed": changedRules} {
+	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Changed": changedRules, "People": people} {
 		t.Run(name, func(t *testing.T) { test(newBench(t, storetest.New(t))) })
 	}
 }
@@ -280,6 +280,45 @@ func changedRules(b *bench) {
 		if err := r.Check(); err == nil {
 			b.Errorf("%s: a rule", name)
 		}
+	}
+}
+
+// people: two clients with one key are one person, who approves once and nothing
+// of its own; a vote of somebody whose client was disabled since counts no more.
+func people(b *bench) {
+	keys := map[string]string{"o1": "k1", "o2": "k1", "o3": "k3", "bank": "k4"}
+	var err error
+	b.one, err = quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: rules, Now: func() time.Time { return time.UnixMilli(b.now.Load()) },
+		Key: func(_ context.Context, client string) (string, error) { return keys[client], nil }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := b.asked(body)
+	b.approves(b.one, "o1", a, nil)
+	if got := b.approves(b.one, "o2", a, nil); got.State != quorum.Pending {
+		b.Errorf("one person approved twice: %+v", got)
+	}
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	if got := b.approves(b.one, "o3", a, nil); got.State != quorum.Approved {
+		b.Errorf("%+v", got)
+	}
+	keys["o3"] = "" // disabled
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	keys["o3"] = "k3"
+	b.uses(b.one, bank, body, nil)
+
+	mine := b.asked(body)
+	keys["o3"] = keys["bank"]
+	b.approves(b.one, "o3", mine, quorum.ErrOwn)
+	if l := b.book.last(); l != "o3 approvals:decide refused own" {
+		b.Errorf("recorded %q", l)
+	}
+	b.approves(b.two, "o1", mine, nil)
+	b.approves(b.two, "o3", mine, nil) // as a process voted that did not know
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	b.approves(b.two, "o2", mine, quorum.ErrState)
+	if l := b.book.last(); l != "o2 approvals:decide refused state" {
+		b.Errorf("recorded %q", l)
 	}
 }
 
