@@ -52,8 +52,11 @@ public keys of /.well-known/audit.json, and needs nothing of the service:
 			if a.json {
 				return a.print(found)
 			}
-			if err := a.say("%s: %d records, each follows from the one before; the last has hash %s", file, found.Lines, found.Last); err != nil || found.Checkpoints == 0 {
+			if err := a.say("%s: %d records, each follows from the one before; the last has hash %s", file, found.Lines, found.Last); err != nil {
 				return err
+			}
+			if found.Checkpoints == 0 {
+				return a.say("no checkpoint was there to compare it with: a record that somebody wrote anew from its first line would look like this")
 			}
 			return a.say("%d signed checkpoints agree; the newest covers %d records", found.Checkpoints, found.Covered)
 		},
@@ -149,6 +152,9 @@ func checkpointsOf(file, signed string) ([]string, error) {
 	}
 	defer f.Close()
 	notes, _, err := auditor.Kept(f)
+	if err == nil && signed != "" && len(notes) == 0 {
+		err = fmt.Errorf("%s holds no checkpoint: nothing would be compared", signed)
+	}
 	return notes, err
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -84,6 +85,10 @@ func TestAuditVerifyAgainstCheckpoints(t *testing.T) {
 	short := signedRecord(t, t.TempDir(), sign, "a", "b")
 	longer := signedRecord(t, t.TempDir(), sign, "a", "b", "c", "d", "e")
 	begun := signedRecord(t, t.TempDir(), sign, "z", "b", "c", "d")
+	bare, empty := signedRecord(t, t.TempDir(), sign, "a", "b"), filepath.Join(t.TempDir(), "empty")
+	if err := errors.Join(os.Remove(bare+".checkpoints"), os.WriteFile(empty, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	both := filepath.Join(t.TempDir(), "both")
 	var text []byte
 	for _, f := range []string{file, forged} {
@@ -108,6 +113,8 @@ func TestAuditVerifyAgainstCheckpoints(t *testing.T) {
 		{"begun anew", begun, file + ".checkpoints", keys, cli.Failed, "of a record that began otherwise"},
 		{"of another key", file, "", other, cli.Failed, "checkpoint 1"},
 		{"two truths", file, both, keys, cli.Failed, "somebody was shown another record"},
+		{"checkpoints taken away", bare, "", keys, cli.OK, "no checkpoint was there to compare it with"},
+		{"checkpoints emptied", file, empty, keys, cli.Failed, "holds no checkpoint"},
 		{"no such checkpoints", file, "missing", keys, cli.Failed, "missing"},
 		{"no keys", file, "", file, cli.Failed, "not the answer of /.well-known/audit.json"},
 	} {

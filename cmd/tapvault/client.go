@@ -62,6 +62,9 @@ func (a *app) clientAddCommand() *cobra.Command {
 				if err := a.mayCreate(cmd.Context(), cfg, rows, n); err != nil {
 					return fmt.Errorf("registering %s: %w", n.ID, err)
 				}
+				if err := recordAct(cmd.Context(), cfg, "clients:create", n.ID, "role "+string(n.Role)); err != nil {
+					return err
+				}
 				if err := clientdb.New(rows, nil).Add(cmd.Context(), n); err != nil {
 					return fmt.Errorf("registering %s: %w", n.ID, err)
 				}
@@ -84,16 +87,32 @@ func (a *app) clientAddCommand() *cobra.Command {
 
 // mayCreate asks for approval of clients that could reach far.
 func (a *app) mayCreate(ctx context.Context, cfg assembly.Config, db *store.DB, n identity.Client) error {
-	if err := n.Validate(); err != nil || !slices.ContainsFunc(n.Scopes, access.Wide) {
+	if err := n.Validate(); err != nil {
 		return err
 	}
 	// What would fail anyway must not use an approval up.
 	if _, err := clientdb.New(db, nil).Client(ctx, n.ID); err == nil {
 		return identity.ErrExists
 	}
+	if !slices.ContainsFunc(n.Scopes, access.Wide) {
+		return nil
+	}
+	return a.approved(ctx, cfg, db, quorum.ClientCreation, "clients:create", described(n))
+}
+
+// described is all of a client that is registered, as approvers see it.
+func described(n identity.Client) map[string]any {
 	key := sha256.Sum256(n.JWK)
-	return a.approved(ctx, cfg, db, quorum.ClientCreation, "clients:create", map[string]any{"id": n.ID, "role": n.Role, "scopes": n.Scopes,
-		"requestor": n.Requestor, "terminal": n.Terminal, "bound": n.Bound, "key_file_sha256": hex.EncodeToString(key[:])})
+	all := map[string]any{"id": n.ID, "role": n.Role, "scopes": n.Scopes, "requestor": n.Requestor, "terminal": n.Terminal, "bound": n.Bound,
+		"key_file_sha256": hex.EncodeToString(key[:])}
+	if n.Name != "" {
+		all["name"] = n.Name
+	}
+	if len(n.EncJWK) > 0 {
+		enc := sha256.Sum256(n.EncJWK)
+		all["enc_key_file_sha256"] = hex.EncodeToString(enc[:])
+	}
+	return all
 }
 
 // usualScopes is what a client of a role gets unless told. The right to get card
@@ -121,7 +140,7 @@ func (a *app) clientKeyCommand() *cobra.Command {
 					return fmt.Errorf("reading public key: %w", err)
 				}
 			}
-			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
+			return a.changeClient(cmd.Context(), args[0], "clients:key", func(db *clientdb.Store) error {
 				if err := db.SetEncryptionKey(cmd.Context(), args[0], jwk); err != nil {
 					return fmt.Errorf("changing the key of %s: %w", args[0], err)
 				}
@@ -190,7 +209,7 @@ func (a *app) clientSwitchCommand(verb, short string, disabled bool) *cobra.Comm
 		Short: short,
 		Args:  cli.Exactly(1, "client "+verb+" ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClients(cmd.Context(), func(db *clientdb.Store) error {
+			return a.changeClient(cmd.Context(), args[0], access.Action("clients:"+verb), func(db *clientdb.Store) error {
 				if err := db.SetDisabled(cmd.Context(), args[0], disabled); err != nil {
 					return fmt.Errorf("%sing %s: %w", strings.TrimSuffix(verb, "e"), args[0], err)
 				}
@@ -203,6 +222,19 @@ func (a *app) clientSwitchCommand(verb, short string, disabled bool) *cobra.Comm
 // withClients opens the register of clients for f.
 func (a *app) withClients(ctx context.Context, f func(*clientdb.Store) error) error {
 	return a.withRegister(ctx, func(_ assembly.Config, db *store.DB) error { return f(clientdb.New(db, nil)) })
+}
+
+// changeClient is withClients for what changes one, which is recorded first.
+func (a *app) changeClient(ctx context.Context, id string, act access.Action, f func(*clientdb.Store) error) error {
+	return a.withRegister(ctx, func(cfg assembly.Config, rows *store.DB) error {
+		db := clientdb.New(rows, nil)
+		if _, err := db.Client(ctx, id); err == nil { // what nobody is, f says
+			if err := recordAct(ctx, cfg, act, id, ""); err != nil {
+				return err
+			}
+		}
+		return f(db)
+	})
 }
 
 // withRegister is withClients for who needs more of the database.

@@ -249,6 +249,9 @@ func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, 
 		return err
 	}
 	defer clear(key)
+	if err := recordAct(ctx, cfg, "keys:import", ref.Label(), ""); err != nil {
+		return err
+	}
 	if err := importAny(ctx, cfg, t, ref, key); err != nil {
 		return fmt.Errorf("importing %v: %w", ref, err)
 	}

@@ -87,10 +87,16 @@ func (a *app) withVault(ctx context.Context, f func(opened) error) error {
 	})
 }
 
-// record notes what an operator does at the machine. The service keeps its own
-// record locked while it runs, so this one is a chain of its own beside it.
-func (o opened) record(ctx context.Context, act access.Action, object, reason string) (err error) {
-	t, err := trail.Open(trail.Config{Path: o.cfg.Path(o.cfg.Audit.File) + ".operations", Now: time.Now})
+// record notes what an operator does at the machine.
+func (o opened) record(ctx context.Context, act access.Action, object, reason string) error {
+	return recordAct(ctx, o.cfg, act, object, reason)
+}
+
+// recordAct notes what somebody is about to do at the machine, before it is
+// done. The service keeps its own record locked while it runs, so this one is a
+// chain of its own beside it.
+func recordAct(ctx context.Context, cfg assembly.Config, act access.Action, object, reason string) (err error) {
+	t, err := trail.Open(trail.Config{Path: cfg.Path(cfg.Audit.File) + ".operations", Now: time.Now})
 	if err != nil {
 		return err
 	}
@@ -112,6 +118,9 @@ func (a *app) keysGenerateCommand() *cobra.Command {
 			return a.withHSM(ctx, func(cfg assembly.Config, t *hsm.Token) error {
 				if cfg.Environment != assembly.Rehearsal {
 					return cli.Misusef("reading configuration: in production, keys are born in a ceremony")
+				}
+				if err := recordAct(ctx, cfg, "keys:generate", ref.Label(), ""); err != nil {
+					return err
 				}
 				if err := t.Generate(ctx, ref); err != nil {
 					return err
@@ -138,11 +147,11 @@ func (a *app) keysRetireCommand() *cobra.Command {
 				if err := a.approved(ctx, o.cfg, o.db, quorum.KeyDestruction, "keys:retire", map[string]any{"key": ref.Label()}); err != nil {
 					return err
 				}
-				if err := o.vault.Retire(ctx, ref); err != nil {
-					return hint(err)
-				}
 				if err := o.record(ctx, "keys:retire", ref.Label(), ""); err != nil {
 					return err
+				}
+				if err := o.vault.Retire(ctx, ref); err != nil {
+					return hint(err)
 				}
 				if err := o.hsm.Destroy(ctx, ref); err != nil {
 					return err
