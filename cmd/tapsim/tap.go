@@ -34,7 +34,7 @@ func tapCommand(stdout io.Writer) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "folder that `tapvault init` made")
+	f.StringVar(&dir, "dir", "", "folder that 'tapvault init' made")
 	f.StringVar(&url, "url", "https://localhost:8443", "where the service listens")
 	f.IntVar(&count, "count", 1, "how many taps")
 	f.Uint32Var(&amount, "amount", 200, "fare of each, in fen")

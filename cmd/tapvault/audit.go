@@ -38,7 +38,7 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 checkpoints, which the HSM signed. An auditor adds those that were kept elsewhere, with the
 public keys of /.well-known/audit.json, and needs nothing of the service:
 
-  tapvault audit verify audit.log --checkpoints mine.checkpoints --keys audit.json`,
+  tapvault audit verify audit.log --checkpoints mine --keys audit.json`,
 		Args: atMostOne("audit verify [FILE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := a.auditFile(args)

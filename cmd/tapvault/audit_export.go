@@ -33,7 +33,7 @@ func (a *app) auditExportCommand() *cobra.Command {
 "audit verify" does. Each line is as it was hashed: its leaf in the Merkle tree is that of
 /v1/audit/inclusion, for the line that "seq" names.
 
-  tapvault audit export --action detokenize:direct --from 2026-05-01 --until 2026-06-01`,
+  tapvault audit export --action detokenize:direct --from 2026-05-01`,
 		Args: atMostOne("audit export [FILE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.times(); err != nil {

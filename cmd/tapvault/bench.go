@@ -106,7 +106,7 @@ func (a *app) printMeasure(r bench.Result) {
 
 func benchList() (text string) {
 	for _, b := range bench.Benches {
-		text += fmt.Sprintf("  %-12s %s\n", b.Name, b.What)
+		text += fmt.Sprintf("  %-12s  %s\n", b.Name, b.What)
 	}
 	return text
 }

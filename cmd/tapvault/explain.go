@@ -124,24 +124,10 @@ type lines struct {
 	err error
 }
 
-const columns = 80
-
 // put prints a paragraph, broken between words; lines after its first are
 // indented further.
 func (p *lines) put(indent, format string, args ...any) {
-	line := indent
-	for _, word := range strings.Fields(fmt.Sprintf(format, args...)) {
-		switch {
-		case strings.TrimSpace(line) == "":
-			line += word
-		case len(line)+1+len(word) > columns:
-			p.print(line)
-			line = indent + "   " + word
-		default:
-			line += " " + word
-		}
-	}
-	p.print(line)
+	p.print(cli.Hang(indent, indent+"   ", fmt.Sprintf(format, args...)))
 }
 
 func (p *lines) print(line string) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 // TestExplanationFits: whatever is explained, no line is longer than 80 columns
@@ -25,7 +26,7 @@ func TestExplanationFits(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(out.String()) {
-		if len(strings.TrimSuffix(line, "\n")) > columns {
+		if len(strings.TrimSuffix(line, "\n")) > cli.Columns {
 			t.Errorf("%d columns: %s", len(line), line)
 		}
 	}

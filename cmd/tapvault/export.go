@@ -116,6 +116,9 @@ func (a *app) export(ctx context.Context, f portFlags) error {
 }
 
 func taken(err error) error {
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	return withHint(err, "name another file: nothing is ever overwritten")
 }
 

@@ -32,8 +32,9 @@ func Misusef(format string, args ...any) error { return Misuse{fmt.Errorf(format
 
 // Root makes the command that holds all others of a program.
 func Root(use, short, long string) *cobra.Command {
-	root := &cobra.Command{Use: use, Short: short, Long: long, SilenceErrors: true, SilenceUsage: true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}}
+	root := &cobra.Command{Use: use, Short: short, Long: long, SilenceErrors: true, SilenceUsage: true}
+	root.SetHelpFunc(help)
+	root.SetUsageFunc(func(c *cobra.Command) error { return usage(c.OutOrStderr(), c) })
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Misuse{err} })
 	return root
 }
@@ -48,9 +49,9 @@ func Exactly(n int, usage string) cobra.PositionalArgs {
 	}
 }
 
-// Run runs a program and returns its exit code. A failure is told on stderr,
-// each of its lines after the program's name, and then what hint says of it;
-// hint may be nil.
+// Run runs a program and returns its exit code. A failure is told on stderr in
+// plain words, each of its lines after the program's name, and then what hint
+// says of it; hint may be nil.
 func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer, hint func(error) string) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -59,7 +60,7 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	if err == nil {
 		return OK
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
+	for line := range strings.SplitSeq(Plain(err), "\n") {
 		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), line)
 	}
 	if hint != nil {
