@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,10 +17,10 @@ func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what is wrong with an installation, and how to mend it, changing nothing",
-		Long: "Looks at everything that the service needs, all of it, not only up to the first fault:\n" +
-			"configuration, files and their permissions, certificate, HSM, keys, database, clock, audit record,\n" +
-			"disks, swap, port and collector of traces. It changes nothing and may be called while the service runs. Exit 1 when\n" +
-			"something is wrong that would stop the service or make it unsafe.",
+		Long: "Looks at everything that the service needs, not only up to the first fault: configuration,\n" +
+			"files and their permissions, certificate, HSM, keys, database, clock, audit record, disks, swap,\n" +
+			"port and collector of traces. It changes nothing and may be called while the service runs. Call it\n" +
+			"as the user who runs the service. Exit 1 when something would stop the service or make it unsafe.",
 		Args: cli.Exactly(0, "doctor --config FILE"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			found := a.examine(cmd.Context())
@@ -66,12 +67,14 @@ func bad(part, mend, format string, args ...any) finding {
 	return finding{part, stateWrong, fmt.Sprintf(format, args...), mend}
 }
 
-// badly is a finding of an error, with the advice that goes with its kind.
+// badly is a finding of an error. Advice that came with the error counts before
+// mend, and mend before what goes with its kind.
 func badly(part string, err error, mend string) finding {
-	if h := hintFor(err); h != "" {
-		mend = h
+	var h hinted
+	if mend == "" || errors.As(err, &h) {
+		mend = hintFor(err)
 	}
-	return bad(part, mend, "%v", err)
+	return bad(part, mend, "%s", cli.Plain(err))
 }
 
 // examine looks at every part. Without a configuration there is nothing to look
@@ -79,23 +82,27 @@ func badly(part string, err error, mend string) finding {
 func (a *app) examine(ctx context.Context) []finding {
 	cfg, err := a.loadConfig()
 	if err != nil {
-		return []finding{badly("configuration", err, "docs/operations.md explains every field")}
+		return []finding{badly("configuration", err, "")}
 	}
 	found := []finding{fine("configuration", "%s can be read (%s)", a.config, cfg.Environment)}
 	for _, look := range []func(context.Context, assembly.Config) []finding{
-		lookAtFiles, lookAtCertificate, lookAtHSM, lookAtDatabase, lookAtClock, lookAtRecord, lookAtDisks, lookAtSwap, lookAtPort, lookAtTraces,
+		lookAtUser, lookAtFiles, lookAtCertificate, lookAtHSM, lookAtDatabase, lookAtClock, lookAtRecord, lookAtDisks, lookAtSwap, lookAtPort, lookAtTraces,
 	} {
 		found = append(found, look(ctx, cfg)...)
 	}
 	return found
 }
 
+// printFindings keeps to the columns of a terminal.
 func (a *app) printFindings(found []finding) {
+	const next = "       "
 	for _, f := range found {
-		mark := map[string]string{stateOK: "ok   ", stateNote: "note ", stateWrong: "WRONG"}[f.State]
-		fmt.Fprintf(a.stdout, "%s  %s: %s\n", mark, f.Part, f.Says)
+		mark := map[string]string{stateOK: "ok     ", stateNote: "note   ", stateWrong: "WRONG  "}[f.State]
+		for line := range strings.SplitSeq(f.Says, "\n") {
+			fmt.Fprintln(a.stdout, cli.Hang(mark+f.Part+": ", next, line))
+		}
 		if f.Mend != "" {
-			fmt.Fprintf(a.stdout, "       mend: %s\n", f.Mend)
+			fmt.Fprintln(a.stdout, cli.Hang(next+"mend: ", next, f.Mend))
 		}
 	}
 }

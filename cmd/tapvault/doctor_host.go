@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,8 +10,11 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,23 +25,87 @@ import (
 	"github.com/tapvault/tapvault/internal/store"
 )
 
-// lookAtFiles says whether secrets are their owner's alone.
+// lookAtUser says when it is not the service's user who looks: root may read
+// what the service may not.
+func lookAtUser(_ context.Context, cfg assembly.Config) []finding {
+	var s unix.Stat_t
+	if os.Geteuid() != 0 || unix.Stat(filepath.Dir(cfg.Path(cfg.Audit.File)), &s) != nil || s.Uid == 0 {
+		return nil
+	}
+	name := strconv.FormatUint(uint64(s.Uid), 10)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	return []finding{note("user", "call it as that user: runuser -u "+name+" -- tapvault doctor --config FILE",
+		"root may read everything; the service, which runs as %s, may not", name)}
+}
+
+// lookAtFiles says whether secrets are there, and their owner's alone.
 func lookAtFiles(_ context.Context, cfg assembly.Config) []finding {
-	var found []finding
-	for _, f := range []struct{ field, path string }{{"hsm.pin_file", cfg.HSM.PINFile}, {"tls.key_file", cfg.TLS.KeyFile}} {
-		path := cfg.Path(f.path)
-		info, err := os.Stat(path)
-		switch {
-		case err != nil:
-			found = append(found, bad("files", "put the file there, or name another in "+f.field, "%s: %v", f.field, err))
-		case info.Mode().Perm()&0o077 != 0:
-			found = append(found, bad("files", "chmod 600 "+path, "%s: %s can be read by others (mode %03o)", f.field, path, info.Mode().Perm()))
+	const part = "files"
+	key := cfg.Path(cfg.TLS.KeyFile)
+	found := lookAtSecret(part, "tls.key_file", key)
+	if u, err := url.Parse(cfg.Store.DSN); err == nil && store.IsPostgres(cfg.Store.DSN) && u.Query().Has("passfile") {
+		found = append(found, lookAtSecret(part, "store.dsn", u.Query().Get("passfile"))...)
+	}
+	seen := map[string]bool{}
+	for _, one := range cfg.EachToken() {
+		pin := cfg.Path(one.HSM.PINFile)
+		if seen[pin] {
+			continue
 		}
+		seen[pin] = true
+		wrong := lookAtSecret(part, "hsm.pin_file", pin)
+		if wrong == nil {
+			wrong = lookAtPIN(part, pin)
+		}
+		found = append(found, wrong...)
 	}
 	if found == nil {
-		found = []finding{fine("files", "the PIN and the TLS key are their owner's alone")}
+		found = []finding{fine(part, "secrets are their owner's alone")}
 	}
 	return found
+}
+
+// lookAtSecret returns what is wrong with a file that only its owner may read.
+func lookAtSecret(part, field, path string) []finding {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []finding{badly(part, fmt.Errorf("%s: %w", field, err), "put the file there, or name another in "+field)}
+	case err != nil:
+		return []finding{badly(part, fmt.Errorf("%s: %w", field, err), "")}
+	case info.Mode().Perm()&0o077 != 0:
+		return []finding{bad(part, "chmod 600 "+path, "%s: %s can be read by others (mode %03o)", field, path, info.Mode().Perm())}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return []finding{badly(part, fmt.Errorf("%s: %w", field, err), "chown it to the user who runs tapvault")}
+	}
+	_ = f.Close()
+	return nil
+}
+
+// lookAtPIN returns what is wrong with the text of a PIN file. It is seen here,
+// before the HSM counts a wrong PIN.
+func lookAtPIN(part, path string) []finding {
+	const mend = "write the PIN as its only line, with nothing before or after it"
+	b, err := os.ReadFile(path)
+	defer clear(b)
+	if err != nil {
+		return []finding{badly(part, err, "")}
+	}
+	line, rest, _ := bytes.Cut(b, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	switch {
+	case len(line) == 0:
+		return []finding{bad(part, mend, "hsm.pin_file: the first line of %s is empty", path)}
+	case len(bytes.TrimSpace(line)) != len(line):
+		return []finding{bad(part, mend, "hsm.pin_file: there is a space before or after the PIN in %s", path)}
+	case len(bytes.TrimSpace(rest)) > 0:
+		return []finding{bad(part, mend, "hsm.pin_file: %s has more than one line", path)}
+	}
+	return nil
 }
 
 // soon is how long before its end a certificate is told of.
@@ -62,6 +130,10 @@ func lookAtCertificate(_ context.Context, cfg assembly.Config) []finding {
 	case left < soon:
 		return []finding{note(part, "put a new pair into the files of tls.cert_file and tls.key_file; no restart is needed", "it ends in %d days", int(left.Hours()/24))}
 	}
+	if at, err := url.Parse(cfg.Identity.IssuerURL); err == nil && leaf.VerifyHostname(at.Hostname()) != nil {
+		return []finding{note(part, "clients that go there refuse it: have one made for that name, or correct identity.issuer_url",
+			"it is not for %s, where identity.issuer_url sends clients", at.Hostname())}
+	}
 	return []finding{fine(part, "good until %s", leaf.NotAfter.UTC().Format(time.DateOnly))}
 }
 
@@ -74,6 +146,9 @@ func lookAtClock(ctx context.Context, cfg assembly.Config) []finding {
 	const part, mend = "clock", "let the clock follow a time server (chrony, systemd-timesyncd)"
 	if info, err := os.Stat(cfg.Path(cfg.Audit.File)); err == nil && time.Until(info.ModTime()) > skew {
 		return []finding{bad(part, mend, "the audit record was written %v after now", time.Until(info.ModTime()).Round(time.Second))}
+	}
+	if cfg.Environment == assembly.Production && unsynchronised() {
+		return []finding{note(part, mend, "no time server sets it")}
 	}
 	if !store.IsPostgres(cfg.Store.DSN) {
 		return []finding{fine(part, "nothing was written after now")}
@@ -102,7 +177,7 @@ func lookAtDisks(_ context.Context, cfg assembly.Config) (found []finding) {
 	for dir := range dirs {
 		var s unix.Statfs_t
 		if err := unix.Statfs(dir, &s); err != nil {
-			found = append(found, bad("disk", "make the folder, owned by the user who runs tapvault", "%s: %v", dir, err))
+			found = append(found, bad("disk", "make the folder, owned by the user who runs tapvault", "there is no folder %s", dir))
 			continue
 		}
 		const mend = "make room: nothing is done that cannot be recorded"
@@ -151,7 +226,11 @@ func lookAtPort(ctx context.Context, cfg assembly.Config) []finding {
 	if errors.Is(err, syscall.EADDRINUSE) && answersHealth(ctx, cfg.Listen) {
 		return []finding{fine("port", "the service listens on %s", cfg.Listen)}
 	}
-	return []finding{badly("port", err, "listen must name an address of this machine and a port that this user may open")}
+	mend := "listen must name an address of this machine and a port that this user may open"
+	if errors.Is(err, syscall.EADDRINUSE) {
+		mend = "" // that of the error
+	}
+	return []finding{badly("port", err, mend)}
 }
 
 // answersHealth asks whoever listens whether it is the service. Nothing is told
@@ -183,7 +262,7 @@ func lookAtRecord(_ context.Context, cfg assembly.Config) []finding {
 		return []finding{fine(part, "it begins with the first request")}
 	}
 	if err != nil {
-		return []finding{bad(part, "chown it to the user who runs tapvault", "%v", err)}
+		return []finding{badly(part, err, "chown it to the user who runs tapvault")}
 	}
 	defer f.Close()
 	info, err := f.Stat()

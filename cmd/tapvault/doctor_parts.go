@@ -10,6 +10,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/store"
 )
 
@@ -27,13 +28,21 @@ func lookAtHSM(ctx context.Context, cfg assembly.Config) (found []finding) {
 
 // lookAtToken looks at the only token of a configuration.
 func lookAtToken(ctx context.Context, part string, cfg assembly.Config) (found []finding) {
-	module := cfg.Path(cfg.HSM.Module)
+	module, pin := cfg.Path(cfg.HSM.Module), cfg.Path(cfg.HSM.PINFile)
 	if _, err := os.Stat(module); err != nil {
-		return []finding{bad(part, "install the module (SoftHSM: apt-get install softhsm2), or name its path in hsm.module", "%v", err)}
+		return []finding{badly(part, err, "install the module (SoftHSM: apt-get install softhsm2), or name its path in hsm.module")}
+	}
+	if conf := cfg.HSM.SoftHSMConf; conf != "" {
+		if _, err := os.Stat(cfg.Path(conf)); err != nil {
+			return []finding{badly(part, err, "name SoftHSM's configuration in hsm.softhsm_conf")}
+		}
+	}
+	if lookAtSecret(part, "", pin) != nil || lookAtPIN(part, pin) != nil {
+		return []finding{note(part, "mend the PIN file first", "it was not asked: a wrong PIN counts against the token")}
 	}
 	t, err := assembly.OpenHSM(ctx, cfg)
 	if err != nil {
-		return []finding{badly(part, err, "see hsm.module, hsm.token and hsm.pin_file")}
+		return []finding{badly(part, err, mendToken(err, cfg))}
 	}
 	defer func() {
 		if err := t.Close(); err != nil {
@@ -42,6 +51,18 @@ func lookAtToken(ctx context.Context, part string, cfg assembly.Config) (found [
 	}()
 	found = []finding{fine(part, "token %s answers, and takes the PIN", cfg.HSM.Token)}
 	return append(found, lookAtKeys(ctx, cfg, t)...)
+}
+
+// mendToken says what to do about a token that cannot be used.
+func mendToken(err error, cfg assembly.Config) string {
+	module, conf := cfg.Path(cfg.HSM.Module), ""
+	if errors.Is(err, hsm.ErrPIN) {
+		return fmt.Sprintf("put the user PIN of this token into %s; every wrong try counts, so look twice", cfg.Path(cfg.HSM.PINFile))
+	}
+	if cfg.HSM.SoftHSMConf != "" {
+		conf = "SOFTHSM2_CONF=" + cfg.Path(cfg.HSM.SoftHSMConf) + " "
+	}
+	return fmt.Sprintf("`%spkcs11-tool --module %s -L` shows what the module itself sees, as the user who runs the service", conf, module)
 }
 
 func lookAtKeys(ctx context.Context, cfg assembly.Config, t *hsm.Token) (found []finding) {
@@ -84,7 +105,7 @@ func lookAtDatabase(ctx context.Context, cfg assembly.Config) (found []finding) 
 		if errors.Is(err, store.ErrSchema) {
 			return []finding{badly(part, err, "run the newer program, or the database's back-up")}
 		}
-		return []finding{badly(part, err, "see store.dsn: does the server run, and may this user log in?")}
+		return []finding{badly(part, err, mendDatabase(dsn))}
 	}
 	defer func() {
 		if err := db.Close(); err != nil {
@@ -95,14 +116,42 @@ func lookAtDatabase(ctx context.Context, cfg assembly.Config) (found []finding) 
 	switch {
 	case err != nil:
 		return []finding{badly(part, fmt.Errorf("reading its schema: %w", err), "")}
+	case have == 0:
+		found = []finding{note(part, "`tapvault migrate` makes its tables; `tapvault serve` does it too", "it answers, and is empty")}
 	case have > know: // store.Open refuses one that this program cannot go on with
-		return []finding{fine(part, "it answers, with schema %d of a newer program, which this one may go on with", have)}
+		found = []finding{fine(part, "it answers, with schema %d of a newer program, which this one may go on with", have)}
 	case have < know && cfg.Store.ReadOnly:
 		return []finding{bad(part, "bring its schema up to date with `tapvault migrate` and a configuration that may write", "its schema is %d, and this program needs %d", have, know)}
 	case have < know:
-		return []finding{note(part, "`tapvault migrate` brings it up to date; `tapvault serve` does it too", "its schema is %d, and this program knows %d", have, know)}
+		found = []finding{note(part, "`tapvault migrate` brings it up to date; `tapvault serve` does it too", "its schema is %d, and this program knows %d", have, know)}
+	default:
+		found = []finding{fine(part, "it answers, with schema %d, the newest", have)}
 	}
-	return []finding{fine(part, "it answers, with schema %d, the newest", have)}
+	return append(found, lookAtWrites(ctx, cfg)...)
+}
+
+// lookAtWrites says when a server that answers would take no writes.
+func lookAtWrites(ctx context.Context, cfg assembly.Config) []finding {
+	if !store.IsPostgres(cfg.Store.DSN) || cfg.Store.ReadOnly {
+		return nil
+	}
+	const part = "database"
+	db, err := store.Open(ctx, store.Config{DSN: cfg.Store.DSN})
+	if err != nil {
+		return []finding{badly(part, err, mendDatabase(cfg.Store.DSN))}
+	}
+	if err := errors.Join(db.Writable(ctx), db.Close()); err != nil {
+		return []finding{badly(part, err, "name the server that takes writes (target_session_attrs=primary picks it), and make this user the owner of the database: ALTER DATABASE … OWNER TO …")}
+	}
+	return nil
+}
+
+// mendDatabase says what to do about one that cannot be opened.
+func mendDatabase(dsn string) string {
+	if store.IsPostgres(dsn) {
+		return "see that the server runs and lets this user in: try the URL of store.dsn with `psql`, as the user who runs tapvault"
+	}
+	return "name the database's file in store.dsn, or put a back-up in its place"
 }
 
 // newDatabase says of a file that is not there whether it could be made.
@@ -121,7 +170,7 @@ func lookAtTraces(ctx context.Context, cfg assembly.Config) []finding {
 		return nil
 	}
 	if err := cfg.CheckCollector(ctx); err != nil {
-		return []finding{note(part, "see traces.endpoint and traces.ca_file, and whether the collector takes OTLP over HTTP; the service runs without it", "%v", err)}
+		return []finding{note(part, "see traces.endpoint and traces.ca_file, and whether the collector takes OTLP over HTTP; the service runs without it", "%s", cli.Plain(err))}
 	}
 	return []finding{fine(part, "the collector takes them")}
 }

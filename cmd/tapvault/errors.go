@@ -20,13 +20,12 @@ func withHint(err error, hint string) error { return hinted{err, hint} }
 
 // hints are the advice that goes with a kind of failure, where none was given.
 var hints = map[fault.Kind]string{
-	fault.HSMUnavailable: "see hsm.module, hsm.token, hsm.pin_file and hsm.softhsm_conf in the configuration; " +
-		"in a container or over a network, see that the module itself can reach its HSM",
-	fault.HSMKey:        "`tapvault keys list` shows every key that the token holds and what is wrong with it",
-	fault.StoreDown:     "see store.dsn in the configuration, and that its folder exists",
-	fault.StoreReadOnly: "the database file and its folder must be writable by the user that runs tapvault",
-	fault.StoreFull:     "make room on the disk of the database; nothing was written in part",
-	fault.AuditDown:     "see audit.file: nothing is done that cannot be recorded",
+	fault.HSMUnavailable: "`tapvault doctor` looks at module, token, PIN and keys, and says what to mend",
+	fault.HSMKey:         "`tapvault keys list` shows every key that the token holds and what is wrong with it",
+	fault.StoreDown:      "see store.dsn; `tapvault doctor` looks at the database and says what to mend",
+	fault.StoreReadOnly:  "the user who runs tapvault has to own the database, or its file and folder",
+	fault.StoreFull:      "make room on the disk of the database; nothing was written in part",
+	fault.AuditDown:      "see audit.file: nothing is done that cannot be recorded",
 }
 
 func hintFor(err error) string {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/freeport"
 )
@@ -38,7 +40,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SOFTHSM2_CONF", filepath.Join(e.WorkDir, "none"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "replace": replace, "freeport": freePort, "touchlater": touchLater, "newclient": newClient},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "replace": replace, "freeport": freePort, "touchlater": touchLater, "newclient": newClient, "expired": expired, "says": says},
 	})
 }
 
@@ -73,6 +75,21 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 func touchLater(ts *testscript.TestScript, _ bool, args []string) {
 	at := time.Now().Add(time.Hour)
 	ts.Check(os.Chtimes(ts.MkAbs(args[0]), at, at))
+}
+
+// says REGEXP demands a match in what was printed last, with broken lines put
+// together again.
+func says(ts *testscript.TestScript, _ bool, args []string) {
+	text := regexp.MustCompile(`\n {3,}`).ReplaceAllString(ts.ReadFile("stdout"), " ")
+	if !regexp.MustCompile("(?m)" + args[0]).MatchString(text) {
+		ts.Fatalf("nothing says %s:\n%s", args[0], text)
+	}
+}
+
+// expired DIR makes certificates that ended years ago.
+func expired(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.Mkdir(ts.MkAbs(args[0]), 0o700))
+	ts.Check(devCertificates(ts.MkAbs(args[0]), time.Now().AddDate(-5, 0, 0)))
 }
 
 // newclient ID makes ID.pem and ID.jwk.
@@ -182,6 +199,57 @@ func TestDecodeIsStrict(t *testing.T) {
 	}
 	if _, err := decodeConfig(strings.NewReader("")); err == nil {
 		t.Error("an empty file was taken")
+	}
+}
+
+// TestShippedConfiguration: the one for production can be read, and needs no
+// key that the ceremonies of the installation page do not make.
+func TestShippedConfiguration(t *testing.T) {
+	f, err := os.Open("../../docs/deploy/tapvault.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c, err := decodeConfig(f)
+	if err != nil || c.Environment != assembly.Production {
+		t.Fatalf("%s, %v", c.Environment, err)
+	}
+	made := ""
+	for _, name := range []string{"3-service-keys.yaml", "4-shared-keys.yaml"} {
+		b, err := os.ReadFile(filepath.Join("../../keyceremony/scripts/rehearsal", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made += string(b)
+	}
+	for _, ref := range c.Keys() {
+		if !strings.Contains(made, "label: "+ref.Label()+"}") {
+			t.Errorf("no ceremony makes %s", ref.Label())
+		}
+	}
+}
+
+// TestCommandsFit: what a page tells a person to type fits a terminal.
+func TestCommandsFit(t *testing.T) {
+	for _, name := range []string{"README.md", "docs/install.md", "docs/operations.md", "docs/simulators.md"} {
+		b, err := os.ReadFile(filepath.Join("../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		on, seen := false, 0
+		for line := range strings.Lines(string(b)) {
+			line = strings.TrimSuffix(line, "\n")
+			if strings.HasPrefix(line, "```") {
+				on = line == "```sh"
+			} else if on {
+				if seen++; len([]rune(line)) > cli.Columns {
+					t.Errorf("%s: %d columns: %s", name, len(line), line)
+				}
+			}
+		}
+		if seen == 0 {
+			t.Errorf("%s: no commands were seen", name)
+		}
 	}
 }
 

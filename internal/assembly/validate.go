@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"time"
 
 	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/issuerhost"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/vault"
@@ -36,6 +38,11 @@ func (c Config) Validate() error {
 	c.validateTokenList(v)
 	c.validateSM4(v)
 	v.required("store.dsn", c.Store.DSN)
+	if u, err := url.Parse(c.Store.DSN); err == nil && store.IsPostgres(c.Store.DSN) {
+		if _, there := u.User.Password(); there || u.Query().Has("password") {
+			v.add("store.dsn: holds a password: put it into a file and name that with ?passfile=")
+		}
+	}
 	if c.StopNotice < 0 || c.StopNotice > time.Minute {
 		v.add("stop_notice: up to 1m")
 	}

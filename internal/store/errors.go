@@ -33,7 +33,7 @@ func mapError(err error) error {
 		}
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case gone(err):
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", ErrUnavailable, unreached(err))
 	}
 	return err
 }
@@ -51,6 +51,17 @@ func gone(err error) bool {
 	return errors.As(err, &refused) || errors.As(err, &lost) || err.Error() == "sql: database is closed" || err.Error() == "conn closed"
 }
 
+// unreached is an error of a connection. The driver's own tells every address
+// that was tried, over several lines and in its own words; what counts is why.
+func unreached(err error) error {
+	var refused *pgconn.ConnectError
+	var lost *net.OpError
+	if errors.As(err, &refused) && errors.As(err, &lost) {
+		return lost
+	}
+	return err
+}
+
 func sqliteError(e sqlite3.Error) error {
 	switch e.ExtendedCode {
 	case sqlite3.ErrConstraintUnique, sqlite3.ErrConstraintPrimaryKey:
@@ -64,7 +75,15 @@ func sqliteError(e sqlite3.Error) error {
 	if kind == nil {
 		return fmt.Errorf("sqlite error %d", int(e.ExtendedCode))
 	}
-	return fmt.Errorf("%w (sqlite %d)", kind, int(e.ExtendedCode))
+	return fmt.Errorf("%w%s (sqlite %d)", kind, sqliteWords[e.Code], int(e.ExtendedCode))
+}
+
+// sqliteWords say what the kind of an error does not.
+var sqliteWords = map[sqlite3.ErrNo]string{
+	sqlite3.ErrNotADB:   ": the file is no database",
+	sqlite3.ErrCorrupt:  ": the file is damaged; put a back-up in its place",
+	sqlite3.ErrCantOpen: ": the file cannot be opened",
+	sqlite3.ErrBusy:     ": another program has the file locked",
 }
 
 // sqliteKind looks at the operating system's reason where SQLite's own code
@@ -134,7 +153,18 @@ func postgresError(e *pgconn.PgError) error {
 	if kind == nil {
 		return fmt.Errorf("postgres error %s", e.Code)
 	}
-	return fmt.Errorf("%w (postgres %s)", kind, e.Code)
+	return fmt.Errorf("%w%s (postgres %s)", kind, postgresWords[e.Code], e.Code)
+}
+
+// postgresWords say what the kind of an error does not.
+var postgresWords = map[string]string{
+	"25006": ": the server takes no writes; it may be a standby",
+	"28P01": ": the server refuses the password, or there is none",
+	"28000": ": the server lets this user in neither from here nor so (pg_hba.conf)",
+	"3D000": ": the server has no such database",
+	"42501": ": this user has no right to do that",
+	"53300": ": the server takes no more connections (max_connections)",
+	"57P03": ": the server is starting or stopping",
 }
 
 // postgresKind returns nil for mistakes of this program, which no operator can
