@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,7 +32,34 @@ func (a *app) clientCommand() *cobra.Command {
 		a.clientAddCommand(), a.clientListCommand(), a.clientKeyCommand(),
 		a.clientSwitchCommand("disable", "Refuse a client; a running service does within 30 seconds", true),
 		a.clientSwitchCommand("enable", "Believe a disabled client again", false),
-		a.clientTokenCommand())
+		a.clientNewKeyCommand(), a.clientTokenCommand())
+}
+
+func (a *app) clientNewKeyCommand() *cobra.Command {
+	var out string
+	c := &cobra.Command{
+		Use:   "new-key ID",
+		Short: "Make a caller's key pair, on the machine that will use it",
+		Long: "Writes the private key to a new file that only its owner may read, and prints the public half,\n" +
+			"which `tapvault client add` takes. It needs no configuration.",
+		Args: cli.Exactly(1, "client new-key ID --out FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if out == "" {
+				return cli.Misusef("reading flags: --out is needed")
+			}
+			private, public, err := newClientKey(args[0])
+			if err != nil {
+				return fmt.Errorf("making a key pair: %w", err)
+			}
+			if err := writeNew(out, private); err != nil {
+				return fmt.Errorf("writing the private key: %w", err)
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s\n", public)
+			return err
+		},
+	}
+	c.Flags().StringVar(&out, "out", "", "new file for the private key, PEM")
+	return c
 }
 
 func (a *app) clientAddCommand() *cobra.Command {
@@ -46,7 +74,7 @@ func (a *app) clientAddCommand() *cobra.Command {
 				return cli.Misusef("reading flags: --id, --role and --key-file are needed")
 			}
 			var err error
-			if n.JWK, err = os.ReadFile(keyFile); err != nil {
+			if n.JWK, err = a.readPublicKey(keyFile); err != nil {
 				return fmt.Errorf("reading public key: %w", err)
 			}
 			if encFile != "" {
@@ -77,12 +105,20 @@ func (a *app) clientAddCommand() *cobra.Command {
 	f.StringVar(&n.Name, "name", "", "name for people")
 	f.StringVar(&role, "role", "", "issuer, terminal, wallet, officer, operator or auditor")
 	f.StringVar(&scopes, "scopes", "", "what it may ask for, separated by commas; all of its role unless told, but for detokenize:direct")
-	f.StringVar(&keyFile, "key-file", "", "public key as a JSON Web Key; a private key is refused")
+	f.StringVar(&keyFile, "key-file", "", "public key as a JSON Web Key, or - for standard input; a private key is refused")
 	f.StringVar(&encFile, "enc-key-file", "", "public key to which answers are sealed, as a JSON Web Key on P-256; none unless told")
 	f.StringVar(&n.Requestor, "requestor", "", "Token Requestor ID, 11 digits, for issuers")
 	f.BoolVar(&n.Bound, "bound", false, "give it access tokens only that are bound to its TLS certificate")
 	f.StringVar(&n.Terminal, "terminal", "", "terminal group, for terminals; all unless told")
 	return c
+}
+
+// readPublicKey reads a file, or standard input.
+func (a *app) readPublicKey(file string) ([]byte, error) {
+	if file == "-" {
+		return io.ReadAll(io.LimitReader(a.stdin, maxTransaction))
+	}
+	return os.ReadFile(file)
 }
 
 // mayCreate asks for approval of clients that could reach far.
@@ -191,15 +227,33 @@ func (a *app) printClients(all []identity.Client) error {
 		return a.print(rows)
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tROLE\tSTATE\tSCOPES")
+	fmt.Fprintln(w, "ID\tROLE\tSTATE\tSCOPES (--json lists them)")
 	for _, r := range rows {
 		state := "enabled"
 		if r.Disabled {
 			state = "disabled"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.ID, r.Role, state, r.Scopes)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.ID, r.Role, state, ofRole(access.Role(r.Role), strings.Fields(r.Scopes)))
 	}
 	return w.Flush()
+}
+
+// ofRole says how many of a role's scopes a client has.
+func ofRole(role access.Role, has []string) string {
+	all := access.ForRole(role)
+	var lacks []string
+	for _, s := range all {
+		if !slices.Contains(has, string(s)) {
+			lacks = append(lacks, string(s))
+		}
+	}
+	switch {
+	case len(lacks) == 0:
+		return "all of its role"
+	case len(lacks) == 1:
+		return "all of its role but " + lacks[0]
+	}
+	return fmt.Sprintf("%d of the %d of its role", len(all)-len(lacks), len(all))
 }
 
 // clientSwitchCommand is disable, or its opposite.
