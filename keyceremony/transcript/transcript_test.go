@@ -37,6 +37,16 @@ keys: [{label: transit.mpk.v1, evidence: gone}]
 // record before it is written, and so has the hashes of an honest one.
 func written(t *testing.T, change func(*transcript.Record)) []byte {
 	t.Helper()
+	keys := map[string]officer.Key{}
+	for _, who := range []string{"alice", "bob", "walter"} {
+		keys[who], _ = officer.New(rand.Reader)
+	}
+	return writtenBy(t, transcript.Rehearsal, text, keys, change)
+}
+
+// writtenBy is written by people with the given keys.
+func writtenBy(t *testing.T, mode, text string, keys map[string]officer.Key, change func(*transcript.Record)) []byte {
+	t.Helper()
 	p, err := script.Read([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -55,10 +65,8 @@ func written(t *testing.T, change func(*transcript.Record)) []byte {
 			t.Fatal(err)
 		}
 	}
-	data := map[string]string{transcript.DataScript: text, transcript.DataDigest: fmt.Sprintf("%X", p.Digest()), transcript.DataMode: transcript.Rehearsal, transcript.DataNonce: "n"}
-	keys := map[string]officer.Key{}
+	data := map[string]string{transcript.DataScript: text, transcript.DataDigest: fmt.Sprintf("%X", p.Digest()), transcript.DataMode: mode, transcript.DataNonce: "n"}
 	for _, x := range p.Script.People {
-		keys[x.Name], _ = officer.New(rand.Reader)
 		data[transcript.PersonData(x.Name)] = keys[x.Name].Public().String()
 	}
 	hsm, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -250,6 +258,70 @@ func TestRehashed(t *testing.T) {
 		if _, err := transcript.Verify(written(t, change), transcript.Expect{}); !errors.Is(err, transcript.ErrBroken) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestOnePersonForAll: whoever holds one officer's key, or none, writes no
+// transcript of several people.
+func TestOnePersonForAll(t *testing.T) {
+	draw := func() officer.Key { k, _ := officer.New(rand.Reader); return k }
+	alice, walter := draw(), draw()
+	alone := map[string]officer.Key{"alice": alice, "bob": alice, "walter": walter}
+	each := map[string]officer.Key{"alice": alice, "bob": draw(), "walter": walter}
+	enrolled := text
+	for who, k := range each {
+		enrolled = strings.Replace(enrolled, "{name: "+who+",", "{name: "+who+", key: \""+k.Public().String()+"\",", 1)
+	}
+	for name, c := range map[string]struct {
+		mode, text string
+		keys       map[string]officer.Key
+		says       string // why it is refused, or ""
+	}{
+		"a rehearsal of three":               {transcript.Rehearsal, text, each, ""},
+		"a live ceremony of three":           {transcript.Live, enrolled, each, ""},
+		"one key for two officers, live":     {transcript.Live, text, alone, "or the script says none"},
+		"one key for two officers":           {transcript.Rehearsal, text, alone, "have one key"},
+		"live, and the script names no keys": {transcript.Live, text, each, "or the script says none"},
+	} {
+		_, err := transcript.Verify(writtenBy(t, c.mode, c.text, c.keys, nil), transcript.Expect{})
+		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, transcript.ErrBroken) || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestUnplanned: a record tells of nothing that the approved plan does not do,
+// whoever signed it.
+func TestUnplanned(t *testing.T) {
+	const destroy = 5 // the step
+	for name, c := range map[string]struct {
+		step int
+		says string
+		data map[string]string
+	}{
+		"the key that the plan destroys": {destroy, "", map[string]string{transcript.DataKey: "transit.mpk.v1", transcript.DataState: "DESTROYED"}},
+		"another key":                    {destroy, "is not about that key", map[string]string{transcript.DataKey: "transit.mtk.v1", transcript.DataState: "DESTROYED"}},
+		"another state":                  {destroy, "does not bring", map[string]string{transcript.DataKey: "transit.mpk.v1", transcript.DataState: "ACTIVE"}},
+		"a replacement":                  {destroy, "does not replace", map[string]string{transcript.DataKey: "transit.mpk.v1", transcript.DataState: "DESTROYED", transcript.DataReplaces: "transit.mpk.v2"}},
+		"a key in a step about none":     {destroy - 1, "is not about that key", map[string]string{transcript.DataKey: "transit.mpk.v1", transcript.DataState: "ACTIVE"}},
+		"a state alone":                  {destroy - 1, "does not bring", map[string]string{transcript.DataState: "ACTIVE"}},
+	} {
+		_, err := transcript.Verify(written(t, func(r *transcript.Record) {
+			if r.Type == transcript.Done && r.Step == c.step {
+				r.Data = c.data
+			}
+		}), transcript.Expect{})
+		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, transcript.ErrBroken) || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := transcript.Verify(written(t, func(r *transcript.Record) {
+		if r.Type == transcript.Done && r.Step == destroy {
+			r.Says = "transit.mpk.v1 was given to walter."
+		}
+	}), transcript.Expect{})
+	if !errors.Is(err, transcript.ErrBroken) || !strings.Contains(err.Error(), "another thing than step") {
+		t.Errorf("other words than the plan's: %v", err)
 	}
 }
 

@@ -97,6 +97,9 @@ func Verify(text []byte, want Expect) (Story, error) {
 	if err := s.covered(); err != nil {
 		return s, err
 	}
+	if err := s.planned(); err != nil {
+		return s, err
+	}
 	if want.AuditKey != "" && want.AuditKey != s.Audit {
 		return s, fmt.Errorf("%w: it is signed by another token than the one that was expected", ErrBroken)
 	}
@@ -131,10 +134,8 @@ func read(text []byte) (s Story, hashes []string, err error) {
 	if s.Mode = d[DataMode]; s.Mode != Live && s.Mode != Rehearsal {
 		return s, nil, broken(1, "it is neither live nor a rehearsal")
 	}
-	for _, p := range s.Plan.Script.People {
-		if p.Key != "" && s.Mode == Live && d[PersonData(p.Name)] != p.Key {
-			return s, nil, broken(1, "%s has another key than the script says", p.Name)
-		}
+	if err := s.people(); err != nil {
+		return s, nil, err
 	}
 	s.Digest, s.Open = hashes[n-1], s.Records[n-1].Type != Closed
 	for i, r := range s.Records {
@@ -143,6 +144,24 @@ func read(text []byte) (s Story, hashes []string, err error) {
 		}
 	}
 	return s, hashes, nil
+}
+
+// people checks that everybody has a key of their own, and in a live ceremony the
+// one that the approved script gives them: otherwise one person could stand for
+// all who approve.
+func (s Story) people() error {
+	holders := map[string]string{}
+	for _, p := range s.Plan.Script.People {
+		key := s.Records[0].Data[PersonData(p.Name)]
+		if s.Mode == Live && (p.Key == "" || key != p.Key) {
+			return broken(1, "%s has another key than the script says, or the script says none", p.Name)
+		}
+		if other := holders[key]; other != "" {
+			return broken(1, "%s and %s have one key: nobody has two roles", other, p.Name)
+		}
+		holders[key] = p.Name
+	}
+	return nil
 }
 
 // Person returns the key by which a person is known in this transcript.
@@ -254,6 +273,56 @@ func (s *Story) complete() error {
 		}
 	}
 	return nil
+}
+
+// planned checks that a record of what was done tells of the plan's step and of
+// nothing else: whoever signs last writes what only that signature covers, and
+// must not be able to bring a key into another state by it.
+func (s *Story) planned() error {
+	for i, r := range s.Records {
+		if r.Type != Done {
+			continue
+		}
+		st := s.Plan.Steps[r.Step-1]
+		key := s.key(st.Key)
+		state, replaces := becomes(st.Op, key)
+		switch {
+		case r.Who != st.Who || r.Says != st.Says:
+			return broken(i+1, "it says another thing than step %d of the plan", r.Step)
+		case r.Data[DataKey] != "" && r.Data[DataKey] != st.Key:
+			return broken(i+1, "it tells of %s, and step %d is not about that key", r.Data[DataKey], r.Step)
+		case r.Data[DataState] != "" && r.Data[DataState] != string(state):
+			return broken(i+1, "step %d of the plan does not bring a key into the state %s", r.Step, r.Data[DataState])
+		case r.Data[DataReplaces] != "" && r.Data[DataReplaces] != replaces:
+			return broken(i+1, "step %d of the plan does not replace %s", r.Step, r.Data[DataReplaces])
+		}
+	}
+	return nil
+}
+
+func (s *Story) key(label string) script.Key {
+	for _, k := range s.Plan.Script.Keys {
+		if k.Label == label {
+			return k
+		}
+	}
+	return script.Key{}
+}
+
+// becomes is the state that a step brings its key into, and the key that makes
+// way for it.
+func becomes(op script.Op, k script.Key) (state script.State, replaces string) {
+	switch op {
+	case script.OpGenerate, script.OpImport, script.OpUnwrap, script.OpRestore:
+		return k.State, ""
+	case script.OpActivate:
+		return script.Active, k.Replaces
+	case script.OpRetire:
+		return script.Retired, ""
+	case script.OpDestroy:
+		return script.Destroyed, ""
+	}
+	return "", ""
 }
 
 const auditPrefix = "p256:"
