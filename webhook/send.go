@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -115,7 +116,7 @@ func (d *Dispatcher) send(ctx context.Context, to Endpoint, e event.Event) error
 	r.Header.Set(SignatureHeader, signature)
 	resp, err := d.cfg.HTTP.Do(r)
 	if err != nil {
-		return fmt.Errorf("sending a webhook: %w", err)
+		return fmt.Errorf("sending a webhook: %w", bare(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
@@ -123,6 +124,15 @@ func (d *Dispatcher) send(ctx context.Context, to Endpoint, e event.Event) error
 		return fmt.Errorf("sending a webhook: the endpoint answered %d", resp.StatusCode)
 	}
 	return nil
+}
+
+// bare takes the URL out of a client's error, which is logged: requestors put
+// secrets of theirs into paths and queries.
+func bare(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
 }
 
 // errPrivate reports an endpoint whose name leads to an address inside.
@@ -161,12 +171,19 @@ func NewHTTP(rehearsal bool) *http.Client {
 // on the Internet has.
 var reserved = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001::/32"),
+	netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2001:db8::/32"),
 }
+
+// global is all of IPv6 that is given out for the Internet. Outside of it are
+// the old site-local addresses and the many forms that carry one of IPv4.
+var global = netip.MustParsePrefix("2000::/3")
 
 func public(a netip.Addr) bool {
 	a = a.Unmap()
+	if a.Is6() && !global.Contains(a) {
+		return false
+	}
 	for _, p := range reserved {
 		if p.Contains(a) {
 			return false

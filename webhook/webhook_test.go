@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -340,7 +342,8 @@ func TestInsideIsNotReached(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("reached") }))
 	defer srv.Close()
 	port := srv.URL[strings.LastIndex(srv.URL, ":"):]
-	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1", "0.0.0.0", "100.64.0.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]"} {
+	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1", "0.0.0.0", "100.64.0.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]",
+		"[::127.0.0.1]", "[::ffff:0:7f00:1]", "[fec0::1]", "[100::1]", "[5f00::1]", "[2002:7f00:1::1]", "192.88.99.1"} {
 		resp, err := webhook.NewHTTP(false).Get("https://" + host + port)
 		if err == nil {
 			_ = resp.Body.Close()
@@ -348,5 +351,32 @@ func TestInsideIsNotReached(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "not a public one") {
 			t.Errorf("%s: %v", host, err)
 		}
+	}
+}
+
+// TestSecretOfTheURL: requestors put secrets of theirs into the URL; a log shows
+// why an endpoint was not reached, and none of them.
+func TestSecretOfTheURL(t *testing.T) {
+	r := newRig(t)
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	r.emit(1, requestor)
+	if err := r.queue.Fill(t.Context(), r.end); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	_, key := newKey(t)
+	end := r.end
+	end.URL = closed.URL + "/hook/s3cret?token=s3cret"
+	d, err := webhook.New(webhook.Config{Endpoints: []webhook.Endpoint{end}, Queue: r.queue, Key: key, Rehearsal: true,
+		Log: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return r.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := d.Step(t.Context(), end); err != nil || n != 1 {
+		t.Fatalf("%d events were tried, %v", n, err)
+	}
+	if !strings.Contains(log.String(), "not taken") || strings.Contains(log.String(), "s3cret") {
+		t.Errorf("logged: %s", log.String())
 	}
 }
