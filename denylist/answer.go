@@ -136,7 +136,9 @@ func (s *Service) fold(ctx context.Context, d *deny.Delta, changes []Change) err
 	var adds, removes []Line
 	for _, c := range last {
 		switch {
-		case c.Removed:
+		case c.Removed, c.Kind != deny.Token && !d.Issued.Before(c.Until):
+			// An order that was made shorter and has ended: a reader may hold the
+			// longer one. Entries of tokens never become shorter.
 			removes = append(removes, c.Line)
 		case d.Issued.Before(c.Until):
 			adds = append(adds, c.Line)

@@ -324,6 +324,33 @@ func TestOrders(t *testing.T) {
 	})
 }
 
+// TestShorterOrder: a reader that heard of an order, and missed that it was made
+// shorter until it had ended, lets go of it all the same.
+func TestShorterOrder(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		order := func(until time.Duration) {
+			t.Helper()
+			o := denylist.Order{Line: &denylist.Line{ID: denylist.ID{Kind: deny.SAM, Name: "310000000001"}, Until: r.Clock.Now().Add(until)}, Reason: "drill"}
+			if _, err := r.service.Order(t.Context(), operator, o, access.Attempt{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sam := [6]byte{0x31, 0, 0, 0, 0, 1}
+		order(10 * 24 * time.Hour)
+		held := r.hears(t, r.service, &deny.List{})
+		order(time.Minute)
+		r.Clock.Add(time.Hour)
+		whole := r.hears(t, r.service, &deny.List{})
+		now := r.Clock.Now()
+		if !held.SAMDenied(sam, now) || whole.SAMDenied(sam, now) {
+			t.Fatalf("held: %v, whole: %v", held.SAMDenied(sam, now), whole.SAMDenied(sam, now))
+		}
+		if led := r.hears(t, r.service, held); led.Version() != whole.Version() || led.SAMDenied(sam, now) {
+			t.Errorf("the delta leads to another list than the snapshot: version %d of %d, denied: %v", led.Version(), whole.Version(), led.SAMDenied(sam, now))
+		}
+	})
+}
+
 func unknownRef(t *testing.T) token.Ref {
 	t.Helper()
 	ref, err := token.DrawRef(rand.Reader)
