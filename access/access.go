@@ -112,7 +112,7 @@ type Caller struct {
 // answer and never a second effect. The zero value asks for no such promise.
 type Attempt struct {
 	Key    string   // Idempotency-Key: 1 to 64 printable characters
-	Digest [32]byte // SHA-256 over operation and body: the same key with another body is an error
+	Digest [32]byte // HMAC over operation and body under a key of the service: the same key with another body is an error
 }
 
 // Allow returns nil when c may take action a, and [ErrDenied] otherwise.

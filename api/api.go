@@ -163,6 +163,10 @@ type Config struct {
 	Auditor     Auditor
 	AuditKeys   KeySet // they check checkpoints of the audit record
 
+	// AttemptKey, of 32 bytes or more, keys the digests of requests with an
+	// Idempotency-Key. They are kept, and all processes have to make the same.
+	AttemptKey []byte
+
 	Gate       audit.Gate             // guards the terminal parameters, which no service owns
 	Parameters func() wire.Parameters // what terminals must hold now; IssuedAt is set for each answer
 	// Ranges says what is left of the token ranges; it is guarded here.
@@ -214,7 +218,7 @@ func (c *Config) complete() error {
 		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
 		c.DenyList == nil, c.DenyKeys == nil, c.IssuerHost == nil, c.IssuerMore == nil,
 		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.Elements == nil, c.SyncKeys == nil,
-		c.Approvals == nil, c.Auditor == nil, c.AuditKeys == nil, c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil} {
+		c.Approvals == nil, c.Auditor == nil, c.AuditKeys == nil, c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil, len(c.AttemptKey) < 32} {
 		if missing {
 			return errors.New("api: a service is missing from the configuration")
 		}

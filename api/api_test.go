@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -345,7 +346,8 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 	t.Helper()
 	e := &edge{t: t, back: &backend{}, logs: &bytes.Buffer{}}
 	cfg := Config{
-		Accounts: accounts{e.back}, Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
+		AttemptKey: bytes.Repeat([]byte{7}, 32),
+		Accounts:   accounts{e.back}, Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
 		DenyList: denyBackend{e.back}, DenyKeys: e.back.KeySet,
 		WebhookKeys: e.back.KeySet, ResultKeys: e.back.KeySet,
 		Devices: phones{e.back}, PINs: phones{e.back}, Syncer: phones{e.back}, Elements: elements{e.back}, SyncKeys: e.back.KeySet,
@@ -691,8 +693,9 @@ func TestRequestsArrive(t *testing.T) {
 		t.Errorf("reason: %q", b.reason)
 	}
 	s := find(t, "/v1/tokens/{ref}/bundles")
-	want := sha256.Sum256([]byte("POST\n/v1/tokens/r1/bundles\n" + s.body))
-	if e.do(s, s.request()); b.attempt.Key != "k1" || b.attempt.Digest != want {
+	want := hmac.New(sha256.New, bytes.Repeat([]byte{7}, 32)) // newEdge's
+	want.Write([]byte("POST\n/v1/tokens/r1/bundles\n" + s.body))
+	if e.do(s, s.request()); b.attempt.Key != "k1" || b.attempt.Digest != [32]byte(want.Sum(nil)) {
 		t.Errorf("attempt: %+v", b.attempt)
 	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -54,8 +55,8 @@ func checkType(h http.Header, form bool) error {
 }
 
 // readAttempt reads the Idempotency-Key and binds it to this request, so that
-// the same key with another request is noticed.
-func (q *request) readAttempt(r *http.Request, op operation) error {
+// the same key with another request is noticed. secret is [Config.AttemptKey].
+func (q *request) readAttempt(r *http.Request, op operation, secret []byte) error {
 	h := r.Header["Idempotency-Key"]
 	if len(h) == 0 {
 		if op.attempt == required {
@@ -73,7 +74,9 @@ func (q *request) readAttempt(r *http.Request, op operation) error {
 	case repeats(h[0], q.body):
 		return &wire.FieldError{Path: "Idempotency-Key", Text: "must not hold a number that the body holds"}
 	}
-	d := sha256.New()
+	// Keyed, because it is kept: the body may hold a card number, and whoever has
+	// the database would find it by trying the few numbers there are.
+	d := hmac.New(sha256.New, secret)
 	_, _ = io.WriteString(d, r.Method+"\n"+r.URL.Path+"\n") // neither holds a newline
 	_, _ = d.Write(q.body)
 	q.attempt = access.Attempt{Key: h[0], Digest: [32]byte(d.Sum(nil))}

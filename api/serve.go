@@ -142,7 +142,7 @@ func (s *server) serve(op operation) gin.HandlerFunc {
 			q.body = body.Bytes()
 		}
 		if err == nil && op.attempt != ignored {
-			err = q.readAttempt(c.Request, op)
+			err = q.readAttempt(c.Request, op, s.AttemptKey)
 		}
 		// Only now: strangers who send slowly must not hold the places of others.
 		// A busy process is not a dead one, and streams have bounds of their own.

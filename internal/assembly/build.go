@@ -253,6 +253,10 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	for _, w := range p.watch {
 		s.closers = append(s.closers, repeat(ctx, readShelfEvery, w))
 	}
+	attempts, err := p.attemptKey(ctx)
+	if err != nil {
+		return nil, err
+	}
 	metrics := obs.NewMetrics(append(p.gauges, p.tokenGauges()...)...)
 	handler, err := api.New(api.Config{
 		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
@@ -260,7 +264,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, Elements: elements, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: publicKeys(p.hsm, denyKey),
 		Wallets:   standings{p.vault.Reader(), p.book()},
 		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate, Annotate: p.cfg.Shelf(p.opt.Now).Annotate},
-		Approvals: approvals, Auditor: auditors, AuditKeys: publicKeys(p.hsm, auditKey),
+		AttemptKey: attempts, Approvals: approvals, Auditor: auditors, AuditKeys: publicKeys(p.hsm, auditKey),
 		Gate: p.gate, Parameters: parameters,
 		Ready: append([]api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
 			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}}, p.tokenParts()...),

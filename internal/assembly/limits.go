@@ -3,6 +3,7 @@ package assembly
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -57,6 +58,27 @@ func (p *parts) limit() (func(ctx context.Context, client string) (time.Duration
 	}, nil
 }
 
+// attemptKey keys the digests of requests that are kept. It follows from the HSM,
+// so that all processes have the same and the database shows none.
+func (p *parts) attemptKey(ctx context.Context) ([]byte, error) {
+	keys, ref := p.names()
+	key, err := keys.HMAC(ctx, ref, []byte("digests of attempts"))
+	if err != nil {
+		return nil, fmt.Errorf("making the key of attempts: %w", err)
+	}
+	return key[:], nil
+}
+
+// names is the key of HMACs by which cards are named; no message of another
+// kind is all digits, as card numbers are.
+func (p *parts) names() (lateKeys, keyref.Ref) {
+	version := p.cfg.Vault.KeyVersions.PAR
+	if version == 0 {
+		version = 1
+	}
+	return lateKeys{p.hsm}, keyref.Ref{Usage: keyref.PARKey, Version: version}
+}
+
 // guard bounds the MACs of cards and taps that do not hold, by one count.
 func (p *parts) guard() *guess.Guard {
 	g := guess.New(guessdb.New(p.db, p.opt.Now), p.opt.Log, p.opt.Now)
@@ -68,11 +90,7 @@ func (p *parts) guard() *guess.Guard {
 // cardName names a card to who counts guesses, by an HMAC: the database shows no
 // number of one.
 func (p *parts) cardName() func(context.Context, cardhost.Card) (guess.Name, error) {
-	version := p.cfg.Vault.KeyVersions.PAR
-	if version == 0 {
-		version = 1
-	}
-	keys, ref := lateKeys{p.hsm}, keyref.Ref{Usage: keyref.PARKey, Version: version}
+	keys, ref := p.names()
 	return func(ctx context.Context, c cardhost.Card) (guess.Name, error) {
 		msg := binary.BigEndian.AppendUint16([]byte("mac-guess"), uint16(len(c.Realm)))
 		msg = append(append(append(msg, c.Realm...), c.Issuer[:]...), c.ASN[:]...)
