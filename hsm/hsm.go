@@ -15,20 +15,16 @@
 //     thrown away.
 //   - A session in which anything failed is closed and replaced.
 //   - A login or session that the token lost is made anew once, and the call
-//     repeated, without the caller seeing it. A PIN that was refused is never
-//     tried again, so that the service cannot lock the token.
+//     repeated, without the caller seeing it. A PIN that was refused is not tried
+//     again by this process, so that it cannot lock the token; another one is.
 //   - Errors are of kind [fault.HSMUnavailable] or [fault.HSMKey], and name
 //     keys by label only.
 package hsm
 
 import (
-	"bytes"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/tapvault/tapvault/internal/fault"
@@ -50,9 +46,13 @@ type Config struct {
 	Module string
 	// Token is the label of the token.
 	Token string
-	// PIN gives the user PIN. It is asked once at [Open] and again when the
-	// token lost the login; the slice is wiped after use. See [PINFile].
-	PIN func() ([]byte, error)
+	// PIN lends the user PIN for as long as use lasts, which may wipe it. It is
+	// asked at [Open], and again whenever the login has to be made anew; so a PIN
+	// that was changed meanwhile is found. See [PINFile].
+	PIN func(use func(pin []byte) error) error
+	// OnPIN, if there is one, is told after a later login with a PIN that was not
+	// tried before: that it was refused, or nil.
+	OnPIN func(err error)
 	// InitArgs is the reserved string of C_Initialize that some modules need
 	// (NSS softokn). Empty for all others.
 	InitArgs string
@@ -98,9 +98,11 @@ type Config struct {
 
 // Recycled is how often a module was made anew; see [Config.RecycleAfter].
 type Recycled struct {
-	Asked bool // it is to be, or is being, made anew
-	Times uint64
-	Took  time.Duration // how long calls waited the last time
+	Asked  bool          // it is to be, or is being, made anew
+	Times  uint64        // that it was, and all its tokens came back
+	Failed uint64        // that something went wrong on the way: calls failed until it recovered
+	PutOff uint64        // that nothing was touched
+	Took   time.Duration // how long calls waited the last time
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -129,31 +131,6 @@ func (c Config) cardRealm(realm string) bool {
 		}
 	}
 	return false
-}
-
-// PINFile returns a source for [Config.PIN] that reads the first line of a
-// file each time it is asked.
-func PINFile(path string) func() ([]byte, error) {
-	return func() ([]byte, error) {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("reading the PIN file: %w", err)
-		}
-		line, _, _ := bytes.Cut(b, []byte("\n"))
-		line = bytes.TrimSuffix(line, []byte("\r"))
-		if len(line) == 0 {
-			return nil, errors.New("reading the PIN file: it is empty")
-		}
-		pin := bytes.Clone(line)
-		clear(b)
-		return pin, nil
-	}
-}
-
-// StaticPIN returns a source for [Config.PIN] that always gives pin. It is for
-// rehearsals and tests: the PIN stays in memory.
-func StaticPIN(pin string) func() ([]byte, error) {
-	return func() ([]byte, error) { return []byte(strings.Clone(pin)), nil }
 }
 
 // InitConfig says how a new token is initialised.

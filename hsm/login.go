@@ -3,27 +3,61 @@
 package hsm
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
 )
 
-// login proves the PIN on session s.
+// login proves the PIN on session s. One that the token refused before is not tried
+// again, by no session of this process; one that has changed is, once.
 //
 // A token answers CKR_USER_ALREADY_LOGGED_IN to any PIN, so at the first login
 // that code is refused: somebody else in this process owns the login, and our
 // PIN is unproven. Later, when a lost session is made anew, it is welcome.
 func (t *Token) login(s pkcs11.SessionHandle, again bool) error {
-	pin, err := t.cfg.PIN()
-	if err != nil {
+	return t.withPIN(func(pin []byte, d pinDigest) error {
+		err := loginError(t.cfg.Token, t.mod.native.login(s, pin))
+		if again && code(err) == pkcs11.CKR_USER_ALREADY_LOGGED_IN {
+			return nil
+		}
+		switch {
+		case errors.Is(err, ErrPIN):
+			refusedPINs.add(t.name(), d, err)
+		case err == nil:
+			refusedPINs.forget(t.name())
+		default:
+			return err // it says nothing of the PIN
+		}
+		if again && t.cfg.OnPIN != nil && (err != nil || d != t.proven) {
+			t.cfg.OnPIN(err)
+		}
+		if err == nil {
+			t.proven = d
+		}
+		return err
+	})
+}
+
+// withPIN lends the PIN, unless it was refused before.
+func (t *Token) withPIN(use func(pin []byte, d pinDigest) error) error {
+	lent := false
+	err := t.cfg.PIN(func(pin []byte) error {
+		lent = true
+		d := refusedPINs.digest(pin)
+		if err := refusedPINs.of(t.name(), d); err != nil {
+			return err
+		}
+		return use(pin, d)
+	})
+	if err != nil && !lent { // it may be readable the next time
 		return fmt.Errorf("%w: %w", ErrPIN, err)
 	}
-	err = t.mod.native.login(s, pin)
-	if again && code(err) == pkcs11.CKR_USER_ALREADY_LOGGED_IN {
-		return nil
-	}
-	return loginError(t.cfg.Token, err)
+	return err
 }
+
+// name tells tokens of this process apart.
+func (t *Token) name() string { return t.mod.path + "\x00" + t.cfg.Token }
 
 // loginError says what a failed login means and what to do about it.
 func loginError(token string, err error) error {
@@ -31,7 +65,7 @@ func loginError(token string, err error) error {
 	case pkcs11.CKR_OK:
 		return err
 	case pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_LEN_RANGE, pkcs11.CKR_PIN_INVALID:
-		return fmt.Errorf("%w: wrong PIN for token %q: correct the PIN file; it will not be tried again, because more tries may lock the token", ErrPIN, token)
+		return fmt.Errorf("%w: wrong PIN for token %q: correct the PIN file; it will not be tried again until the file changes, because more tries may lock the token", ErrPIN, token)
 	case pkcs11.CKR_PIN_LOCKED:
 		return fmt.Errorf("%w: the PIN of token %q is locked: its security officer has to unlock it", ErrPIN, token)
 	case pkcs11.CKR_PIN_EXPIRED:
@@ -39,7 +73,7 @@ func loginError(token string, err error) error {
 	case pkcs11.CKR_USER_PIN_NOT_INITIALIZED:
 		return fmt.Errorf("%w: token %q has no user PIN yet: run tapvault init, or let its security officer set one", ErrPIN, token)
 	case pkcs11.CKR_USER_ALREADY_LOGGED_IN, pkcs11.CKR_USER_ANOTHER_ALREADY_LOGGED_IN:
-		return fmt.Errorf("%w: somebody else in this process is logged in to token %q, so its PIN could not be proven", ErrUnavailable, token)
+		return fmt.Errorf("%w: somebody else in this process is logged in to token %q, so its PIN could not be proven: %w", ErrUnavailable, token, err)
 	}
 	return fmt.Errorf("%w: logging in to token %q: %w", ErrUnavailable, token, err)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -200,9 +201,22 @@ func TestPINFile(t *testing.T) {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if pin, err := hsm.PINFile(name)(); string(pin) != want || (err != nil) != (want == "") {
-			t.Errorf("PIN file %q gave %q, %v", text, pin, err)
+		var got string
+		var lent []byte
+		source := hsm.PINFile(name)
+		for range 2 { // its memory is used again
+			err := source(func(pin []byte) error {
+				got, lent = string(pin), pin
+				return nil
+			})
+			if got != want || (err != nil) != (want == "") {
+				t.Errorf("PIN file %q gave %q, %v", text, got, err)
+			}
+			if strings.Trim(string(lent), "\x00") != "" {
+				t.Errorf("%q stays in memory", lent)
+			}
 		}
+		runtime.KeepAlive(source)
 	}
 }
 

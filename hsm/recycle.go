@@ -33,11 +33,11 @@ const (
 
 // recycling is what a module knows about it. The numbers may be read at any time.
 type recycling struct {
-	after atomic.Int64 // objects; 0: never
-	made  atomic.Int64 // since the last time
-	asked atomic.Bool
-	times atomic.Uint64
-	took  atomic.Int64 // nanoseconds, the last time
+	after                 atomic.Int64 // objects; 0: never
+	made                  atomic.Int64 // since the last time
+	asked                 atomic.Bool
+	took                  atomic.Int64 // nanoseconds, the last time
+	times, failed, putOff atomic.Uint64
 }
 
 // objects counts session objects that were made, and has the module recycled when
@@ -73,7 +73,7 @@ func (m *module) keepsObjects() bool {
 // Recycled says how often the token's module was made anew since it was loaded.
 func (t *Token) Recycled() Recycled {
 	r := &t.mod.recycled
-	return Recycled{Asked: r.asked.Load(), Times: r.times.Load(), Took: time.Duration(r.took.Load())}
+	return Recycled{Asked: r.asked.Load(), Times: r.times.Load(), Failed: r.failed.Load(), PutOff: r.putOff.Load(), Took: time.Duration(r.took.Load())}
 }
 
 // recycle makes the module anew, or puts that off.
@@ -89,10 +89,16 @@ func (m *module) recycle() {
 	if err == nil {
 		took, err = m.anew()
 	}
-	if errors.Is(err, errPutOff) {
-		m.recycled.made.Store(m.recycled.after.Load() * 9 / 10)
-	} else {
-		m.recycled.made.Store(0)
+	switch made := &m.recycled.made; {
+	case errors.Is(err, errPutOff):
+		made.Store(m.recycled.after.Load() * 9 / 10)
+		m.recycled.putOff.Add(1)
+	case err != nil:
+		made.Store(0)
+		m.recycled.failed.Add(1)
+	default:
+		made.Store(0)
+		m.recycled.times.Add(1)
 	}
 	for _, t := range m.tokens {
 		if t.cfg.OnRecycle != nil {
@@ -122,9 +128,7 @@ func (t *Token) fit() error {
 	if t.scratch() {
 		return errScratch
 	}
-	pin, err := t.cfg.PIN()
-	clear(pin)
-	if err != nil {
+	if err := t.withPIN(func([]byte, pinDigest) error { return nil }); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
@@ -151,13 +155,12 @@ func (m *module) anew() (time.Duration, error) {
 	}
 	err := m.restart()
 	for _, t := range m.tokens {
-		if err == nil && t.broken == nil {
+		if err == nil {
 			err = t.renew(t.state.Load())
 		}
 	}
 	took := time.Since(begun)
 	m.recycled.took.Store(int64(took))
-	m.recycled.times.Add(1)
 	return took, err
 }
 

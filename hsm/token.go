@@ -33,7 +33,7 @@ type Token struct {
 	// anchor session.
 	mu     sync.Mutex
 	nextID uint64
-	broken error // a refused PIN: no login is tried any more
+	proven pinDigest // of the last PIN that the token accepted
 	// suspect says that a call failed in the anchor session, which is then not
 	// asked again but replaced, with a login of its own, at the next need.
 	suspect  bool
@@ -249,9 +249,6 @@ func (t *Token) recover(gen uint64) error {
 // renew logs in with a new anchor session and finds the keys again. t.mu must
 // be held.
 func (t *Token) renew(old *state) error {
-	if t.broken != nil {
-		return t.broken
-	}
 	t.suspect = true
 	if err := t.locate(); err != nil {
 		return err
@@ -265,9 +262,6 @@ func (t *Token) renew(old *state) error {
 	}
 	if err != nil {
 		t.mod.ctx.CloseSession(anchor)
-		if errors.Is(err, ErrPIN) {
-			t.broken = err
-		}
 		return opError("logging in again", err)
 	}
 	t.suspect = false

@@ -149,8 +149,8 @@ func (o options) states(plan script.Plan) (map[string]script.State, error) {
 
 // hsm is the module of a live ceremony.
 func (o options) hsm() (engine.HSM, error) {
-	c := hsm.Config{Module: o.module, InitArgs: o.initArgs, PIN: func() ([]byte, error) {
-		return nil, errors.New("nobody types the user PIN: the script names them under pins, or give --pin-file")
+	c := hsm.Config{Module: o.module, InitArgs: o.initArgs, PIN: func(func(pin []byte) error) error {
+		return errors.New("nobody types the user PIN: the script names them under pins, or give --pin-file")
 	}}
 	if o.pinFile != "" {
 		c.PIN = hsm.PINFile(o.pinFile)

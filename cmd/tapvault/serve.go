@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/api"
+	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/obs"
@@ -62,6 +63,9 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 	}
 	now := func() time.Time { return time.Now().Add(offset) }
 	service, err := assembly.Build(ctx, cfg, assembly.Options{Now: now, Log: log})
+	if errors.Is(err, hsm.ErrPIN) { // whoever starts it again by itself must not
+		return cli.Misuse{Err: err}
+	}
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ package group
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -50,7 +49,6 @@ type member struct {
 	busy   atomic.Int64
 	doubt  chan struct{} // look at once
 	proven bool          // its keys were those of the others; under Group.mu
-	wrong  error         // its PIN was refused; of lookAfter alone
 }
 
 // Times of looking after tokens.
@@ -248,14 +246,7 @@ func (g *Group) lookAfter(ctx context.Context, m *member) {
 // look says whether a token may be given work.
 func (g *Group) look(ctx context.Context, m *member) error {
 	if m.token.Load() == nil {
-		if m.wrong != nil {
-			return m.wrong // some more tries, one a second, would lock the PIN
-		}
-		t, err := m.Open(ctx)
-		if errors.Is(err, hsm.ErrPIN) {
-			m.wrong = fmt.Errorf("%w; it is tried again after a restart", err)
-			return m.wrong
-		}
+		t, err := m.Open(ctx) // which tries no PIN twice
 		if err != nil {
 			return err
 		}

@@ -280,36 +280,60 @@ func TestOtherKeys(t *testing.T) {
 	}
 }
 
-// TestPINIsTriedOnce: a token that comes later and refuses the PIN is not asked
-// again each second until the PIN is locked.
+// TestPINIsTriedOnce: a token that comes later and refuses the PIN is not asked again
+// each second until the PIN is locked. It comes in when the file is corrected.
 func TestPINIsTriedOnce(t *testing.T) {
 	t.Setenv(softhsmconfig.Env, "")
 	original, err := softhsmconfig.Module()
 	if err != nil {
 		t.Fatal(err)
 	}
+	first := born(t, original)
+	watched, err := shim.Build(t.TempDir(), library(t, original))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := first.cloned(t, watched.Module)
+	file := filepath.Join(t.TempDir(), "pin")
+	write := func(pin string) {
+		if err := errors.Join(os.WriteFile(file+".new", []byte(pin), 0o600), os.Rename(file+".new", file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("7654321")
 	var tried, absent atomic.Int64
-	refusing := func(context.Context) (*hsm.Token, error) {
+	refusing := func(ctx context.Context) (*hsm.Token, error) {
 		if tried.Add(1) == 1 {
 			return nil, fmt.Errorf("%w: the cable is out", hsm.ErrUnavailable)
 		}
-		return nil, fmt.Errorf("opening: %w", hsm.ErrPIN)
+		if err := softhsmconfig.Use(second.conf); err != nil {
+			return nil, err
+		}
+		return hsm.Open(ctx, hsm.Config{Module: second.module, Token: "vault", PIN: hsm.PINFile(file)})
 	}
 	out := func(context.Context) (*hsm.Token, error) {
 		absent.Add(1)
 		return nil, fmt.Errorf("%w: the cable is out", hsm.ErrUnavailable)
 	}
 	said := &lines{}
-	g, err := group.New(t.Context(), slog.New(slog.NewTextHandler(said, nil)), group.Member{Name: "1", Open: born(t, original).open},
+	g, err := group.New(t.Context(), slog.New(slog.NewTextHandler(said, nil)), group.Member{Name: "1", Open: first.open},
 		group.Member{Name: "2", Open: refusing}, group.Member{Name: "3", Open: out})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	until(t, "the PIN is refused", func() bool { return said.has("tried again after a restart") })
-	looks := absent.Load()
-	until(t, "the others were looked at again", func() bool { return absent.Load() >= looks+3 })
-	if n := tried.Load(); n != 2 {
-		t.Errorf("the token was opened %d times, its PIN tried %d times", n, n-1)
+	if err := g.Require(t.Context(), keyref.Ref{Usage: keyref.PARKey, Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the PIN is refused", func() bool { return said.has("not be tried again until the file changes") })
+	opened, looks := tried.Load(), absent.Load()
+	until(t, "all were looked at again", func() bool { return tried.Load() >= opened+3 && absent.Load() >= looks+3 })
+	if n := watched.Calls(shim.Login); n != 1 {
+		t.Errorf("the PIN was tried %d times", n)
+	}
+	write(pin)
+	until(t, "the token is in", func() bool { return g.States()[1].Up() })
+	if n := watched.Calls(shim.Login); n != 2 {
+		t.Errorf("PINs were tried %d times, want one wrong and one right", n)
 	}
 }

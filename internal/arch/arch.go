@@ -60,7 +60,7 @@ var Table = map[string][]string{
 	"intake":                 {"internal/fault", "token"},
 
 	// layer 2: the HSM, the stores, both ends of a tap
-	"hsm":                      {"hsm/keyref", "internal/fault", "internal/trace"},
+	"hsm":                      {"hsm/keyref", "internal/fault", "internal/trace", "keyceremony/secret"},
 	"hsm/softring":             {"hsm/keyref", "internal/fault", "keyceremony/secret"},
 	"hsm/group":                {"hsm", "hsm/keyref", "internal/fault", "internal/trace"},
 	"hsm/inventory":            {"access", "audit", "hsm/keyref"},

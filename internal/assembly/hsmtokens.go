@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/api"
+	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/internal/obs"
 )
@@ -45,14 +46,39 @@ func recycled(log *slog.Logger) func(time.Duration, error) {
 	}
 }
 
+// recycleGauges tell a module that was made anew from one that failed on the way,
+// and from one that was left alone.
+func recycleGauges(token string, now func() hsm.Recycled) (all []obs.Gauge) {
+	for outcome, count := range map[string]func(hsm.Recycled) uint64{
+		"held":    func(r hsm.Recycled) uint64 { return r.Times },
+		"failed":  func(r hsm.Recycled) uint64 { return r.Failed },
+		"put_off": func(r hsm.Recycled) uint64 { return r.PutOff },
+	} {
+		all = append(all, obs.Gauge{Name: "hsm_recycled", Counts: true,
+			Help:   "How often the token's module was made anew to give back memory, failed to be, or was left alone for the time being.",
+			Labels: map[string]string{"hsm": token, "outcome": outcome}, Value: func() float64 { return float64(count(now())) }})
+	}
+	return all
+}
+
+// newPIN tells the log of a login with a PIN that was not tried before.
+func newPIN(log *slog.Logger) func(error) {
+	return func(err error) {
+		if err != nil {
+			log.Error("the HSM refused the PIN that its file holds now: nothing works until the file is corrected, which needs no restart", "error", err.Error())
+			return
+		}
+		log.Info("logged in to the HSM with the PIN that its file holds now")
+	}
+}
+
 // tokenGauges are what metrics show of each token, by its place in the
 // configuration.
 func (p *parts) tokenGauges() (all []obs.Gauge) {
 	for _, s := range p.hsm.States() {
 		label := map[string]string{"hsm": s.Name}
+		all = append(all, recycleGauges(s.Name, s.Recycled)...)
 		all = append(all,
-			obs.Gauge{Name: "hsm_recycled", Help: "How often the token's module was made anew to give back memory.", Labels: label,
-				Value: func() float64 { return float64(s.Recycled().Times) }},
 			obs.Gauge{Name: "hsm_recycle_seconds", Help: "How long calls waited for that the last time.", Labels: label,
 				Value: func() float64 { return s.Recycled().Took.Seconds() }})
 	}

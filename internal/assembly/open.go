@@ -75,7 +75,7 @@ func VaultConfig(c Config, t *group.Group, db *store.DB, now func() time.Time) (
 
 // OpenHSM logs in to the first token; no key of it is ready for use yet.
 func OpenHSM(ctx context.Context, c Config) (*hsm.Token, error) {
-	return c.openToken(ctx, c.tokens()[0], nil)
+	return c.openToken(ctx, c.tokens()[0], slog.New(slog.DiscardHandler))
 }
 
 // openGroup logs in to all tokens.
@@ -84,7 +84,7 @@ func openGroup(ctx context.Context, c Config, log *slog.Logger) (*group.Group, e
 	for i, t := range c.tokens() {
 		name := strconv.Itoa(i + 1)
 		all = append(all, group.Member{Name: name, Open: func(ctx context.Context) (*hsm.Token, error) {
-			return c.openToken(ctx, t, recycled(log.With("hsm", name)))
+			return c.openToken(ctx, t, log.With("hsm", name))
 		}})
 	}
 	return group.New(ctx, log, all...)
@@ -115,7 +115,7 @@ func (c Config) EachToken() (all []Config) {
 	return all
 }
 
-func (c Config) openToken(ctx context.Context, t Token, recycled func(time.Duration, error)) (*hsm.Token, error) {
+func (c Config) openToken(ctx context.Context, t Token, log *slog.Logger) (*hsm.Token, error) {
 	pin := c.Path(t.PINFile)
 	if err := ownerOnly(pin); err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func (c Config) openToken(ctx context.Context, t Token, recycled func(time.Durat
 		}
 	}
 	return hsm.Open(ctx, hsm.Config{
-		RecycleAfter: c.HSM.RecycleAfter, OnRecycle: recycled, Prepare: prepare,
+		RecycleAfter: c.HSM.RecycleAfter, OnRecycle: recycled(log), OnPIN: newPIN(log), Prepare: prepare,
 		Module: c.Path(t.Module), Token: t.Token, PIN: hsm.PINFile(pin), InitArgs: t.InitArgs,
 		Workers: c.HSM.Workers, MaxSessions: c.HSM.MaxSessions, CardRealms: c.cardRealms(),
 		RefuseTACFold: !c.folds(), ElementKeys: c.Slots.ElementKeyVersion, SM4: c.HSM.SM4.numbers(),

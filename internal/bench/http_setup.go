@@ -39,11 +39,8 @@ func (b *httpBench) open(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	pin, err := b.token.PIN()
+	err = b.token.PIN(func(pin []byte) error { return os.WriteFile(filepath.Join(dir, "pin"), pin, 0o600) })
 	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "pin"), pin, 0o600); err != nil {
 		return err
 	}
 	key, err := b.register(ctx)

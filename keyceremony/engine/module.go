@@ -24,7 +24,7 @@ func (h HSM) Open(ctx context.Context, label string, pin []byte) (Token, error) 
 	c.Token = label
 	if len(pin) > 0 {
 		typed := bytes.Clone(pin)
-		c.PIN = func() ([]byte, error) { return bytes.Clone(typed), nil }
+		c.PIN = func(use func(pin []byte) error) error { return use(bytes.Clone(typed)) }
 	}
 	t, err := hsm.Open(ctx, c)
 	if err != nil {

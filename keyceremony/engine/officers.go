@@ -51,11 +51,11 @@ func Unlock(ctx context.Context, c officer.Card, pin []byte) (officer.Signer, er
 func openCard(ctx context.Context, c officer.Card, pin []byte) (*hsm.Token, error) {
 	typed := bytes.Clone(pin)
 	defer clear(typed)
-	return hsm.Open(ctx, hsm.Config{Module: c.Module, InitArgs: c.InitArgs, Token: c.Token, PIN: func() ([]byte, error) {
+	return hsm.Open(ctx, hsm.Config{Module: c.Module, InitArgs: c.InitArgs, Token: c.Token, PIN: func(use func(pin []byte) error) error {
 		if len(bytes.Trim(typed, "\x00")) == 0 {
-			return nil, fmt.Errorf("token %q was lost after its PIN was typed: resume the ceremony", c.Token)
+			return fmt.Errorf("token %q was lost after its PIN was typed: resume the ceremony", c.Token)
 		}
-		return bytes.Clone(typed), nil
+		return use(bytes.Clone(typed))
 	}})
 }
 

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -215,7 +216,7 @@ func TestRecyclingFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var armed atomic.Bool
-			var told atomic.Int64
+			var held, failed, putOff atomic.Uint64
 			change := func(c *hsm.Config) {
 				elements(150)(c)
 				c.Prepare = func() error { // just before the module is initialised
@@ -225,8 +226,13 @@ func TestRecyclingFails(t *testing.T) {
 					return nil
 				}
 				c.OnRecycle = func(_ time.Duration, err error) {
-					if err != nil {
-						told.Add(1)
+					switch {
+					case err == nil:
+						held.Add(1)
+					case strings.Contains(err.Error(), "tried again after some more use"):
+						putOff.Add(1)
+					default:
+						failed.Add(1)
 					}
 				}
 			}
@@ -243,12 +249,15 @@ func TestRecyclingFails(t *testing.T) {
 			if armed.Store(true); f.call == shim.Finalize {
 				made.Fail(f.call, f.fault)
 			}
-			until(t, "it failed", func() bool { return told.Load() > 0 })
+			until(t, "it failed", func() bool { return tok.Recycled().Failed > 0 })
 			n := times(tok)
 			until(t, "it was recycled again", func() bool { return times(tok) > n })
 			stop()
 			armed.Store(false)
 			until(t, "nothing is under way", func() bool { return !tok.Recycled().Asked })
+			if r := tok.Recycled(); r.Times != held.Load() || r.Failed != failed.Load() || r.PutOff != putOff.Load() {
+				t.Errorf("%+v, but told of %d that held, %d that failed and %d that were put off", r, held.Load(), failed.Load(), putOff.Load())
+			}
 			made.Heal()
 			recovers(t, name, tok, good)
 		})
