@@ -129,10 +129,10 @@ func (s *server) emvRequestIn(ctx context.Context, q *request, in *wire.EMVReque
 	if w := in.Answer; w != nil {
 		r.Answer.Proprietary = w.Proprietary
 		if w.ARC != nil {
-			r.Answer.Code = *w.ARC
+			r.Method, r.Answer.Code = 1, *w.ARC
 		}
 		if w.CSU != nil {
-			r.Answer.Status = *w.CSU
+			r.Method, r.Answer.Status = 2, *w.CSU
 		}
 	}
 	return r, err

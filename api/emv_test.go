@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -63,6 +64,33 @@ func (i issuers) Explain(context.Context, access.Caller, issuerhost.Transaction)
 		Fields: []issuerhost.FieldUse{{Name: "9F02", Length: 2, Wants: "6"}}, Length: 2, Padded: 8}
 	return issuerhost.Explanation{Used: m, Tried: 7, Remarks: []issuerhost.Remark{{Code: "field-length", Field: "9F02", Text: "short"}},
 		Variants: []issuerhost.Variant{{Method: m, Changes: []issuerhost.Change{{What: "psn", Used: "01", Held: "00", Note: "left out"}}}}}, i.act()
+}
+
+// TestEMVFieldIsNamed: the problem names the field of a transaction that is
+// wrong, and says by which method the issuer answered.
+func TestEMVFieldIsNamed(t *testing.T) {
+	e := newEdge(t)
+	s := find(t, "/v1/emv/arqc")
+	if e.do(s, s.request()); askedEMV.Method != 2 {
+		t.Errorf("card status updates are method %d", askedEMV.Method)
+	}
+	coded := s
+	coded.body = strings.Replace(s.body, `"answer":{"csu":"00820000","proprietary":"01"}`, `"answer":{"arc":"3030"}`, 1)
+	if e.do(coded, coded.request()); askedEMV.Method != 1 {
+		t.Errorf("a response code is method %d", askedEMV.Method)
+	}
+	e.back.err = fmt.Errorf("checking: %w", &emv.FieldError{Field: "9F1A", Wants: "have 2 bytes"})
+	var p wire.Problem
+	if err := json.Unmarshal(e.do(s, s.request()).Body.Bytes(), &p); err != nil || p.Status != 400 || p.Field != "9F1A" || p.Detail != "9F1A: must have 2 bytes" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	e.back.err = nil
+	i := strings.Index(s.body, `"data":{`)
+	k := i + strings.Index(s.body[i:], "}")
+	s.body = s.body[:i] + `"data":{` + s.body[k:]
+	if err := json.Unmarshal(e.do(s, s.request()).Body.Bytes(), &p); err != nil || p.Detail != "data: must hold 1 to 64 fields" {
+		t.Errorf("%+v, %v", p, err)
+	}
 }
 
 // TestEMV: transactions arrive as they were written, by every name of a payer.

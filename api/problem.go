@@ -11,6 +11,7 @@ import (
 
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/cryptogram/emv"
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
@@ -94,6 +95,7 @@ var problems = map[fault.Kind]problem{
 func describe(err error) (wire.Problem, problem) {
 	kind := fault.KindOf(err)
 	var bad *wire.FieldError
+	var field *emv.FieldError
 	if errors.As(err, &bad) {
 		kind = fault.Malformed
 	}
@@ -105,6 +107,8 @@ func describe(err error) (wire.Problem, problem) {
 	switch {
 	case bad != nil:
 		p.Detail, p.Field = bad.Error(), bad.Path
+	case errors.As(err, &field):
+		p.Detail, p.Field = field.Error(), field.Field
 	case kind == fault.Internal, kind == fault.Unauthenticated && !errors.Is(err, errNoCaller):
 		// What is inside, and why someone is not believed, is for the log.
 	default:

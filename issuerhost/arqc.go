@@ -22,6 +22,10 @@ const maxMisses = 32
 type Request struct {
 	Transaction
 	Answer emv.Answer
+	// Method is what Answer is for: 1 for a response code, 2 for card status
+	// updates, 0 for either. Another than the profile's is refused: zeros in the
+	// place of what the issuer said might be the contrary of it.
+	Method int
 	// Silent asks for no answer: the host computes none, or the profile has none.
 	Silent bool
 }
@@ -48,7 +52,10 @@ func (s *Service) authorise(ctx context.Context, c access.Caller, r Request, a a
 	}
 	atc, ok := r.Data["9F36"]
 	if !ok || len(atc) != 2 {
-		return out, fmt.Errorf("%w: 9F36, the counter, has 2 bytes", emv.ErrMalformed)
+		return out, &emv.FieldError{Field: "9F36", Wants: "have 2 bytes"}
+	}
+	if err := r.answers(f.profile.Response.Method); err != nil {
+		return out, err
 	}
 	name, err := f.name(ctx, "ac")
 	if err != nil {
@@ -65,6 +72,15 @@ func (s *Service) authorise(ctx context.Context, c access.Caller, r Request, a a
 		out.Response, err = f.profile.Issuer(ctx, s.cfg.Keys, f.master, f.card, r.Data, r.AC, r.Answer)
 	}
 	return out, err
+}
+
+// answers reports whether an answer by the profile's method can be made.
+func (r Request) answers(method int) error {
+	wants := map[int]string{0: "be left out: this profile has none", 1: "hold arc for this profile", 2: "hold csu for this profile"}[method]
+	if r.Silent || method != 0 && (r.Method == 0 || r.Method == method) {
+		return nil
+	}
+	return &emv.FieldError{Field: "answer", Wants: wants}
 }
 
 // matches compares the cryptogram with the one that the card makes, within

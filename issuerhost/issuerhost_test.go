@@ -249,6 +249,44 @@ func TestAuthorise(t *testing.T) {
 	}
 }
 
+// TestAnswerOfAnotherMethod: zeros in the place of what the issuer said might be
+// its contrary, so that nothing is answered, and no counter taken.
+func TestAnswerOfAnotherMethod(t *testing.T) {
+	h := newHouse(t)
+	for i, tc := range []struct {
+		profile string
+		right   int
+	}{{"visa-10", 1}, {"visa-18", 2}, {"emv-aes-128", 2}} {
+		r := issuerhost.Request{Transaction: h.made(tc.profile, panText, "01", 1, data(uint16(10*i+1))), Method: 3 - tc.right}
+		var wrong *emv.FieldError
+		if _, err := h.Authorise(t.Context(), bank, r, access.Attempt{}); !errors.As(err, &wrong) || wrong.Field != "answer" || !errors.Is(err, emv.ErrMalformed) {
+			t.Errorf("%s by method %d: %v", tc.profile, r.Method, err)
+		}
+		r.Method = tc.right
+		if got, err := h.Authorise(t.Context(), bank, r, access.Attempt{}); err != nil || len(got.Response) == 0 {
+			t.Errorf("%s after that: %+v, %v", tc.profile, got, err)
+		}
+	}
+}
+
+// TestWhichFieldIsWrong: a caller is told the field and what would do.
+func TestWhichFieldIsWrong(t *testing.T) {
+	h := newHouse(t)
+	for field, change := range map[string]func(d emv.Data){
+		"9F36: must have 2 bytes": func(d emv.Data) { delete(d, "9F36") },
+		"9F02: must have 6 bytes": func(d emv.Data) { d["9F02"] = d["9F02"][:5] },
+		"9C: must have 1 byte":    func(d emv.Data) { d["9C"] = []byte{0, 0} },
+		"CVR: must have 4 bytes":  func(d emv.Data) { delete(d, "CVR"); delete(d, "9F10") },
+	} {
+		tx := h.made("visa-10", panText, "01", 1, data(1))
+		change(tx.Data)
+		var wrong *emv.FieldError
+		if _, err := h.Authorise(t.Context(), bank, issuerhost.Request{Transaction: tx, Silent: true}, access.Attempt{}); !errors.As(err, &wrong) || err.Error() != field {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	h := newHouse(t)
 	good := h.made("visa-18", panText, "01", 1, data(1))

@@ -53,6 +53,9 @@ func emvData(d *decoder, v *EMVData) *FieldError {
 		return wrong("must be a JSON object")
 	}
 	*v = EMVData{}
+	if d.take('}') {
+		return wrong("must hold 1 to %d fields", maxFields)
+	}
 	for {
 		name, err := d.text()
 		if err != nil {

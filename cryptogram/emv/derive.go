@@ -113,11 +113,11 @@ func (r SessionRule) Step(size int, d Data) (step []byte, ok bool, err error) {
 		seed = make([]byte, 16)
 	}
 	if copy(seed, d["9F36"]) != 2 || len(d["9F36"]) != 2 {
-		return nil, false, fmt.Errorf("%w: 9F36, the counter, has 2 bytes", ErrMalformed)
+		return nil, false, &FieldError{"9F36", "have 2 bytes"}
 	}
 	if r == SessionMChip {
 		if copy(seed[4:], d["9F37"]) != 4 || len(d["9F37"]) != 4 {
-			return nil, false, fmt.Errorf("%w: 9F37, the unpredictable number, has 4 bytes", ErrMalformed)
+			return nil, false, &FieldError{"9F37", "have 4 bytes"}
 		}
 	}
 	return CommonStep(seed, size), true, nil

@@ -1,7 +1,5 @@
 package emv
 
-import "fmt"
-
 // IADLayout says how a scheme divides tag 9F10, the issuer application data.
 type IADLayout string
 
@@ -29,7 +27,7 @@ func SplitIAD(l IADLayout, v []byte) (IAD, error) {
 	case l == IADMChip && (len(v) == 18 || len(v) == 26):
 		return IAD{KeyIndex: v[0], CVN: v[1], CVR: v[2:8:8], Counters: v[10:]}, nil
 	}
-	return IAD{}, fmt.Errorf("%w: 9F10 of %d bytes is not of layout %s", ErrMalformed, len(v), l)
+	return IAD{}, &FieldError{"9F10", "be of layout " + string(l)}
 }
 
 // Fill adds what the profiles take from the issuer application data to d.

@@ -153,7 +153,7 @@ func (p Profile) Input(d Data) (msg []byte, err error) {
 	for _, f := range p.Fields {
 		v := d[f.Name]
 		if len(v) < f.Least || len(v) > f.Most {
-			return nil, fmt.Errorf("%w: profile %s: field %s has %d bytes", ErrMalformed, p.Name, f.Name, len(v))
+			return nil, &FieldError{f.Name, f.lengths()}
 		}
 		msg = append(msg, v...)
 	}
