@@ -7,7 +7,11 @@ import (
 	"time"
 )
 
-// NewServer returns an HTTP server for h: TLS 1.3, HTTP/2 and 1.1, with every
+// protocols are what may be spoken. Some old clients offer HTTP/1.0 alone, by
+// name, and would not get past the handshake.
+var protocols = []string{"h2", "http/1.1", "http/1.0"}
+
+// NewServer returns an HTTP server for h: TLS 1.3, HTTP/2, 1.1 and 1.0, with every
 // wait bounded. The caller listens, serves with ServeTLS("", "") and shuts it
 // down.
 func NewServer(h http.Handler, cert tls.Certificate, log *slog.Logger) *http.Server {
@@ -16,7 +20,7 @@ func NewServer(h http.Handler, cert tls.Certificate, log *slog.Logger) *http.Ser
 	}
 	return &http.Server{
 		Handler:           h,
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: protocols},
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,

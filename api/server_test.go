@@ -49,6 +49,22 @@ func serve(t *testing.T, e *edge) (string, *x509.CertPool) {
 	return l.Addr().String(), pool
 }
 
+// TestOldClient: one that offers HTTP/1.0 alone, by name, is served.
+func TestOldClient(t *testing.T) {
+	addr, roots := serve(t, newEdge(t))
+	c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /healthz HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.0 200 OK\r\n") {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 func TestServer(t *testing.T) {
 	addr, roots := serve(t, newEdge(t))
 	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
