@@ -20,6 +20,13 @@ import (
 // again opens the export from its start: the database may ask for the
 // transaction to be run once more.
 func Import(ctx context.Context, cfg Config, m Manifest, again func() (*archive.Reader, error), tell func(done int64)) error {
+	return ImportLost(ctx, cfg, m, 0, again, tell)
+}
+
+// ImportLost is Import of an export after which the service went on: up to lost
+// tokens were issued since, of which the export knows nothing. No number and no
+// counter that may have been given out since is given out again.
+func ImportLost(ctx context.Context, cfg Config, m Manifest, lost int64, again func() (*archive.Reader, error), tell func(done int64)) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return err
@@ -33,7 +40,10 @@ func Import(ctx context.Context, cfg Config, m Manifest, again func() (*archive.
 		if err != nil {
 			return err
 		}
-		return p.importAll(ctx, tx, m, r, tell)
+		if err := p.importAll(ctx, tx, m, r, tell); err != nil || lost == 0 {
+			return err
+		}
+		return p.leaveOut(tx, lost)
 	})
 	if err != nil {
 		return fmt.Errorf("importing: %w", err)

@@ -24,7 +24,10 @@ import (
 )
 
 // portFlags are what export and import are told.
-type portFlags struct{ file, passphrase string }
+type portFlags struct {
+	file, passphrase string
+	lost             int64 // of imports
+}
 
 func (a *app) portCommand(name, short, long string, do func(context.Context, portFlags) error) *cobra.Command {
 	var f portFlags
@@ -53,9 +56,18 @@ func (a *app) exportCommand() *cobra.Command {
 }
 
 func (a *app) importCommand() *cobra.Command {
-	return a.portCommand("import", "Put a sealed file into an empty database, under the keys of this HSM",
+	var lost int64
+	c := a.portCommand("import", "Put a sealed file into an empty database, under the keys of this HSM",
 		"Verifies the whole file first, then stores all of it or nothing. The database must be migrated\n"+
-			"or new, and empty; the HSM may be another one than that of the export.", a.importFile)
+			"or new, and empty; the HSM may be another one than that of the export.\n\n"+
+			"If the service went on after the export, say with --lost how many tokens it can have\n"+
+			"issued since, rather too many than too few: no number and no counter that may be on a\n"+
+			"phone is then given out again.", func(ctx context.Context, f portFlags) error {
+			f.lost = lost
+			return a.importFile(ctx, f)
+		})
+	c.Flags().Int64Var(&lost, "lost", 0, "how many tokens were issued after the export, at most")
+	return c
 }
 
 // passphrase reads one line.
@@ -168,6 +180,9 @@ func (a *app) verifyExport(ctx context.Context, name string, passphrase []byte, 
 }
 
 func (a *app) importFile(ctx context.Context, f portFlags) error {
+	if f.lost < 0 {
+		return cli.Misusef("reading flags: --lost is a number of tokens")
+	}
 	passphrase, err := f.read()
 	if err != nil {
 		return err
@@ -190,15 +205,15 @@ func (a *app) importFile(ctx context.Context, f portFlags) error {
 		if err != nil {
 			return err
 		}
-		if err := o.record(ctx, "vault:import", "vault", fmt.Sprintf("rows: %d", m.Total())); err != nil {
+		if err := o.record(ctx, "vault:import", "vault", fmt.Sprintf("rows: %d, lost: %d", m.Total(), f.lost)); err != nil {
 			return err
 		}
-		return a.importRows(ctx, o, f.file, passphrase, m)
+		return a.importRows(ctx, o, f, passphrase, m)
 	})
 }
 
-func (a *app) importRows(ctx context.Context, o opened, name string, passphrase []byte, m vault.Manifest) error {
-	file, err := os.Open(name)
+func (a *app) importRows(ctx context.Context, o opened, f portFlags, passphrase []byte, m vault.Manifest) error {
+	file, err := os.Open(f.file)
 	if err != nil {
 		return fmt.Errorf("reading the export: %w", err)
 	}
@@ -214,7 +229,7 @@ func (a *app) importRows(ctx context.Context, o opened, name string, passphrase 
 	if err != nil {
 		return err
 	}
-	err = vault.Import(ctx, into, m, again, bar.At)
+	err = vault.ImportLost(ctx, into, m, f.lost, again, bar.At)
 	bar.End()
 	if err != nil {
 		return withHint(err, "nothing was stored; store.dsn must name a new or empty database")

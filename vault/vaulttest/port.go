@@ -10,6 +10,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/vault"
 	"github.com/tapvault/tapvault/vault/archive"
@@ -151,5 +152,53 @@ func PortRefused(t *testing.T, from, to *store.DB) {
 	nothing()
 	if err := vault.Import(t.Context(), cfg, m, opener(file), func(int64) {}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// PortLost holds an import of an export after which the service went on: what
+// was given out since, and is on phones and cards-on-file, is not given out again.
+func PortLost(t *testing.T, from, to *store.DB) {
+	f := On(t, from, hsmtest.New(t, hsmtest.Options{Refs: Keys()}))
+	old, idle := issue(t, f, 0), issue(t, f, 1)
+	if _, err := f.Writer().TakeCounters(t.Context(), old.Ref, 10); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Exec(t, from, "INSERT INTO deny_versions (version, at, switches) VALUES (5, 1, ?)", make([]byte, 8))
+	file, m := export(t, f)
+
+	const lost = 40
+	given := map[string]bool{}
+	for n := range lost {
+		given[issue(t, f, n).Number.Digits()] = true
+	}
+	since, err := f.Writer().TakeCounters(t.Context(), old.Ref, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	cfg := f.cfg
+	cfg.DB, cfg.HSM = to, hsmtest.New(t, hsmtest.Options{Refs: Keys()})
+	if err := vault.ImportLost(t.Context(), cfg, m, lost, opener(file), func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	g := On(t, to, cfg.HSM)
+	for n := range lost {
+		if tok := issue(t, g, n); given[tok.Number.Digits()] {
+			t.Fatalf("token %d bears a number that was given out after the export", n)
+		}
+	}
+	if first, err := g.Writer().TakeCounters(t.Context(), old.Ref, 1); err != nil || first < since+64 {
+		t.Errorf("counter %d, %v: up to %d were given out", first, err, since+63)
+	}
+	now, err := g.Reader().Token(t.Context(), idle.Ref)
+	if err != nil || now.CtrFirst != now.CtrNext || now.CtrNext <= 64 || now.Number.Digits() != idle.Number.Digits() {
+		t.Errorf("a token without counters: %d to %d, %v", now.CtrFirst, now.CtrNext, err)
+	}
+	var version, position int64
+	if err := to.Read(t.Context()).Raw("SELECT MAX(version) FROM deny_versions").Scan(&version).Error; err != nil || version <= 1000 {
+		t.Errorf("version %d of the deny list, %v", version, err)
+	}
+	if err := to.Read(t.Context()).Raw("SELECT position FROM event_head").Scan(&position).Error; err != nil || position <= 1000 {
+		t.Errorf("events go on at %d, %v", position, err)
 	}
 }

@@ -1,0 +1,88 @@
+package vault
+
+import (
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// What a service may have given out between an export and its end.
+const (
+	lostBlocks   = 64        // blocks of serials that processes had begun
+	lostCounters = 2048      // counters of one number
+	lostVersions = 1_000_000 // of the deny list, and positions of events
+	lostLife     = 7 * 24 * time.Hour
+)
+
+// leaveOut leaves out what may have been given out after the export that was
+// just imported: a phone may hold a number that would otherwise become another
+// card's, with the same keys, and a reader or a requestor may be further on than
+// the imported deny list and events are.
+func (p *Porter) leaveOut(tx *gorm.DB, lost int64) error {
+	for _, step := range []func(*gorm.DB) error{
+		func(tx *gorm.DB) error { return p.leaveSerials(tx, lost) }, p.leaveNumbers, leaveCounters, p.leaveVersions,
+	} {
+		if err := step(tx); err != nil {
+			return fmt.Errorf("leaving out what was given out after the export: %w", err)
+		}
+	}
+	return nil
+}
+
+// leaveSerials gives up what is left of leased blocks, and as many serials
+// behind them as may have been leased since.
+func (p *Porter) leaveSerials(tx *gorm.DB, lost int64) error {
+	if err := tx.Where("range_id <> ''").Delete(&leaseRow{}).Error; err != nil {
+		return err
+	}
+	var rows []rangeRow
+	if err := tx.Find(&rows).Error; err != nil {
+		return err
+	}
+	for _, r := range rows {
+		size := (&numbering{Range: r.toRange()}).size()
+		next := size // a bound that is out of reach leaves nothing
+		if ahead := p.v.cfg.LeaseBlock * lostBlocks; lost < size && r.NextSerial+lost+ahead < size {
+			next = r.NextSerial + lost + ahead
+		}
+		if err := tx.Model(&rangeRow{}).Where("id = ?", r.ID).Update("next_serial", next).Error; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaveNumbers lets numbers rest once more that were free: any may have been
+// given to a token since.
+func (p *Porter) leaveNumbers(tx *gorm.DB) error {
+	now := p.v.cfg.Now()
+	until := now.Add(lostLife + p.v.cfg.Quarantine).UnixMilli()
+	return tx.Model(&numberRow{}).Where("free_after <= ?", now.UnixMilli()).Update("free_after", until).Error
+}
+
+// leaveCounters moves the counters of all numbers on, and with them those of the
+// tokens that bear them. A token that had none keeps none.
+func leaveCounters(tx *gorm.DB) error {
+	err := tx.Model(&numberRow{}).Where("next_ctr > 0").
+		Update("next_ctr", gorm.Expr("CASE WHEN next_ctr > ? THEN ? ELSE next_ctr + ? END", maxCtr-lostCounters, maxCtr, lostCounters)).Error
+	if err != nil {
+		return err
+	}
+	const (
+		own  = "SELECT n.next_ctr FROM numbers n WHERE n.range_id = tokens.range_id AND n.serial = tokens.serial AND n.holder = tokens.ref"
+		move = "UPDATE tokens SET ctr_first = CASE WHEN ctr_first = ctr_next THEN (" + own + ") ELSE ctr_first END, ctr_next = (" + own + ") WHERE EXISTS (" + own + ")"
+	)
+	return tx.Exec(move).Error
+}
+
+// leaveVersions moves the deny list and the events on: readers take no list that
+// is older than theirs, and who reads events goes on behind the last one.
+func (p *Porter) leaveVersions(tx *gorm.DB) error {
+	err := tx.Exec("INSERT INTO deny_versions (version, at, switches) SELECT version + ?, ?, switches FROM deny_versions "+
+		"WHERE version = (SELECT MAX(version) FROM deny_versions)", lostVersions, p.v.cfg.Now().UnixMilli()).Error
+	if err == nil {
+		err = tx.Exec("UPDATE event_head SET position = position + ?", lostVersions).Error
+	}
+	return err
+}
