@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
@@ -77,14 +78,20 @@ func lookAtKeys(ctx context.Context, cfg assembly.Config, t *hsm.Token) (found [
 	if len(found) == 0 {
 		found = append(found, fine(part, "all %d that the service needs are there, and fit", len(cfg.Keys())))
 	}
-	flagged := 0
+	flagged, first := 0, ""
 	for _, r := range rows {
 		if r.Flag != "" {
-			flagged++
+			if flagged++; first == "" {
+				first = r.Flag
+			}
 		}
 	}
 	if flagged > 0 {
-		found = append(found, note(part, "put the transcripts of all ceremonies into the folder of hsm.transcripts", "%d of %d have no ceremony on record", flagged, len(rows)))
+		mend := "put the transcripts of all ceremonies into the folder of hsm.transcripts"
+		if _, err := cfg.Shelf(time.Now).Register(); err != nil {
+			first, mend = cli.Plain(err), "keep in the folder of hsm.transcripts what ceremonies left there, unchanged, and nothing else"
+		}
+		found = append(found, note(part, mend, "%d of %d are flagged: %s", flagged, len(rows), first))
 	}
 	return found
 }

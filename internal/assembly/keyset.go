@@ -132,6 +132,7 @@ type rotation struct {
 	*parts
 	shelf *register.Shelf
 	sets  []*keySet
+	fails repeats
 }
 
 func (r *rotation) follow(k *keySet) *keySet {
@@ -142,8 +143,8 @@ func (r *rotation) follow(k *keySet) *keySet {
 // look reads the transcripts. Whatever cannot be read leaves keys as they are.
 func (r *rotation) look(ctx context.Context) {
 	said, err := r.shelf.Register()
+	r.fails.warn(ctx, r.opt.Log, "the transcripts of key ceremonies cannot be read: keys stay as they are", err)
 	if err != nil {
-		r.opt.Log.WarnContext(ctx, "the transcripts of key ceremonies cannot be read: keys stay as they are", "error", err.Error())
 		return
 	}
 	if said.Transcripts() == 0 {

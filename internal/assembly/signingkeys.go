@@ -31,6 +31,7 @@ type signingKeys struct {
 	looked time.Time // by the machine's clock: it bounds work
 	held   map[uint8]identity.Key
 	signs  uint8
+	fails  repeats
 }
 
 // lookAgain bounds how often strangers who name unknown keys make us look.
@@ -114,8 +115,8 @@ func (k *signingKeys) look(ctx context.Context) {
 	defer k.mu.Unlock()
 	k.looked = time.Now()
 	signs, believed, err := k.versions(ctx)
+	k.fails.warn(ctx, k.opt.Log, "keys of access tokens stay as they are", err)
 	if err != nil {
-		k.opt.Log.WarnContext(ctx, "keys of access tokens stay as they are", "error", err.Error())
 		return
 	}
 	if signs != k.signs {

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -57,11 +59,27 @@ func inWords(err error) string {
 		return ofFile(e.New, e.Err)
 	case *net.OpError:
 		return ofNetwork(e)
+	case *tls.CertificateVerificationError:
+		return ofCertificate(e.Err)
 	case *net.DNSError:
 		return fmt.Sprintf("no machine is known by the name %s", e.Name)
 	}
 	if err == context.DeadlineExceeded {
 		return "it took too long"
+	}
+	return ""
+}
+
+func ofCertificate(err error) string {
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return "the certificate shown there was not made by a CA that is trusted here (--ca names one)"
+	case errors.As(err, &name):
+		return "the certificate shown there is not for " + name.Host
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the certificate shown there has ended, or has not begun"
 	}
 	return ""
 }

@@ -1,6 +1,8 @@
 package cli_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -34,6 +36,12 @@ func TestPlain(t *testing.T) {
 	}{
 		{nil, ""},
 		{errors.New("as it is"), "as it is"},
+		{fmt.Errorf("asking: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}),
+			"asking: the certificate shown there was not made by a CA that is trusted here (--ca names one)"},
+		{&tls.CertificateVerificationError{Err: x509.HostnameError{Host: "a.example", Certificate: &x509.Certificate{}}},
+			"the certificate shown there is not for a.example"},
+		{&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}},
+			"the certificate shown there has ended, or has not begun"},
 		{fmt.Errorf("reading x: %w", failed(os.Open(dir+"/none"))), "reading x: there is no file " + dir + "/none"},
 		{failed(os.ReadFile(dir)), dir + " is a folder"},
 		{failed(os.Open(file + "/below")), file + "/below goes through what is no folder"},
