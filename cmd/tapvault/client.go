@@ -23,6 +23,7 @@ import (
 	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/quorum"
 )
@@ -320,6 +321,9 @@ func (a *app) clientTokenCommand() *cobra.Command {
 				return err
 			}
 			token, err := login(cmd.Context(), client.Config{BaseURL: url, ClientID: id, CAFile: ca, Scope: scope}, key)
+			if client.IsProblem(err, string(fault.Unauthenticated)) {
+				err = withHint(err, "is "+id+" registered and enabled (`tapvault client list`), is --key its key, and --url identity.issuer_url?")
+			}
 			if err != nil {
 				return fmt.Errorf("logging in as %s: %w", id, err)
 			}
