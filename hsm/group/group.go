@@ -11,6 +11,7 @@ package group
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -48,7 +49,7 @@ type member struct {
 	up     atomic.Bool
 	busy   atomic.Int64
 	doubt  chan struct{} // look at once
-	proven bool          // its keys were those of the others; under Group.mu
+	proven atomic.Bool   // its keys were those of the others; changed under Group.mu
 }
 
 // Times of looking after tokens.
@@ -93,7 +94,8 @@ func New(ctx context.Context, log *slog.Logger, all ...Member) (*Group, error) {
 
 // Of is a group of one token, which its caller closes or the group.
 func Of(t *hsm.Token) *Group {
-	m := &member{Member: Member{Name: "1"}, proven: true}
+	m := &member{Member: Member{Name: "1"}}
+	m.proven.Store(true)
 	m.token.Store(t)
 	m.up.Store(true)
 	return &Group{members: []*member{m}}
@@ -155,7 +157,8 @@ func (g *Group) Health(ctx context.Context) error {
 }
 
 // order is the tokens in the order in which a call tries them: those that are
-// up, the least busy first. When none is, one may have come back.
+// up, the least busy first. When none is, one may have come back: one whose keys are
+// known to be right, or else it would answer wrongly.
 func (g *Group) order() []*member {
 	if len(g.members) == 1 {
 		return g.members
@@ -165,7 +168,7 @@ func (g *Group) order() []*member {
 	for i := range g.members {
 		if m := g.members[(i+turn)%len(g.members)]; m.up.Load() {
 			up = append(up, m)
-		} else if m.token.Load() != nil {
+		} else if m.token.Load() != nil && m.proven.Load() {
 			down = append(down, m)
 		}
 	}
@@ -192,7 +195,11 @@ func on[T any](ctx context.Context, g *Group, c call, do func(context.Context, *
 		}
 		defer func() { span.Done(err) }()
 	}
-	for _, m := range g.order() {
+	order := g.order()
+	if len(order) == 0 {
+		return out, fmt.Errorf("%w: no token answers", hsm.ErrUnavailable)
+	}
+	for _, m := range order {
 		m.busy.Add(1)
 		out, err = do(ctx, m.token.Load())
 		m.busy.Add(-1)

@@ -38,7 +38,7 @@ func (g *Group) Require(ctx context.Context, refs ...keyref.Ref) error {
 		if err != nil {
 			return err
 		}
-		m.proven = true
+		m.proven.Store(true)
 		if first == nil {
 			first = m
 		}
@@ -103,12 +103,12 @@ func (g *Group) takeIn(ctx context.Context, m *member) error {
 	}
 	var other *member
 	for _, x := range g.members {
-		if x != m && x.up.Load() && x.proven {
+		if x != m && x.up.Load() && x.proven.Load() {
 			other = x
 			break
 		}
 	}
-	if other == nil && !m.proven {
+	if other == nil && !m.proven.Load() {
 		return errStranger
 	}
 	keys := slices.Clone(g.required)
@@ -127,11 +127,11 @@ func (g *Group) takeIn(ctx context.Context, m *member) error {
 	}
 	if other != nil {
 		if err := equal(ctx, other, m, keys); err != nil {
-			m.proven = false
+			m.proven.Store(false)
 			return err
 		}
 	}
-	m.proven = true
+	m.proven.Store(true)
 	return nil
 }
 
