@@ -77,6 +77,7 @@ type Result struct {
 	Outcome Outcome
 	Reason  Reason
 	Control string // of NotAllowed: which control refused. For the record, never for the caller
+	Copied  bool   // an altered copy that no honest reader makes: counted as a guess. Never for the caller
 }
 
 // Good reports whether the record stands as posted and nothing speaks against

@@ -273,6 +273,7 @@ func TestSettleFor(t *testing.T) {
 	byPhone := func(e *account.Evidence) { e.Sources, e.Reporter = account.ByPhone, "phone" }
 	failed := func(e *account.Evidence) { e.Sources = account.ByFailure }
 	late := func(c account.Lateness) func(*account.Evidence) { return func(e *account.Evidence) { e.Late = c } }
+	spoiled := func(e *account.Evidence) { e.TACGood, e.Tap.TAC = false, [4]byte{99} }
 	for _, tc := range []struct {
 		name              string
 		facts             []account.Evidence
@@ -296,6 +297,10 @@ func TestSettleFor(t *testing.T) {
 		{"twice, at a stale list", []account.Evidence{at(1, nil), at(2, stale)}, false, 300, 0, 0, ledger.Balances{Available: 700}, account.SlotForked},
 		{"three times: once more is paid", []account.Evidence{at(1, nil), at(2, stale), at(3, nil)}, false, 600, 0, 300, ledger.Balances{Available: 700}, account.SlotForked},
 		{"twice, once by the phone's word", []account.Evidence{at(1, byPhone), at(2, nil)}, false, 300, 0, 0, ledger.Balances{Available: 700}, account.SlotForked},
+		{"the phone spoils its TAC at the reader", []account.Evidence{at(1, spoiled), at(1, byPhone)}, false, 300, 0, 0, ledger.Balances{Available: 700}, account.SlotUsedTerm},
+		{"and is told of late", []account.Evidence{at(1, byPhone), at(1, spoiled)}, true, 300, 0, 0, ledger.Balances{Available: 700}, account.SlotUsedTerm},
+		{"a copy of what gave no service", []account.Evidence{at(1, failed), at(1, spoiled)}, false, 0, 0, 0, ledger.Balances{Available: 1000}, account.SlotBurned},
+		{"twice, the second time spoiled", []account.Evidence{at(1, nil), at(2, byPhone), at(2, spoiled)}, false, 600, 0, 300, ledger.Balances{Available: 700}, account.SlotForked},
 		{"late", []account.Evidence{at(1, late(account.PastDue))}, true, 300, 0, 0, ledger.Balances{Available: 700}, account.SlotUsedTerm},
 		{"for the operator to claim", []account.Evidence{at(1, late(account.Manual))}, true, 0, 0, 0, ledger.Balances{Available: 1000}, account.SlotUsedTerm},
 	} {

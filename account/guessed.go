@@ -47,6 +47,18 @@ func misses(taps []Tap, verdicts []verdict) (all []guess.Miss) {
 	return all
 }
 
+// copies are the records that change the TAC of one that came before. They are
+// kept, because evidence is, and counted before anything is said of them: a TAC
+// that holds would tell a PIN.
+func copies(evidence []Evidence, results []Result) (all []guess.Miss) {
+	for k, e := range evidence {
+		if results[k].Copied {
+			all = append(all, guess.Miss{Name: guessed(e.Ref), ID: e.Tap.shown(e.Ref)})
+		}
+	}
+	return all
+}
+
 // shown names a record with everything that its MAC2 depends on, and MAC2: two
 // guesses have two names, and one that is uploaded again has the same.
 func (t Tap) shown(ref token.Ref) [32]byte {

@@ -160,18 +160,48 @@ func TestWhatIsNoGuess(t *testing.T) {
 		}
 		b.takes(name, 0, "gate-8", c.reason, batch...)
 	}
-	for range often { // a copied phone, without its PIN
-		x := tap
-		b.made++
-		x.TAC[0] ^= byte(b.made)
-		if r, err := b.shows(1, "gate-8", x); err != nil || r[0].Outcome == account.Rejected {
-			t.Fatalf("a wrong PIN: %+v, %v", r, err)
-		}
+	for i := range slots { // a copied phone, without its PIN
+		x := b.tap(i, 5+i)
+		x.TAC[0] ^= 1
+		b.takes("a wrong PIN", 1, "gate-8", account.WrongPIN, x)
 	}
 	s, err := guessdb.New(b.db, b.vault.Clock.Now).Standing(t.Context(), "gate-8")
 	if err != nil || s.Total != 1 {
 		t.Errorf("%d were counted, %v", s.Total, err)
 	}
+}
+
+// TestCopiesAreCounted: who has a phone's keys and an operator's name, but not the
+// PIN, can try TACs on one good MAC2. That tells of no more than 32 in a day, also
+// when what was refused is sent again the next day, or in the same batch.
+func TestCopiesAreCounted(t *testing.T) {
+	b := newBounded(t)
+	tap := b.tap(0, 5)
+	copied := func() account.Tap {
+		x := tap
+		b.made++
+		x.TAC[0], x.TAC[1] = x.TAC[0]^byte(b.made), x.TAC[1]^byte(b.made>>8)
+		return x
+	}
+	b.takes("the first", 0, "thief", account.WrongPIN, copied())
+	var more []account.Tap
+	for range 3 * guess.Max {
+		more = append(more, copied())
+	}
+	b.refuses("many at once", 0, "thief", more...)
+	b.refuses("the good one", 1, "thief", tap)
+	b.takes("another operator", 1, "gate-8", "", b.tap(1, 5))
+	b.vault.Clock.Add(24 * time.Hour)
+	told := 0
+	for i, x := range more {
+		if _, err := b.shows(i%2, "thief", x); err == nil {
+			told++
+		}
+	}
+	if told > 2*guess.Max+2 { // those of both days, the one that passed the bound, and the posted one
+		t.Errorf("in two days %d guesses were told of", told)
+	}
+	b.refuses("the good one, the next day", 0, "thief", tap)
 }
 
 // TestEveryGuessIsAnother: whatever a MAC2 depends on, changing it makes another

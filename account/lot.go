@@ -70,7 +70,7 @@ func (l *Lot) Credit() token.Amount { return l.Cap() - l.Held }
 
 // Target is what the slot comes to by all that is known of it now.
 //
-// The holder pays the posted record, to whom gave the service. Of the records
+// The holder pays the posted record, to whom gave the service; see [Slot.Paid]. Of the records
 // that show a second use, one is paid at nobody's charge: the first of those
 // whose terminal held a deny list that was new enough. What only the phone tells
 // of frees no money: a phone that tells lies would otherwise be given new slots
@@ -79,7 +79,7 @@ func (l *Lot) Target() (p Posting) {
 	p.Free = l.Released || slices.ContainsFunc(l.Entries, func(e Entry) bool {
 		return e.Late != Manual && (e.served() || e.Sources&ByFailure != 0)
 	})
-	best, used := l.Slot.Posted()
+	best, used := l.Paid()
 	switch {
 	case !used:
 		return p
@@ -89,7 +89,10 @@ func (l *Lot) Target() (p Posting) {
 		p.Suspended = min(best.Tap.Amount, l.Held)
 	}
 	for _, e := range l.Entries {
-		if e.Outcome == Forked && e.served() && e.Fresh && e.Late != Manual && l.paying() {
+		if e.Outcome != Forked {
+			continue
+		}
+		if e = l.serving(e); e.served() && e.Fresh && e.Late != Manual && l.paying() {
 			p.Fraud, p.FraudParty = e.Tap.Amount, e.Reporter
 			break
 		}
@@ -100,13 +103,13 @@ func (l *Lot) Target() (p Posting) {
 // paying reports whether the posted record was paid for: then another one shows
 // a second use.
 func (l *Lot) paying() bool {
-	best, ok := l.Slot.Posted()
+	best, ok := l.Paid()
 	return ok && best.served() && best.Late != Manual
 }
 
 // State is where the slot stands by all that is known of it now.
 func (l *Lot) State() SlotState {
-	best, used := l.Slot.Posted()
+	best, used := l.Paid()
 	switch {
 	case used && slices.ContainsFunc(l.Entries, func(e Entry) bool { return e.Outcome == Forked }):
 		return SlotForked

@@ -17,6 +17,9 @@ const (
 	pinTaps     = 9 // taps that end it, in however few windows
 )
 
+// MostWrong is how many bad TACs a phone may tell of between two right PINs.
+const MostWrong = pinTaps
+
 // windows counts the entries behind wrong taps, in the order of the taps.
 func windows(taps []WrongTap) (n int) {
 	at := slices.SortedFunc(slices.Values(taps), func(a, b WrongTap) int { return a.At.Compare(b.At) })

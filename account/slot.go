@@ -78,6 +78,54 @@ func (s *Slot) Posted() (e Entry, ok bool) {
 	return s.Entries[i], true
 }
 
+// Paid returns the record by which the slot is paid, if service was given at all:
+// the posted one, or, when only the phone tells of that, the best copy of the same
+// proof that somebody was shown who gave service. A phone that spoils its TAC at
+// the reader and tells of a better one later rides for nothing otherwise.
+func (s *Slot) Paid() (e Entry, ok bool) {
+	e, ok = s.Posted()
+	if !ok {
+		return e, false
+	}
+	return s.serving(e), true
+}
+
+// serving returns the record by which e is paid.
+func (s *Slot) serving(e Entry) Entry {
+	if e.Sources != ByPhone {
+		return e
+	}
+	for _, c := range s.Entries { // the best first
+		if c.Outcome == Replay && c.served() && c.Late != Manual && c.Tap.proof() == e.Tap.proof() {
+			return c
+		}
+	}
+	return e
+}
+
+// copied reports whether a record is an altered copy, with a bad TAC, of one that
+// came from a reader or a back office as well. No honest one makes it; whoever has
+// a phone's keys but not its PIN would learn the PIN from enough of them.
+func (s *Slot) copied(e Entry) bool {
+	return e.Outcome == Replay && !e.TACGood && slices.ContainsFunc(s.Entries, func(o Entry) bool {
+		return o.ID() != e.ID() && o.Sources != ByPhone && o.Tap.proof() == e.Tap.proof()
+	})
+}
+
+// Answer is the answer to a record that is there, or was there before it came.
+func (s *Slot) Answer(id string, fresh bool) Result {
+	e, ok := s.Find(id)
+	if !ok {
+		return Result{}
+	}
+	r := e.Result()
+	if !fresh {
+		r = e.Duplicate()
+	}
+	r.Copied = s.copied(e)
+	return r
+}
+
 // settle gives every record its standing. It depends on the set of records
 // alone.
 //

@@ -76,14 +76,23 @@ type Findings interface {
 	Cases(ctx context.Context, q CaseQuery) ([]Case, error)
 }
 
+// Word is what a phone says at a moment, and when a PIN was last entered rightly
+// online before it.
+type Word struct {
+	Reports []Report
+	At, PIN time.Time
+}
+
 // Syncs keeps syncs of phones, each answered once.
 type Syncs interface {
 	// BeginSync keeps that a sync came, and returns when it first did. When it was
 	// answered before, that answer is returned as well. [ErrSyncReused] says that
 	// its id stands for something else.
 	BeginSync(ctx context.Context, r SyncRequest, at time.Time) (first time.Time, answer *Settlement, err error)
-	// Told is Record with a phone's word on all slots of its token.
-	Told(ctx context.Context, ref token.Ref, reports []Report, at time.Time, evidence []Evidence, refusals []Refusal) ([]Result, error)
+	// Told is Record with a phone's word on all slots of its token. Of records that
+	// are new it takes no more than [MostWrong] with a bad TAC, counted since the
+	// last right PIN; what comes after is refused, whatever its TAC.
+	Told(ctx context.Context, ref token.Ref, w Word, evidence []Evidence, refusals []Refusal) ([]Result, error)
 	// FinishSync answers a sync, with the slots and the reserve of a grant if it
 	// leads to one; once.
 	FinishSync(ctx context.Context, e SyncEnd) (Settlement, error)

@@ -80,7 +80,10 @@ func (s *Service) Sync(ctx context.Context, c access.Caller, r SyncRequest) (Set
 // may happen twice without harm.
 func (s *Service) sync(ctx context.Context, r SyncRequest, first time.Time) (out Settlement, err error) {
 	e := SyncEnd{Request: r}
-	if e.Decisions, err = s.hear(ctx, r, first); err != nil {
+	if e.PIN, _, err = s.triedOnline(ctx, r.Wallet); err != nil {
+		return out, err
+	}
+	if e.Decisions, err = s.hear(ctx, r, first, e.PIN); err != nil {
 		return out, err
 	}
 	if _, err := s.Redo(ctx); err != nil {
@@ -104,8 +107,12 @@ func (s *Service) sync(ctx context.Context, r SyncRequest, first time.Time) (out
 
 // hear takes a phone's evidence and its word. What it says of the present it said
 // when the sync first came, and no later than its own clock: a sync that is sent
-// again must not speak for the time between.
-func (s *Service) hear(ctx context.Context, r SyncRequest, first time.Time) ([]Result, error) {
+// again must not speak for the time between. PIN is when one was last entered
+// rightly online.
+//
+// Of a record whose MAC2 does not hold it learns nothing of the TAC: nothing counts
+// how many of those a phone makes up.
+func (s *Service) hear(ctx context.Context, r SyncRequest, first, pin time.Time) ([]Result, error) {
 	at := first
 	if r.Clock.Before(at) {
 		at = r.Clock
@@ -127,6 +134,9 @@ func (s *Service) hear(ctx context.Context, r SyncRequest, first time.Time) ([]R
 		return nil, err
 	}
 	for i, v := range verdicts {
+		if v.reason == Tamper {
+			v.reason = Forged
+		}
 		if err := b.take(ctx, index[i], taps[i], v); err != nil {
 			return nil, err
 		}
@@ -135,7 +145,7 @@ func (s *Service) hear(ctx context.Context, r SyncRequest, first time.Time) ([]R
 	if err := b.classify(ctx); err != nil {
 		return nil, err
 	}
-	results, err := s.cfg.Book.Told(ctx, r.Ref, r.Reports, at, b.evidence, b.refusals)
+	results, err := s.cfg.Book.Told(ctx, r.Ref, Word{r.Reports, at, pin}, b.evidence, b.refusals)
 	if err != nil {
 		return nil, fmt.Errorf("keeping a sync: %w", err)
 	}

@@ -33,10 +33,7 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 	}
 	b := batch{Service: s, reporter: terminal, source: Tap.source, results: make([]Result, len(taps))}
 	verdicts, err := s.judgeShown(ctx, c, taps, s.place(terminal))
-	if errors.Is(err, guess.ErrMisses) {
-		return nil, s.cfg.Gate.Refuse(ctx, c, access.TapUpload, terminal, "misses", err)
-	}
-	if err != nil {
+	if err := s.refused(ctx, c, terminal, err); err != nil {
 		return nil, err
 	}
 	for i, v := range verdicts {
@@ -50,7 +47,7 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 	if err := b.report(ctx, c); err != nil {
 		return nil, err
 	}
-	if err := b.post(ctx); err != nil {
+	if err := s.refused(ctx, c, terminal, b.post(ctx, c)); err != nil {
 		return nil, err
 	}
 	s.conclude(ctx)
@@ -58,6 +55,14 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 		return nil, err
 	}
 	return b.results, nil
+}
+
+// refused records that a caller showed too much that did not hold.
+func (s *Service) refused(ctx context.Context, c access.Caller, terminal string, err error) error {
+	if errors.Is(err, guess.ErrMisses) {
+		return s.cfg.Gate.Refuse(ctx, c, access.TapUpload, terminal, "misses", err)
+	}
+	return err
 }
 
 // Judge judges and keeps one record as [Service.Upload] does, and returns its
@@ -77,7 +82,7 @@ func (s *Service) Judge(ctx context.Context, c access.Caller, t Tap, where token
 	if err := b.classify(ctx); err != nil {
 		return Result{}, token.Token{}, err
 	}
-	if err := b.post(ctx); err != nil {
+	if err := b.post(ctx, c); err != nil {
 		return Result{}, token.Token{}, err
 	}
 	s.conclude(ctx)
@@ -268,13 +273,17 @@ func (b *batch) report(ctx context.Context, c access.Caller) error {
 // post makes decisions durable and then moves tokens that paid for the first
 // time. The move comes last: if it is lost, the record's next upload or the
 // token's next tap makes up for it.
-func (b *batch) post(ctx context.Context) error {
+func (b *batch) post(ctx context.Context, c access.Caller) error {
 	if len(b.evidence)+len(b.refusals) == 0 {
 		return nil
 	}
 	results, err := b.cfg.Journal.Record(ctx, b.evidence, b.refusals)
 	if err != nil {
 		return fmt.Errorf("keeping taps: %w", err)
+	}
+	if err := b.cfg.Guesses.Once(ctx, c.ID, copies(b.evidence, results)); err != nil {
+		b.conclude(ctx)
+		return err
 	}
 	return b.answer(ctx, results)
 }

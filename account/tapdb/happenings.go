@@ -156,7 +156,7 @@ func (d *DB) Refund(ctx context.Context, endedBefore time.Time) (int, error) {
 	return d.sweep(ctx, "released = ? AND refunded = ? AND not_after <= ?", []any{true, false, endedBefore.UnixMilli()},
 		func(l *account.Lot) *found {
 			l.Refunded = true
-			e, used := l.Slot.Posted()
+			e, used := l.Paid()
 			if !used || e.Status() != "PHONE_ONLY" {
 				return nil
 			}

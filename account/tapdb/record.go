@@ -54,6 +54,7 @@ type recording struct {
 	book     *book
 	refusals []account.Refusal
 	signals  []found
+	wrong    *bearable // of a sync: what the phone may still get wrong
 }
 
 // found is a signal and whose it is.
@@ -167,6 +168,9 @@ func (r *recording) take(evidence []account.Evidence) ([]account.Result, error) 
 		if err != nil {
 			return nil, err
 		}
+		if reason == "" && r.wrong != nil {
+			reason = r.wrong.refuses(e, r.slots[slotKey{e.Ref, e.Tap.Seq}])
+		}
 		if reason != "" {
 			refused[i] = account.Result{Outcome: account.Rejected, Reason: reason, Control: control}
 			r.refuse(e, refused[i])
@@ -183,11 +187,7 @@ func (r *recording) take(evidence []account.Evidence) ([]account.Result, error) 
 			results[i] = refused[i]
 			continue
 		}
-		entry, _ := r.slots[slotKey{e.Ref, e.Tap.Seq}].Find(e.ID())
-		results[i] = entry.Result()
-		if !fresh[i] {
-			results[i] = entry.Duplicate()
-		}
+		results[i] = r.slots[slotKey{e.Ref, e.Tap.Seq}].Answer(e.ID(), fresh[i])
 	}
 	return results, nil
 }

@@ -123,8 +123,8 @@ func (d *DB) open(tx *gorm.DB, w account.Wallet, f account.Finding) error {
 func (d *DB) WrongTaps(ctx context.Context, w token.WalletID, since time.Time) ([]account.WrongTap, error) {
 	var at []int64
 	err := d.store.Read(ctx).Raw(`SELECT taps.moment FROM taps JOIN wallet_tokens ON wallet_tokens.ref = taps.token_ref
-		WHERE wallet_tokens.wallet = ? AND taps.tac_good = ? AND taps.outcome <> ? AND taps.moment > ?`,
-		string(w), false, string(account.Replay), milli(since)).Scan(&at).Error
+		WHERE wallet_tokens.wallet = ? AND taps.tac_good = ? AND (taps.outcome <> ? OR (taps.sources & ?) <> 0) AND taps.moment > ?`,
+		string(w), false, string(account.Replay), uint8(account.ByPhone), milli(since)).Scan(&at).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading wrong PINs: %w", err)
 	}

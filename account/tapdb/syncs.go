@@ -69,17 +69,20 @@ func readSync(tx *gorm.DB, r account.SyncRequest) (syncRow, error) {
 }
 
 // Told implements [account.Syncs].
-func (d *DB) Told(ctx context.Context, ref token.Ref, reports []account.Report, at time.Time, evidence []account.Evidence,
+func (d *DB) Told(ctx context.Context, ref token.Ref, w account.Word, evidence []account.Evidence,
 	refusals []account.Refusal) (results []account.Result, err error) {
 	err = d.tx(ctx, func(tx *gorm.DB) error {
 		r, err := d.begin(tx, evidence, refusals, ref)
 		if err != nil {
 			return err
 		}
+		if r.wrong, err = left(tx, r.bound[ref], w.PIN); err != nil {
+			return err
+		}
 		if results, err = r.take(evidence); err != nil {
 			return err
 		}
-		account.Hear(r.set.all, reports, at)
+		account.Hear(r.set.all, w.Reports, w.At)
 		return r.finish()
 	})
 	if err != nil {

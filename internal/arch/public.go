@@ -13,6 +13,8 @@ var Public = map[string]string{
 	"wallet/element reports": "the number of a tap with the number of the token, both of a receipt whose MAC held",
 	"wallet/element settle":  "the number of a token in a receipt whose MAC held",
 
+	"account copied":                      "records of taps with each other, by what their readers wrote; all of them judged already",
+	"account serving":                     "the same",
 	"account merge":                       "whether a record of a tap was changed by the one before it, both already judged",
 	"account older":                       "puts records in order, by time and then by the digest of what was judged already",
 	"account/detect pairs":                "numbers of terminals",
