@@ -31,11 +31,13 @@ type Call int
 const (
 	Initialize     Call = 0
 	Finalize       Call = 1
+	GetInfo        Call = 2
 	GetTokenInfo   Call = 6
 	OpenSession    Call = 12
 	CloseSession   Call = 13
 	GetSessionInfo Call = 15
 	Login          Call = 18
+	Logout         Call = 19
 	CreateObject   Call = 20
 	CopyObject     Call = 21
 	DestroyObject  Call = 22
