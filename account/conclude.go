@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account/detect"
+	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 )
@@ -62,14 +63,31 @@ func (s *Service) follow(ctx context.Context, f Finding) error {
 		if err := s.distrust(ctx, f); err != nil {
 			return err
 		}
-		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.suspend(HoldRisk, now) }, true)
+		return s.holdWallet(ctx, f, "suspended for "+string(HoldRisk), func(w *Wallet) { w.suspend(HoldRisk, now) }, true)
 	case f.Severity() == 2:
 		if err := s.suspendTokens(ctx, f.Wallet, f.Ref, token.ByRisk); err != nil {
 			return err
 		}
-		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.restrict(HoldRisk, now) }, true)
+		return s.holdWallet(ctx, f, "restricted for "+string(HoldRisk), func(w *Wallet) { w.restrict(HoldRisk, now) }, true)
 	}
 	return s.cfg.Book.Conclude(ctx, f, func(*Wallet) {}, f.Kind == detect.TerminalCopy)
+}
+
+// holdWallet changes a wallet for a signal, and records that first.
+func (s *Service) holdWallet(ctx context.Context, f Finding, what string, change func(*Wallet), review bool) error {
+	if err := s.byItself(ctx, access.WalletManage, string(f.Wallet), what); err != nil {
+		return err
+	}
+	return s.cfg.Book.Conclude(ctx, f, change, review)
+}
+
+// detection is who the record names for what no caller asked for.
+const detection = "service:detection"
+
+// byItself records what the service is about to do without being asked.
+func (s *Service) byItself(ctx context.Context, act access.Action, object, what string) error {
+	return s.cfg.Gate.Recorder.Record(ctx, audit.Entry{Caller: access.Caller{ID: detection}, Action: act, Object: object, Outcome: audit.Allowed,
+		Reason: what, Request: audit.RequestID(ctx)})
 }
 
 // distrust lowers the trust in the device behind a signal.
@@ -84,6 +102,9 @@ func (s *Service) distrust(ctx context.Context, f Finding) error {
 	for _, b := range all {
 		if b.Ref != f.Ref {
 			continue
+		}
+		if err := s.byItself(ctx, access.DeviceEnrol, string(b.Device), "tier lowered"); err != nil {
+			return err
 		}
 		if err := s.cfg.Devices.Distrust(ctx, b.Device); err != nil {
 			return fmt.Errorf("lowering a device's tier: %w", err)
@@ -128,9 +149,9 @@ func (s *Service) followPIN(ctx context.Context, f Finding) error {
 		if err := s.suspendTokens(ctx, f.Wallet, "", token.ByPINLock); err != nil {
 			return err
 		}
-		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.suspend(HoldPIN, now) }, false)
+		return s.holdWallet(ctx, f, "suspended for "+string(HoldPIN), func(w *Wallet) { w.suspend(HoldPIN, now) }, false)
 	case WalletRestricted:
-		return s.cfg.Book.Conclude(ctx, f, func(w *Wallet) { w.restrict(HoldPIN, now) }, false)
+		return s.holdWallet(ctx, f, "restricted for "+string(HoldPIN), func(w *Wallet) { w.restrict(HoldPIN, now) }, false)
 	}
 	return s.cfg.Book.Conclude(ctx, f, func(*Wallet) {}, false)
 }
@@ -175,6 +196,9 @@ func (s *Service) suspendToken(ctx context.Context, ref token.Ref, by token.Susp
 		}
 		if t.Holds(by) || !t.May(token.Suspend) {
 			return nil
+		}
+		if err := s.byItself(ctx, access.TokenManage, string(ref), "suspended by "+string(by)); err != nil {
+			return err
 		}
 		c := token.Change{Ref: ref, From: t.State, Revision: t.Revision, Verb: token.Suspend, At: s.cfg.Now(), By: by}
 		if _, err = s.cfg.Tokens.Change(ctx, c, "account", access.Attempt{}); fault.KindOf(err) != fault.TokenState {

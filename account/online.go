@@ -21,9 +21,18 @@ func (s *Service) PINTried(ctx context.Context, id token.WalletID) error {
 		if err := s.suspendTokens(ctx, id, "", token.ByPINLock); err != nil {
 			return err
 		}
-		_, err = s.cfg.Book.Change(ctx, id, "account", access.Attempt{}, func(w *Wallet) { w.suspend(HoldPIN, now) })
+		return s.holdTried(ctx, id, "suspended for "+string(HoldPIN), func(w *Wallet) { w.suspend(HoldPIN, now) })
 	case WalletRestricted:
-		_, err = s.cfg.Book.Change(ctx, id, "account", access.Attempt{}, func(w *Wallet) { w.restrict(HoldPIN, now) })
+		return s.holdTried(ctx, id, "restricted for "+string(HoldPIN), func(w *Wallet) { w.restrict(HoldPIN, now) })
 	}
+	return nil
+}
+
+// holdTried changes a wallet, and records that first.
+func (s *Service) holdTried(ctx context.Context, id token.WalletID, what string, change func(*Wallet)) error {
+	if err := s.byItself(ctx, access.WalletManage, string(id), what); err != nil {
+		return err
+	}
+	_, err := s.cfg.Book.Change(ctx, id, "account", access.Attempt{}, change)
 	return err
 }

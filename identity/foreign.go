@@ -60,9 +60,9 @@ type Rule struct {
 
 var issuerName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 
-// taken are names that stand before other colons: of who works at the machine in
-// records, and of what is counted for a caller.
-var taken = []string{"local", "http"}
+// taken are names that stand before other colons: in records, of who works at the
+// machine and of the service itself; in counts, of requests.
+var taken = []string{"local", "service", "http"}
 
 // Check says what is wrong with an issuer's configuration.
 func (i Issuer) Check() error {

@@ -56,7 +56,7 @@ func TestKeyReplacedUnderItsName(t *testing.T) {
 // machine, nor for a count of something else.
 func TestIssuerNames(t *testing.T) {
 	w := newWorld(t)
-	for name, good := range map[string]bool{"corp": true, "local": false, "http": false, "": false, "Corp": false, "a:b": false} {
+	for name, good := range map[string]bool{"corp": true, "local": false, "http": false, "service": false, "": false, "Corp": false, "a:b": false} {
 		if _, err := believing(w, name, oneKey{}); (err == nil) != good {
 			t.Errorf("%q: %v", name, err)
 		}
