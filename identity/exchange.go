@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -122,8 +124,22 @@ func (s *Service) checkClaims(c *jwt.RegisteredClaims) error {
 		return fmt.Errorf("%w: good for too long", ErrRefused)
 	case c.IssuedAt != nil && c.IssuedAt.Before(now.Add(-maxAhead-leeway)):
 		return fmt.Errorf("%w: made too long ago", ErrRefused)
-	case c.ID == "" || len(c.ID) > maxID:
-		return fmt.Errorf("%w: jti is missing or too long", ErrRefused)
+	case c.ID == "" || len(c.ID) > maxID || strings.ContainsFunc(c.ID, unprintable):
+		return fmt.Errorf("%w: jti is missing, too long or not printable", ErrRefused)
+	}
+	return datesOf(c)
+}
+
+// unprintable characters cannot be kept by every database.
+func unprintable(r rune) bool { return r < 0x20 || r == 0x7F || r == utf8.RuneError }
+
+// datesOf refuses numbers that are no dates. Beyond what a clock counts, the far
+// future reads as the past.
+func datesOf(c *jwt.RegisteredClaims) error {
+	for _, d := range []*jwt.NumericDate{c.ExpiresAt, c.NotBefore, c.IssuedAt} {
+		if d != nil && (d.Year() < 1970 || d.Year() > 9999) {
+			return fmt.Errorf("%w: a date that is none", ErrRefused)
+		}
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func (s *Service) lifeOf(i *Issuer, c *foreignClaims) error {
 	case c.ExpiresAt.After(s.cfg.Now().Add(longest + leeway)):
 		return fmt.Errorf("%w: good for too long", ErrRefused)
 	}
-	return nil
+	return datesOf(&c.RegisteredClaims)
 }
 
 // caller is who a checked token speaks for.
