@@ -3,6 +3,7 @@ package load_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,6 +45,9 @@ var (
 type owners struct{}
 
 func (owners) Owner(_ context.Context, id token.WalletID) (token.Requestor, bool, error) {
+	if !id.Valid() {
+		return "", false, fmt.Errorf("the database was asked for %q", id)
+	}
 	switch id {
 	case mine:
 		return "50110000001", true, nil
@@ -472,6 +476,22 @@ func TestSteps(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestNumbersAreNoAccounts: a card number in the place of an account reaches
+// neither the database, whose log would have it, nor the record.
+func TestNumbersAreNoAccounts(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []token.WalletID{"6212021234567894", "a\x00b", ""} {
+		if _, err := w.service.Orders(t.Context(), bank, load.Filter{Account: id, Limit: 1}); fault.KindOf(err) != fault.WalletUnknown {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	for _, e := range w.log.entries {
+		if e.Object != "" {
+			t.Errorf("recorded %q", e.Object)
 		}
 	}
 }

@@ -174,6 +174,9 @@ func (s *Service) name(ctx context.Context, card cardhost.Card) ([32]byte, error
 // own returns the requestor of an account of the caller's. That it is another
 // requestor's looks like there is none.
 func (s *Service) own(ctx context.Context, c access.Caller, id token.WalletID, spends bool) (token.Requestor, error) {
+	if !id.Valid() { // it may be a card number, which is nothing to ask a database for
+		return "", s.refuse(ctx, c, "", "unknown", errNoAccount)
+	}
 	owner, free, err := s.cfg.Accounts.Owner(ctx, id)
 	switch {
 	case fault.KindOf(err) == fault.WalletUnknown:
