@@ -120,8 +120,6 @@ func encryptionKey(t *testing.T, config store.Config) {
 	}
 }
 
-// spendOnce: of many at once, one succeeds; and the note outlives the
-// store's process.
 // holders: a client stands for who has its key, while it may act.
 func holders(t *testing.T, config store.Config) {
 	s := clientdb.New(storetest.Open(t, config), nil)
@@ -153,6 +151,8 @@ func holders(t *testing.T, config store.Config) {
 	}
 }
 
+// spendOnce: of many at once, one succeeds; and the note outlives the
+// store's process.
 func spendOnce(t *testing.T, config store.Config) {
 	now := time.Date(2026, 7, 24, 9, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
