@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/ledger"
+	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -41,6 +42,57 @@ func TestHappenings(t *testing.T) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
+	l.invariants()
+}
+
+// TestChargedOnce: every debt is asked for once, however often the phone syncs
+// before it is paid; what could not be charged is asked for again.
+func TestChargedOnce(t *testing.T) {
+	l := newWalletLab(t)
+	w := l.open(0, account.Opening{RealName: true, Allowance: 5000, Quota: 6000})
+	tok := l.bind(w)
+	l.happen(w, account.CardBound, 0)
+	s := l.sync(w, tok.Ref, tierA)
+	if s.Grant == nil || len(s.Grant.Slots) < 3 {
+		t.Fatalf("%+v", s.Grant)
+	}
+	slots := s.Grant.Slots
+	ride := func(amount token.Amount) {
+		t.Helper()
+		l.vault.Clock.Add(time.Hour)
+		l.want("on credit", l.one(l.ride(tok, slots[0], func(x *account.Tap) { x.Amount = amount })), account.Posted, "")
+		slots = slots[1:]
+	}
+	asks := func(what string, want ...string) {
+		t.Helper()
+		l.vault.Clock.Add(time.Minute)
+		l.sync(w, tok.Ref, tierA, words(slots)...)
+		all, err := l.events.List(t.Context(), event.Filter{Wallet: w}, 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range all {
+			if e.Type == event.ChargeRequested {
+				got = append(got, e.Data["amount"])
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: asked for %v, want %v", what, got, want)
+		}
+	}
+	ride(700)
+	asks("a debt", "700")
+	asks("under way", "700")
+	ride(200)
+	asks("another debt", "700", "200")
+	l.happen(w, account.TopUp, 700)
+	asks("the first is paid", "700", "200")
+	l.happen(w, account.ChargeFailed, 0)
+	asks("the second failed", "700", "200", "200")
+	asks("and is under way again", "700", "200", "200")
+	l.happen(w, account.TopUp, 200)
+	asks("all is paid", "700", "200", "200")
 	l.invariants()
 }
 

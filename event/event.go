@@ -39,7 +39,7 @@ const (
 	WalletRestored   Type = "wallet.restored"
 	WalletClosed     Type = "wallet.closed"
 	SyncRequested    Type = "wallet.sync_requested"   // its phone holds more than the account now backs
-	ChargeRequested  Type = "wallet.charge_requested" // what it owes is to be charged to its card; data: amount
+	ChargeRequested  Type = "wallet.charge_requested" // debts are to be charged to its card, none twice; data: amount
 	CardLoad         Type = "wallet.card_load"        // an order to a physical card; data: load, kind, state, amount
 	CaseOpened       Type = "case.opened"             // data: case_id, kind
 )

@@ -83,8 +83,16 @@ func (d *DB) happen(tx *gorm.DB, before account.Funds, h account.Happening) (aft
 	if err != nil {
 		return after, err
 	}
-	if after, err = d.funds(tx, id); err != nil || !account.Fell(before, after) {
+	if after, err = d.funds(tx, id); err != nil {
 		return after, err
+	}
+	if h.Kind == account.ChargeFailed {
+		if err := chargeAgain(tx, id, after.Balances.Due); err != nil {
+			return after, err
+		}
+	}
+	if !account.Fell(before, after) {
+		return after, nil
 	}
 	return after, d.emit(tx, event.Event{Type: event.SyncRequested, Wallet: id, Requestor: w.Requestor})
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"gorm.io/gorm"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/ledgerdb"
-	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -169,15 +167,6 @@ func (d *DB) grant(tx *gorm.DB, e account.SyncEnd, f *account.Funds, kinds []acc
 	balances, err := ledgerdb.Balances(tx, f.Wallet.ID)
 	f.Balances, f.Lots = balances[f.Wallet.ID], append(f.Lots, lots...)
 	return err
-}
-
-// chargeDue asks the requestor to charge what the holder owes to the holder's card.
-func (d *DB) chargeDue(tx *gorm.DB, w account.Wallet, due int64) error {
-	if due == 0 || !w.Card {
-		return nil
-	}
-	return d.emit(tx, event.Event{Type: event.ChargeRequested, Wallet: w.ID, Requestor: w.Requestor,
-		Data: map[string]string{"amount": strconv.FormatInt(due, 10)}})
 }
 
 // openSignals reports whether detection found something of a wallet that was not
