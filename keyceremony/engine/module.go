@@ -24,7 +24,7 @@ func (h HSM) Open(ctx context.Context, label string, pin []byte) (Token, error) 
 	c.Token = label
 	if len(pin) > 0 {
 		typed := bytes.Clone(pin)
-		c.PIN = func(use func(pin []byte) error) error { return use(bytes.Clone(typed)) }
+		c.PIN = func(use func(pin []byte) error) error { return lend(typed, use) }
 	}
 	t, err := hsm.Open(ctx, c)
 	if err != nil {
@@ -34,3 +34,10 @@ func (h HSM) Open(ctx context.Context, label string, pin []byte) (Token, error) 
 }
 
 var _ Token = (*hsm.Token)(nil)
+
+// lend gives use a copy of a typed PIN, which is wiped whether or not it was used.
+func lend(typed []byte, use func(pin []byte) error) error {
+	pin := bytes.Clone(typed)
+	defer clear(pin)
+	return use(pin)
+}

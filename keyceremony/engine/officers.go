@@ -55,7 +55,7 @@ func openCard(ctx context.Context, c officer.Card, pin []byte) (*hsm.Token, erro
 		if len(bytes.Trim(typed, "\x00")) == 0 {
 			return fmt.Errorf("token %q was lost after its PIN was typed: resume the ceremony", c.Token)
 		}
-		return use(bytes.Clone(typed))
+		return lend(typed, use)
 	}})
 }
 
