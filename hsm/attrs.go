@@ -77,7 +77,8 @@ func template(typ keyref.Type, role keyref.Role, label string, token bool) []*pk
 func traits(typ keyref.Type, role keyref.Role, label string, token bool) []*pkcs11.Attribute {
 	t := []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_TOKEN, token)}
 	if label != "" {
-		t = append(t, pkcs11.NewAttribute(pkcs11.CKA_LABEL, label), pkcs11.NewAttribute(pkcs11.CKA_ID, label))
+		// The ID first: what has a label then has its ID as well, see Token.Bears.
+		t = append(t, pkcs11.NewAttribute(pkcs11.CKA_ID, label), pkcs11.NewAttribute(pkcs11.CKA_LABEL, label))
 	}
 	t = append(t, uses(kinds[typ].usages, role)...)
 	// Last: SoftHSM writes a copy's attributes in order, and refuses those

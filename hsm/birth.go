@@ -19,7 +19,14 @@ import (
 //
 // The key is not ready for use until it is required.
 func (t *Token) Generate(ctx context.Context, ref keyref.Ref) error {
+	return t.GenerateMarked(ctx, ref, "")
+}
+
+// GenerateMarked is Generate of a key that can be told from any other of its
+// label: see [Token.Bears].
+func (t *Token) GenerateMarked(ctx context.Context, ref keyref.Ref, mark string) error {
 	return t.birth(ctx, "generating", ref, func(s pkcs11.SessionHandle, spec keyref.Spec) ([]pkcs11.ObjectHandle, error) {
+		n := newborn{ref, spec, mark}
 		if births[spec.Type].name == "" {
 			return nil, fmt.Errorf("%w: %v is imported and not made inside", ErrKeyUnfit, ref)
 		}
@@ -28,16 +35,16 @@ func (t *Token) Generate(ctx context.Context, ref keyref.Ref) error {
 		}
 		switch {
 		case spec.Type == keyref.ECP256:
-			return t.generatePair(s, ref.Label(), spec.Role)
+			return t.generatePair(s, n)
 		case spec.Type == keyref.DES3:
-			return t.generateDES3(s, ref, spec)
+			return t.generateDES3(s, n)
 		}
 		h, err := t.mod.ctx.GenerateKey(s, mechOf(births[spec.Type]), append(template(spec.Type, 0, "", false),
 			pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, uint(32))))
 		if err != nil {
 			return nil, err
 		}
-		return t.settle(s, h, ref, spec)
+		return t.settle(s, h, n)
 	})
 }
 
@@ -45,9 +52,32 @@ func (t *Token) Generate(ctx context.Context, ref keyref.Ref) error {
 // 32 for the other secret keys. A [keyref.FoldedTAC] key is folded here. Otherwise it is like
 // [Token.Generate]. The caller wipes the value.
 func (t *Token) Import(ctx context.Context, ref keyref.Ref, value []byte) error {
+	return t.ImportMarked(ctx, ref, value, "")
+}
+
+// ImportMarked is Import of a key that can be told from any other of its label:
+// see [Token.Bears].
+func (t *Token) ImportMarked(ctx context.Context, ref keyref.Ref, value []byte, mark string) error {
 	return t.birth(ctx, "importing", ref, func(s pkcs11.SessionHandle, spec keyref.Spec) ([]pkcs11.ObjectHandle, error) {
-		return t.create(s, ref, spec, value, true)
+		return t.create(s, newborn{ref, spec, mark}, value, true)
 	})
+}
+
+// newborn is a key that is being made.
+type newborn struct {
+	keyref.Ref
+	spec keyref.Spec
+	mark string // of its objects, or empty
+}
+
+// marked gives the template of an object of a label the newborn's mark.
+func (n newborn) marked(label string, template []*pkcs11.Attribute) []*pkcs11.Attribute {
+	for i, a := range template {
+		if a.Type == pkcs11.CKA_ID && n.mark != "" {
+			template[i] = pkcs11.NewAttribute(pkcs11.CKA_ID, markedID(label, n.mark))
+		}
+	}
+	return template
 }
 
 // birth runs make for a label that is free, checks what it made, and destroys
@@ -130,15 +160,15 @@ func (t *Token) checkBirth(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.S
 
 // settle turns a session key without any use into the token objects of ref,
 // one use each, and destroys it.
-func (t *Token) settle(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, ref keyref.Ref, spec keyref.Spec) (made []pkcs11.ObjectHandle, err error) {
+func (t *Token) settle(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, n newborn) (made []pkcs11.ObjectHandle, err error) {
 	defer t.destroy(s, []pkcs11.ObjectHandle{h})
-	c, err := t.mod.ctx.CopyObject(s, h, traits(spec.Type, spec.Role, ref.Label(), true))
+	c, err := t.mod.ctx.CopyObject(s, h, n.marked(n.Label(), traits(n.spec.Type, n.spec.Role, n.Label(), true)))
 	if err != nil {
 		return nil, fmt.Errorf("storing it: %w", err)
 	}
 	made = append(made, c)
-	if spec.Second != 0 {
-		if c, err = t.mod.ctx.CopyObject(s, h, traits(spec.Type, spec.Second, ref.SecondLabel(), true)); err != nil {
+	if n.spec.Second != 0 {
+		if c, err = t.mod.ctx.CopyObject(s, h, n.marked(n.SecondLabel(), traits(n.spec.Type, n.spec.Second, n.SecondLabel(), true))); err != nil {
 			return made, fmt.Errorf("storing its twin: %w", err)
 		}
 		made = append(made, c)
@@ -150,9 +180,10 @@ func mechOf(m mechanism) []*pkcs11.Mechanism {
 	return []*pkcs11.Mechanism{pkcs11.NewMechanism(m.typ, nil)}
 }
 
-func (t *Token) generatePair(s pkcs11.SessionHandle, label string, role keyref.Role) ([]pkcs11.ObjectHandle, error) {
-	pub, priv, err := t.mod.ctx.GenerateKeyPair(s, mechOf(births[keyref.ECP256]), publicTemplate(label, role),
-		template(keyref.ECP256, role, label, true))
+func (t *Token) generatePair(s pkcs11.SessionHandle, n newborn) ([]pkcs11.ObjectHandle, error) {
+	label, role := n.Label(), n.spec.Role
+	pub, priv, err := t.mod.ctx.GenerateKeyPair(s, mechOf(births[keyref.ECP256]), n.marked(label, publicTemplate(label, role)),
+		n.marked(label, template(keyref.ECP256, role, label, true)))
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +193,7 @@ func (t *Token) generatePair(s pkcs11.SessionHandle, label string, role keyref.R
 // generateDES3 makes a double-length key inside. CKM_DES3_KEY_GEN gives three
 // independent parts, and a master's first and third must be equal; so the key
 // is derived, by random data, from such a key that dies at once.
-func (t *Token) generateDES3(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec) ([]pkcs11.ObjectHandle, error) {
+func (t *Token) generateDES3(s pkcs11.SessionHandle, n newborn) ([]pkcs11.ObjectHandle, error) {
 	seed, err := t.mod.ctx.GenerateKey(s, mechOf(births[keyref.DES3]), template(keyref.DES3, keyref.Derive, "", false))
 	if err != nil {
 		return nil, err
@@ -179,7 +210,7 @@ func (t *Token) generateDES3(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref
 	for i := range data {
 		data[i] ^= extra[i]
 	}
-	return t.desObjects(ref, spec, [16]byte(data), func(v [24]byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
+	return t.desObjects(n, [16]byte(data), func(v [24]byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
 		return t.mod.native.derive(s, seed, v, tpl)
 	}, true)
 }
@@ -189,7 +220,8 @@ var valueLens = map[keyref.Type][]int{keyref.DES3: {16}, keyref.AES256: {32}, ke
 
 // create makes the objects of a key of a given value, on the token or for the
 // session.
-func (t *Token) create(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec, value []byte, token bool) (made []pkcs11.ObjectHandle, err error) {
+func (t *Token) create(s pkcs11.SessionHandle, n newborn, value []byte, token bool) (made []pkcs11.ObjectHandle, err error) {
+	spec := n.spec
 	if !slices.Contains(valueLens[spec.Type], len(value)) {
 		return nil, fmt.Errorf("%w: a value of %d bytes cannot become %s", keyref.ErrMalformed, len(value), kinds[spec.Type].name)
 	}
@@ -197,7 +229,7 @@ func (t *Token) create(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec,
 		return t.bring(s, v, tpl)
 	}
 	if spec.Type == keyref.DES3 {
-		return t.desObjects(ref, spec, [16]byte(value), func(v [24]byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
+		return t.desObjects(n, [16]byte(value), func(v [24]byte, tpl []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
 			defer clear(v[:])
 			return store(v[:], tpl)
 		}, token)
@@ -206,21 +238,22 @@ func (t *Token) create(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spec,
 		if err := t.probe(s, spec); err != nil {
 			return nil, err
 		}
-		h, err := store(value, t.template(spec.Type, spec.Role, ref.Label(), token))
+		h, err := store(value, n.marked(n.Label(), t.template(spec.Type, spec.Role, n.Label(), token)))
 		return []pkcs11.ObjectHandle{h}, err
 	}
 	h, err := store(value, template(spec.Type, 0, "", false))
 	if err != nil {
 		return nil, err
 	}
-	return t.settle(s, h, ref, spec)
+	return t.settle(s, h, n)
 }
 
 // desObjects makes the object or objects of a DES3 key from 16 bytes: the
 // whole key L‖R‖L; of a folded key, its fold thrice; of a retail key also the
 // left half alone.
-func (t *Token) desObjects(ref keyref.Ref, spec keyref.Spec, v [16]byte, store func([24]byte, []*pkcs11.Attribute) (pkcs11.ObjectHandle, error), token bool) (made []pkcs11.ObjectHandle, err error) {
+func (t *Token) desObjects(n newborn, v [16]byte, store func([24]byte, []*pkcs11.Attribute) (pkcs11.ObjectHandle, error), token bool) (made []pkcs11.ObjectHandle, err error) {
 	defer clear(v[:])
+	spec := n.spec
 	var whole, left [24]byte
 	defer clear(whole[:])
 	defer clear(left[:])
@@ -228,17 +261,17 @@ func (t *Token) desObjects(ref keyref.Ref, spec keyref.Spec, v [16]byte, store f
 	copy(whole[16:], v[:8])
 	for i := range left {
 		left[i] = v[i%8]
-		if ref.Usage == keyref.FoldedTAC {
+		if n.Usage == keyref.FoldedTAC {
 			whole[i] = v[i%8] ^ v[8+i%8]
 		}
 	}
-	h, err := store(whole, template(spec.Type, spec.Role, ref.Label(), token))
+	h, err := store(whole, n.marked(n.Label(), template(spec.Type, spec.Role, n.Label(), token)))
 	if err != nil {
 		return nil, err
 	}
 	made = append(made, h)
 	if spec.Second != 0 {
-		if h, err = store(left, template(spec.Type, spec.Second, ref.SecondLabel(), token)); err != nil {
+		if h, err = store(left, n.marked(n.SecondLabel(), template(spec.Type, spec.Second, n.SecondLabel(), token))); err != nil {
 			return made, err
 		}
 		made = append(made, h)

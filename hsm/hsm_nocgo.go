@@ -132,6 +132,15 @@ func (*Token) Generate(context.Context, keyref.Ref) error { return errNoCgo }
 // Import returns [ErrUnavailable].
 func (*Token) Import(context.Context, keyref.Ref, []byte) error { return errNoCgo }
 
+// GenerateMarked returns [ErrUnavailable].
+func (*Token) GenerateMarked(context.Context, keyref.Ref, string) error { return errNoCgo }
+
+// ImportMarked returns [ErrUnavailable].
+func (*Token) ImportMarked(context.Context, keyref.Ref, []byte, string) error { return errNoCgo }
+
+// Bears returns [ErrUnavailable].
+func (*Token) Bears(context.Context, keyref.Ref, string) (bool, error) { return false, errNoCgo }
+
 // ImportScratch returns [ErrUnavailable].
 func (*Token) ImportScratch(context.Context, keyref.Ref, []byte) error { return errNoCgo }
 

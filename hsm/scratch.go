@@ -40,7 +40,7 @@ func (t *Token) ImportScratch(ctx context.Context, ref keyref.Ref, value []byte)
 	if spec.Type != keyref.DES3 && spec.Type != keyref.AES && spec.Type != keyref.SM4 {
 		return fmt.Errorf("importing a scratch key: %w: %v is no DES3 key, and none of SM4 or EMV", ErrKeyUnfit, ref)
 	}
-	made, err := t.create(st.anchor, ref, spec, value, false)
+	made, err := t.create(st.anchor, newborn{Ref: ref, spec: spec}, value, false)
 	if t.judge(err); err != nil {
 		t.destroy(st.anchor, made)
 		return opError("importing scratch key "+ref.String(), err)

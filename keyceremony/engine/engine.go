@@ -29,7 +29,10 @@ import (
 // Token is an open token; *hsm.Token is one.
 type Token interface {
 	Generate(ctx context.Context, ref keyref.Ref) error
+	GenerateMarked(ctx context.Context, ref keyref.Ref, mark string) error
 	Import(ctx context.Context, ref keyref.Ref, value []byte) error
+	ImportMarked(ctx context.Context, ref keyref.Ref, value []byte, mark string) error
+	Bears(ctx context.Context, ref keyref.Ref, mark string) (bool, error)
 	Destroy(ctx context.Context, ref keyref.Ref) error
 	ReadBack(ctx context.Context, ref keyref.Ref) (keyref.Info, string, error)
 	Unlabelled(ctx context.Context, destroy bool) ([]string, error)
@@ -344,7 +347,7 @@ func (r *run) step(ctx context.Context, s script.Step) error {
 		return err
 	}
 	begin := transcript.Record{Type: transcript.Began, Step: s.Number, Who: s.Who, Says: s.Says}
-	if bears(s.Op) && s.Op != script.OpGenerate {
+	if bears(s.Op) {
 		var err error
 		if begin.Data, err = r.intent(s); err != nil {
 			return err

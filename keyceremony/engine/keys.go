@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -124,6 +125,10 @@ func (r *run) value(s script.Step) (*secret.Buffer, error) {
 // intent is what is recorded before a value becomes a key, so that a half-done
 // step can be judged.
 func (r *run) intent(s script.Step) (map[string]string, error) {
+	data := map[string]string{transcript.DataMark: r.mark(s)}
+	if s.Op == script.OpGenerate {
+		return data, nil
+	}
 	v, err := r.value(s)
 	if err != nil {
 		return nil, err
@@ -138,7 +143,17 @@ func (r *run) intent(s script.Step) (map[string]string, error) {
 		return nil, err
 	}
 	c, err := expected(ref, v.Bytes())
-	return map[string]string{transcript.DataCheck: kcv, transcript.DataTokenCheck: c.String()}, err
+	data[transcript.DataCheck], data[transcript.DataTokenCheck] = kcv, c.String()
+	return data, err
+}
+
+// mark is what the key of a step bears on the token. It follows from what the
+// officers' approvals are over, so that a transcript cannot be made to claim the
+// key of another ceremony.
+func (r *run) mark(s script.Step) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "tapvault ceremony mark\x00%x\x00%s\x00%d\x00%s", r.Plan.Digest(), r.nonce, s.Number, s.Key)
+	return fmt.Sprintf("%X", h.Sum(nil)[:16])
 }
 
 // known compares with the check value that the script gives.
@@ -155,7 +170,7 @@ func (r *run) known(key, kcv string) error {
 
 func (r *run) generate(ctx context.Context, s script.Step) (map[string]string, error) {
 	ref := r.keyOf(s.Key).Ref()
-	if err := r.token.Generate(ctx, ref); err != nil {
+	if err := r.token.GenerateMarked(ctx, ref, r.mark(s)); err != nil {
 		return nil, err
 	}
 	info, traits, err := r.token.ReadBack(ctx, ref)
@@ -190,7 +205,7 @@ func (r *run) bring(ctx context.Context, s script.Step) (map[string]string, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := r.token.Import(ctx, ref, v.Bytes()); err != nil {
+	if err := r.token.ImportMarked(ctx, ref, v.Bytes(), r.mark(s)); err != nil {
 		return nil, err
 	}
 	info, traits, err := r.token.ReadBack(ctx, ref)

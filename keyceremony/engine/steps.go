@@ -256,11 +256,20 @@ func (r *run) settle(ctx context.Context) error {
 	return nil
 }
 
-// judge looks at one key whose birth was cut off. A whole key of another value
-// than the one whose birth was begun is not ours: it is left alone.
+// judge looks at one key whose birth was cut off. One that does not bear this
+// ceremony's mark, or is whole and of another value than the one whose birth was
+// begun, is not ours: it is left alone.
 func (r *run) judge(ctx context.Context, s script.Step) error {
 	ref, _ := keyref.Parse(s.Key)
 	begin := r.begun[s.Number].Data
+	switch own, err := r.token.Bears(ctx, ref, r.mark(s)); {
+	case errors.Is(err, hsm.ErrKeyMissing):
+		return nil
+	case err != nil:
+		return err
+	case !own:
+		return fmt.Errorf("%w: the token holds a %s without the mark of this ceremony: a later ceremony or somebody else made it, or this ceremony under a version of the program that made no marks; it is left as it is: if nobody needs it, destroy it in a ceremony of its own, and resume this one, which then makes its key", ErrStep, s.Key)
+	}
 	info, traits, err := r.token.ReadBack(ctx, ref)
 	switch {
 	case err == nil && (s.Op == script.OpGenerate || info.Check != nil && info.Check.String() == begin[transcript.DataTokenCheck]):
@@ -271,7 +280,7 @@ func (r *run) judge(ctx context.Context, s script.Step) error {
 		data["found"] = "it was whole when the ceremony was resumed"
 		return r.finish(s, transcript.Record{Data: data})
 	case err == nil:
-		return fmt.Errorf("%w: the token holds another %s than the one whose birth this transcript tells of: an older transcript was resumed, or a later ceremony made that key; it is left as it is", ErrStep, s.Key)
+		return fmt.Errorf("%w: the token holds another %s than the one whose birth this transcript tells of: an older transcript was resumed; it is left as it is: find the newest transcript of this ceremony", ErrStep, s.Key)
 	case !errors.Is(err, hsm.ErrKeyMissing) && !errors.Is(err, hsm.ErrKeyUnfit):
 		return err
 	}

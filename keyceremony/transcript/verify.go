@@ -29,7 +29,9 @@ const (
 	// DataTokenCheck is the check value that the token itself shows: of some keys
 	// it is another one, see keyref.CheckValue.
 	DataTokenCheck = "token_check"
-	personPrefix   = "person."
+	// DataMark is in the CKA_ID of the key that a step makes: see [hsm.Token.Bears].
+	DataMark     = "mark"
+	personPrefix = "person."
 )
 
 // Modes.
