@@ -71,6 +71,12 @@ func newRig(t *testing.T, db *store.DB, hsm vault.Sealer) *rig {
 // node is another process on the same database.
 func (r *rig) node(t *testing.T) *denylist.Service {
 	t.Helper()
+	return r.nodeAt(t, r.Clock.Now)
+}
+
+// nodeAt is one whose clock is its own.
+func (r *rig) nodeAt(t *testing.T, now func() time.Time) *denylist.Service {
+	t.Helper()
 	db := denydb.New(r.db)
 	s, err := denylist.New(denylist.Config{Tokens: r.tokens, Store: db, Orders: db, History: db, Gate: audit.Gate{Recorder: r.audit},
 		Sign: func(_ context.Context, d [32]byte) (sig [64]byte, err error) {
@@ -81,7 +87,7 @@ func (r *rig) node(t *testing.T) *denylist.Service {
 			}
 			return sig, err
 		},
-		KeyID: 1, Now: r.Clock.Now,
+		KeyID: 1, Now: now,
 		Policy: deny.Policy{AID: []byte{1, 2, 3, 4, 5}, Tolerance: 2 * time.Minute, Proof: []deny.Class{deny.Vehicle},
 			Ranges: []deny.Range{{Prefix: "910001", Length: 16, Levels: 3}}, Issuers: map[uint16]*ecdsa.PublicKey{1: &r.key.PublicKey}},
 	})
@@ -423,6 +429,42 @@ func TestNodesRace(t *testing.T) {
 			l := r.hears(t, n, &deny.List{})
 			if l.Len() != len(toks) || l.Version() > uint64(len(toks)) {
 				t.Errorf("node %d: version %d of %d entries", i, l.Version(), l.Len())
+			}
+		}
+	})
+}
+
+// TestClockAhead: a process whose clock is days ahead publishes once. To it no
+// token's window is open any more; others, and those who start anew, still deny
+// whom they denied.
+func TestClockAhead(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		before, after := r.phone(t, 1), r.phone(t, 2)
+		r.move(t, before.Ref, token.Suspend)
+		l := r.hears(t, r.service, &deny.List{})
+		if !l.Denied(before.Number, 1, r.Clock.Now()) {
+			t.Fatal("a suspended token is not denied")
+		}
+		days := 30 * 24 * time.Hour
+		wrong := r.nodeAt(t, func() time.Time { return r.Clock.Now().Add(days) })
+		line := denylist.Line{ID: denylist.ID{Kind: deny.KeyID, Name: "7"}, Until: r.Clock.Now().Add(2 * days)}
+		o := denylist.Order{Line: &line, Reason: "a key was lost"}
+		if _, err := wrong.Order(t.Context(), operator, o, access.Attempt{Key: "k"}); err != nil {
+			t.Fatal(err)
+		}
+		r.move(t, after.Ref, token.Suspend)
+		for name, hears := range map[string]*deny.List{
+			"one that goes on":      r.hears(t, r.service, l),
+			"one that starts anew":  r.hears(t, r.node(t), &deny.List{}),
+			"a reader that follows": r.hears(t, r.node(t), l),
+		} {
+			for _, tok := range []token.Token{before, after} {
+				if !hears.Denied(tok.Number, 1, r.Clock.Now()) {
+					t.Errorf("%s: %s is not denied", name, tok.Ref)
+				}
+			}
+			if !hears.KeyDenied(7, r.Clock.Now()) {
+				t.Errorf("%s: what was ordered is not there", name)
 			}
 		}
 	})

@@ -49,10 +49,9 @@ func (s *Service) reconcile(ctx context.Context) error {
 	if err := s.catchUp(ctx); err != nil {
 		return err
 	}
+	// Whether an entry is over is for this process's clock to say. A version that
+	// one with a wrong clock dated must not end what others deny.
 	now := s.cfg.Now()
-	if now.Before(s.head.At) {
-		now = s.head.At // another process's clock is ahead
-	}
 	want, switches, err := s.wanted(ctx, now)
 	if err != nil {
 		return err
@@ -60,6 +59,9 @@ func (s *Service) reconcile(ctx context.Context) error {
 	changes := difference(s.lines, want, now)
 	if len(changes) > 0 || switches != s.head.Switches {
 		next := Version{s.head.Number + 1, now, switches}
+		if now.Before(s.head.At) {
+			next.At = s.head.At // dates do not go back
+		}
 		if err := s.cfg.Store.Publish(ctx, next, changes); err != nil {
 			return err
 		}
@@ -109,9 +111,10 @@ func (s *Service) follow(head Version, changes []Change) {
 	s.head = head
 }
 
-// wanted is the list as it ought to be.
+// wanted is the list as it ought to be. It holds all that is not over, and may
+// hold what ended within the last second: entries end with whole seconds.
 func (s *Service) wanted(ctx context.Context, now time.Time) (map[ID]Line, deny.Switches, error) {
-	denied, err := s.cfg.Tokens.Denied(ctx, now.Add(-linger))
+	denied, err := s.cfg.Tokens.Denied(ctx, now.Add(-linger-time.Second))
 	if err != nil {
 		return nil, deny.Switches{}, fmt.Errorf("deriving the deny list: %w", err)
 	}
