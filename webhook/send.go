@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -95,6 +96,9 @@ func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 // used again; nothing of it is kept.
 const maxAnswer = 64 << 10
 
+// maxHeader is how long an answer's header may be.
+const maxHeader = 16 << 10
+
 // send posts one event once. Any answer but 2xx is an error.
 func (d *Dispatcher) send(ctx context.Context, to Endpoint, e event.Event) error {
 	body, err := json.Marshal(wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Wallet: string(e.Wallet), Requestor: string(e.Requestor),
@@ -126,13 +130,22 @@ func (d *Dispatcher) send(ctx context.Context, to Endpoint, e event.Event) error
 	return nil
 }
 
-// bare takes the URL out of a client's error, which is logged: requestors put
-// secrets of theirs into paths and queries.
+// errAnswer reports whatever is no answer of HTTP.
+var errAnswer = errors.New("the answer cannot be read")
+
+// bare makes of a client's error what may be logged. It takes the URL out, since
+// requestors put secrets of theirs into paths and queries; and whatever the
+// endpoint wrote, which may be what it was sent.
 func bare(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
+		err = u.Err
 	}
-	return err
+	_, ofNetwork := errors.AsType[net.Error](err)
+	_, ofCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	if ofNetwork || ofCertificate || errors.Is(err, io.EOF) || strings.HasPrefix(err.Error(), "tls: ") {
+		return err
+	}
+	return errAnswer
 }
 
 // errPrivate reports an endpoint whose name leads to an address inside.
@@ -162,6 +175,11 @@ func NewHTTP(rehearsal bool) *http.Client {
 			ForceAttemptHTTP2:   true,
 			MaxIdleConnsPerHost: batch,
 			IdleConnTimeout:     90 * time.Second,
+
+			MaxResponseHeaderBytes: maxHeader,
+			// Without, a connection that a balancer forgot is used until the system gives
+			// it up, which takes a quarter of an hour.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -91,7 +91,7 @@ type Config struct {
 	Rehearsal bool
 	HTTP      *http.Client     // nil: see [NewHTTP]
 	Interval  time.Duration    // between looks at the queue; 0: 1 s
-	GiveUp    time.Duration    // age at which an event is no longer sent; 0: 72 h
+	GiveUp    time.Duration    // age at which an event that was tried often is no longer sent; 0: 72 h
 	Log       *slog.Logger     // nil: nothing is logged
 	Now       func() time.Time // nil: time.Now
 }
@@ -185,14 +185,18 @@ func (d *Dispatcher) Step(ctx context.Context, e Endpoint) (int, error) {
 // deliver tries once and notes how it went. What happened is noted even when
 // ctx ends: the endpoint may have taken the event.
 func (d *Dispatcher) deliver(ctx context.Context, e Endpoint, one Delivery) error {
-	err := d.send(ctx, e, one.Event)
 	note := context.WithoutCancel(ctx)
+	if one.Event.Requestor != e.Requestor { // the name of e was another requestor's before
+		d.cfg.Log.ErrorContext(ctx, "webhook dropped: the event is of another requestor", "endpoint", e.Name, "event", one.Event.ID)
+		return d.cfg.Queue.Done(note, one)
+	}
+	err := d.send(ctx, e, one.Event)
 	if err == nil {
 		return d.cfg.Queue.Done(note, one)
 	}
 	now := d.cfg.Now()
 	log := d.cfg.Log.With("endpoint", e.Name, "event", one.Event.ID, "attempt", one.Attempt, "error", err.Error())
-	if now.Sub(one.Event.At) >= d.cfg.GiveUp {
+	if one.Attempt >= leastTries && now.Sub(one.Event.At) >= d.cfg.GiveUp {
 		log.ErrorContext(ctx, "webhook given up")
 		return d.cfg.Queue.Done(note, one)
 	}
@@ -206,6 +210,10 @@ const (
 	firstPause   = 2 * time.Second
 	longestPause = time.Hour
 )
+
+// leastTries is how often an event is tried however old it is: until pauses are
+// the longest. An event may have waited behind another, and a clock may be wrong.
+const leastTries = 12
 
 func pause(attempt int, r float64) time.Duration {
 	p := longestPause

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -41,6 +42,7 @@ type receiver struct {
 	t      *testing.T
 	public *ecdsa.PublicKey
 	mu     sync.Mutex
+	aud    token.Requestor // whom messages are for
 	got    []wire.Event
 	answer func(e wire.Event) int
 }
@@ -82,7 +84,7 @@ func (r *receiver) checkSignature(signature string, body []byte, e wire.Event) {
 	}
 	header, _ := base64.RawURLEncoding.DecodeString(parts[0])
 	var h struct{ Alg, Typ, Aud, Jti string }
-	if err := json.Unmarshal(header, &h); err != nil || h.Alg != "ES256" || h.Typ != "tapvault-webhook" || h.Aud != string(requestor) || h.Jti != e.ID {
+	if err := json.Unmarshal(header, &h); err != nil || h.Alg != "ES256" || h.Typ != "tapvault-webhook" || h.Aud != string(r.aud) || h.Jti != e.ID {
 		r.t.Errorf("header %s: %v", header, err)
 	}
 }
@@ -118,7 +120,7 @@ func newRig(t *testing.T, db ...*store.DB) *rig {
 		t.Fatal(err)
 	}
 	k, key := newKey(t)
-	r.recv = &receiver{t: t, public: &k.PublicKey, answer: func(wire.Event) int { return 200 }}
+	r.recv = &receiver{t: t, aud: requestor, public: &k.PublicKey, answer: func(wire.Event) int { return 200 }}
 	srv := httptest.NewServer(r.recv)
 	t.Cleanup(srv.Close)
 	r.end = webhook.Endpoint{Name: "one", Requestor: requestor, URL: srv.URL + "/hook"}
@@ -236,12 +238,54 @@ func TestGiveUp(t *testing.T) {
 	}
 	r.emit(0, requestor)
 	r.emit(0, requestor)
-	r.step()
-	r.now = r.now.Add(73 * time.Hour)
+	for range 12 {
+		r.step()
+		r.wants()
+		r.now = r.now.Add(7 * time.Hour)
+	}
 	for r.step() > 0 {
 		continue
 	}
 	r.wants("A 2")
+}
+
+// An event that is old when it is tried for the first time, since it waited
+// behind another or a clock went wrong, is not lost by one failure.
+func TestOldEventIsTriedAgain(t *testing.T) {
+	r := newRig(t)
+	tries := 0
+	r.recv.answer = func(wire.Event) int {
+		if tries++; tries == 1 {
+			return 503
+		}
+		return 200
+	}
+	r.emit(0, requestor)
+	r.now = r.now.Add(100 * time.Hour)
+	r.step()
+	r.wants()
+	r.now = r.now.Add(time.Minute)
+	r.step()
+	r.wants("A 1")
+}
+
+// A name in the configuration may come to stand for another requestor: what was
+// queued under it for the one before is not told to the new one.
+func TestNameOfAnother(t *testing.T) {
+	r := newRig(t)
+	r.recv.answer = func(wire.Event) int { return 503 }
+	r.emit(0, requestor)
+	r.step()
+	const other = token.Requestor("10987654321")
+	r.emit(1, other)
+	r.end.Requestor = other
+	r.recv.answer = func(wire.Event) int { return 200 }
+	r.recv.aud = other
+	r.now = r.now.Add(time.Minute)
+	for r.step() > 0 {
+		continue
+	}
+	r.wants("B 1")
 }
 
 // A process that died with a delivery in hand holds it up for a lease only;
@@ -361,13 +405,64 @@ func TestSecretOfTheURL(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	r.emit(1, requestor)
-	if err := r.queue.Fill(t.Context(), r.end); err != nil {
+	log := r.logged(t, closed.URL+"/hook/s3cret?token=s3cret")
+	if !strings.Contains(log, "not taken") || strings.Contains(log, "s3cret") {
+		t.Errorf("logged: %s", log)
+	}
+}
+
+// TestAnswerIsNotLogged: whatever an endpoint answers, and were it what it was
+// sent, a log has neither the secrets of the URL nor more than a line of it.
+func TestAnswerIsNotLogged(t *testing.T) {
+	for name, answer := range map[string]func(to io.Writer, sent []byte){
+		"what it was sent": func(to io.Writer, sent []byte) { _, _ = to.Write(sent) },
+		"a long line":      func(to io.Writer, _ []byte) { _, _ = to.Write(bytes.Repeat([]byte("s3cret"), 1<<16)) },
+		"a long header": func(to io.Writer, _ []byte) {
+			_, _ = fmt.Fprintf(to, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: %s\r\n\r\n", bytes.Repeat([]byte("s3cret"), 1<<16))
+		},
+		"a header of no form": func(to io.Writer, _ []byte) { _, _ = to.Write([]byte("HTTP/1.1 200 OK\r\ns3cret\r\n\r\n")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			log := r.answeredBy(t, answer)
+			if !strings.Contains(log, "not taken") || strings.Contains(log, "s3cret") || len(log) > 1000 {
+				t.Errorf("logged: %.1000s", log)
+			}
+		})
+	}
+}
+
+// answeredBy sends one event to whoever answers so, and returns what was logged.
+func (r *rig) answeredBy(t *testing.T, answer func(to io.Writer, sent []byte)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		sent := make([]byte, 4096)
+		n, _ := c.Read(sent)
+		answer(c, sent[:n])
+	})
+	defer serving.Wait()
+	defer l.Close()
+	r.emit(1, requestor)
+	return r.logged(t, "http://"+l.Addr().String()+"/hook/s3cret?token=s3cret")
+}
+
+// logged sends one event to a URL and returns what was logged.
+func (r *rig) logged(t *testing.T, url string) string {
+	t.Helper()
 	var log bytes.Buffer
 	_, key := newKey(t)
 	end := r.end
-	end.URL = closed.URL + "/hook/s3cret?token=s3cret"
+	end.URL = url
 	d, err := webhook.New(webhook.Config{Endpoints: []webhook.Endpoint{end}, Queue: r.queue, Key: key, Rehearsal: true,
 		Log: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return r.now }})
 	if err != nil {
@@ -376,7 +471,5 @@ func TestSecretOfTheURL(t *testing.T) {
 	if n, err := d.Step(t.Context(), end); err != nil || n != 1 {
 		t.Fatalf("%d events were tried, %v", n, err)
 	}
-	if !strings.Contains(log.String(), "not taken") || strings.Contains(log.String(), "s3cret") {
-		t.Errorf("logged: %s", log.String())
-	}
+	return log.String()
 }
