@@ -4,6 +4,7 @@ package hsm
 
 import (
 	"slices"
+	"time"
 
 	"github.com/miekg/pkcs11"
 
@@ -119,6 +120,18 @@ func (t *Token) Generation() uint64 { return t.state.Load().gen }
 
 // LoginError is loginError.
 func LoginError(code uint) error { return loginError("vault", pkcs11.Error(code)) }
+
+// PINsAt lets the memory of refused PINs go by another clock until restore is called.
+func PINsAt(now func() time.Time) (restore func()) {
+	set := func(now func() time.Time) (old func() time.Time) {
+		refusedPINs.Lock()
+		defer refusedPINs.Unlock()
+		old, refusedPINs.now = refusedPINs.now, now
+		return old
+	}
+	old := set(now)
+	return func() { set(old) }
+}
 
 // RecycleAfter sets after how many objects the module is recycled, unless n is
 // negative, and returns what it was. A recycling that was asked for ends first.

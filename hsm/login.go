@@ -10,20 +10,24 @@ import (
 )
 
 // login proves the PIN on session s. One that the token refused before is not tried
-// again, by no session of this process; one that has changed is, once.
+// again, by no session of this process, unless the token shows that somebody logged
+// in or gave it a new PIN since; one that has changed is, once.
 //
 // A token answers CKR_USER_ALREADY_LOGGED_IN to any PIN, so at the first login
 // that code is refused: somebody else in this process owns the login, and our
 // PIN is unproven. Later, when a lost session is made anew, it is welcome.
 func (t *Token) login(s pkcs11.SessionHandle, again bool) error {
-	return t.withPIN(func(pin []byte, d pinDigest) error {
+	return t.withPIN(true, func(pin []byte, d pinDigest) error {
 		err := loginError(t.cfg.Token, t.mod.native.login(s, pin))
 		if again && code(err) == pkcs11.CKR_USER_ALREADY_LOGGED_IN {
 			return nil
 		}
 		switch {
+		case code(err) == pkcs11.CKR_USER_PIN_NOT_INITIALIZED:
+			return err // it says nothing of the PIN either
 		case errors.Is(err, ErrPIN):
-			refusedPINs.add(t.name(), d, err)
+			full, ferr := t.counterFull()
+			refusedPINs.add(t.name(), d, err, ferr == nil && !full)
 		case err == nil:
 			refusedPINs.forget(t.name())
 		default:
@@ -39,13 +43,32 @@ func (t *Token) login(s pkcs11.SessionHandle, again bool) error {
 	})
 }
 
-// withPIN lends the PIN, unless it was refused before.
-func (t *Token) withPIN(use func(pin []byte, d pinDigest) error) error {
+// counterFull reports whether no flag of the token says that a PIN was refused since
+// the last that was accepted.
+func (t *Token) counterFull() (bool, error) {
+	info, err := t.mod.ctx.GetTokenInfo(uint(t.slot.Load()))
+	return info.Flags&notFull == 0, err
+}
+
+// onceMore reports whether a PIN that was refused may have become right, and trying
+// it takes none of the tries that the token had then: its flags said that its counter
+// was not full, and say now that it is.
+func (t *Token) onceMore(d pinDigest) bool {
+	if !refusedPINs.rested(t.name(), d) {
+		return false
+	}
+	full, err := t.counterFull()
+	return err == nil && full
+}
+
+// withPIN lends the PIN, unless it was refused before: with again, one that may have
+// become right is lent all the same.
+func (t *Token) withPIN(again bool, use func(pin []byte, d pinDigest) error) error {
 	lent := false
 	err := t.cfg.PIN(func(pin []byte) error {
 		lent = true
 		d := refusedPINs.digest(pin)
-		if err := refusedPINs.of(t.name(), d); err != nil {
+		if err := refusedPINs.of(t.name(), d); err != nil && !(again && t.onceMore(d)) {
 			return err
 		}
 		return use(pin, d)
@@ -65,13 +88,13 @@ func loginError(token string, err error) error {
 	case pkcs11.CKR_OK:
 		return err
 	case pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_LEN_RANGE, pkcs11.CKR_PIN_INVALID:
-		return fmt.Errorf("%w: wrong PIN for token %q: correct the PIN file; it will not be tried again until the file changes, because more tries may lock the token", ErrPIN, token)
+		return fmt.Errorf("%w: wrong PIN for token %q: correct the PIN file; it will not be tried again until the file changes, or the token shows that its PIN did, because more tries may lock the token", ErrPIN, token)
 	case pkcs11.CKR_PIN_LOCKED:
 		return fmt.Errorf("%w: the PIN of token %q is locked: its security officer has to unlock it", ErrPIN, token)
 	case pkcs11.CKR_PIN_EXPIRED:
 		return fmt.Errorf("%w: the PIN of token %q has expired: set a new one", ErrPIN, token)
 	case pkcs11.CKR_USER_PIN_NOT_INITIALIZED:
-		return fmt.Errorf("%w: token %q has no user PIN yet: run tapvault init, or let its security officer set one", ErrPIN, token)
+		return fmt.Errorf("%w: token %q has no user PIN yet: let its security officer set one, or finish the ceremony that initialises it (keyceremony run --resume)", ErrPIN, token)
 	case pkcs11.CKR_USER_ALREADY_LOGGED_IN, pkcs11.CKR_USER_ANOTHER_ALREADY_LOGGED_IN:
 		return fmt.Errorf("%w: somebody else in this process is logged in to token %q, so its PIN could not be proven: %w", ErrUnavailable, token, err)
 	}

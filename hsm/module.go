@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -193,7 +194,7 @@ func (m *module) slot(label string) (uint, pkcs11.TokenInfo, error) {
 	if err != nil {
 		return 0, info, fmt.Errorf("%w: listing the slots: %w", ErrUnavailable, err)
 	}
-	blank := 0
+	blank, others := 0, []string(nil)
 	for _, s := range slots {
 		i, err := m.ctx.GetTokenInfo(s)
 		if err != nil {
@@ -203,6 +204,8 @@ func (m *module) slot(label string) (uint, pkcs11.TokenInfo, error) {
 			blank++
 		} else if i.Label == label {
 			found, info = append(found, s), i
+		} else {
+			others = append(others, fmt.Sprintf("%q", i.Label))
 		}
 	}
 	switch {
@@ -211,9 +214,19 @@ func (m *module) slot(label string) (uint, pkcs11.TokenInfo, error) {
 	case len(found) > 1:
 		return 0, info, fmt.Errorf("%w: %d tokens have the label %q: give each its own", ErrUnavailable, len(found), label)
 	case blank > 0:
-		return 0, info, fmt.Errorf("%w: no token has the label %q, and %d slot(s) hold an uninitialised token: run tapvault init, or correct the label", ErrUnavailable, label, blank)
+		return 0, info, noToken(label, others, fmt.Sprintf("if this HSM is new (%d of its slots hold a token that nobody initialised), make it by a ceremony of the kind init-token; for a trial, tapvault init makes one on SoftHSM", blank))
 	}
-	return 0, info, fmt.Errorf("%w: no token has the label %q: connect the HSM, or correct the label", ErrUnavailable, label)
+	return 0, info, noToken(label, others, "if it is not among them, connect the HSM that has it")
+}
+
+// noToken says that no token has a label, and what there is.
+func noToken(label string, others []string, or string) error {
+	there := "the module shows no token that was initialised"
+	if len(others) > 0 {
+		slices.Sort(others)
+		there = "the module's tokens are " + strings.Join(others, ", ")
+	}
+	return fmt.Errorf("%w: no token has the label %q; %s: correct the label in the configuration; %s", ErrUnavailable, label, there, or)
 }
 
 // claim makes a Token the owner of the login on the token of a label.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -53,7 +54,7 @@ func TestOpenFaults(t *testing.T) {
 			[]string{"no PKCS #11 module at /nowhere/lib.so", "install it"}},
 		{"a text as module", func(c *hsm.Config) { c.Module = text }, hsm.ErrUnavailable, []string{"loading the module " + text}},
 		{"absent token", func(c *hsm.Config) { c.Token = "other" }, hsm.ErrUnavailable,
-			[]string{`no token has the label "other"`, "uninitialised token: run tapvault init, or correct the label"}},
+			[]string{`no token has the label "other"`, "the module's tokens are ", strconv.Quote(good.Token), "correct the label in the configuration"}},
 		{"wrong PIN", func(c *hsm.Config) { c.PIN = hsm.StaticPIN("654321") }, hsm.ErrPIN,
 			[]string{"wrong PIN for token", "correct the PIN file", "lock the token"}},
 		{"short PIN", func(c *hsm.Config) { c.PIN = hsm.StaticPIN("1") }, hsm.ErrPIN, []string{"wrong PIN"}},

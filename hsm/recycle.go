@@ -128,7 +128,7 @@ func (t *Token) fit() error {
 	if t.scratch() {
 		return errScratch
 	}
-	if err := t.withPIN(func([]byte, pinDigest) error { return nil }); err != nil {
+	if err := t.withPIN(false, func([]byte, pinDigest) error { return nil }); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
