@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ func (s *server) events(ctx context.Context, q *request) (any, error) {
 	}
 	found, err := s.Events.List(ctx, f, after, limit)
 	if err != nil {
-		return nil, err
+		return nil, placed(err, "cursor")
 	}
 	out := wire.EventList{Events: make([]wire.Event, len(found))}
 	for i, e := range found {
@@ -81,6 +82,14 @@ func parsePosition(s string) (int64, error) {
 		return 0, &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
 	}
 	return p, nil
+}
+
+// placed names the field that a position stands in when no event has had it.
+func placed(err error, field string) error {
+	if errors.Is(err, event.ErrAhead) {
+		return &wire.FieldError{Path: field, Text: "stands behind the last event: the service was put back to an earlier day; go on from an earlier cursor"}
+	}
+	return err
 }
 
 // ranges says what is left of the token ranges.

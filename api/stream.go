@@ -47,7 +47,7 @@ func (s *server) eventStream(c *gin.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	after, err := streamStart(c.Request.Header, q.query["cursor"])
+	after, from, err := streamStart(c.Request.Header, q.query["cursor"])
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (s *server) eventStream(c *gin.Context, q *request) error {
 		return nil // whoever asked has gone
 	}
 	if err != nil {
-		return err
+		return placed(err, from)
 	}
 	w := newSSE(c.Writer)
 	if w.begin(after) == nil {
@@ -73,21 +73,23 @@ func (s *server) eventStream(c *gin.Context, q *request) error {
 	return nil
 }
 
-// streamStart is where to go on: Last-Event-ID, which a browser sends by
-// itself when it comes back, goes before the cursor that it began with.
-func streamStart(h http.Header, cursor string) (int64, error) {
+// streamStart is where to go on, and which field says so: Last-Event-ID, which a
+// browser sends by itself when it comes back, goes before the cursor that it
+// began with.
+func streamStart(h http.Header, cursor string) (after int64, field string, err error) {
+	field = "Last-Event-ID"
 	last := h["Last-Event-Id"]
 	if len(last) > 1 {
-		return 0, &wire.FieldError{Path: "Last-Event-ID", Text: "stands twice"}
+		return 0, field, &wire.FieldError{Path: field, Text: "stands twice"}
 	}
 	if len(last) == 0 || last[0] == "" {
-		return parsePosition(cursor)
+		after, err = parsePosition(cursor)
+		return after, "cursor", err
 	}
-	after, err := parsePosition(last[0])
-	if err != nil {
-		return 0, &wire.FieldError{Path: "Last-Event-ID", Text: "must be the id of an event of this stream"}
+	if after, err = parsePosition(last[0]); err != nil {
+		err = &wire.FieldError{Path: field, Text: "must be the id of an event of this stream"}
 	}
-	return after, nil
+	return after, field, err
 }
 
 // ownEvents narrows f to what a caller may see, or refuses.

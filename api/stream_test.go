@@ -197,6 +197,19 @@ func TestStreamRefusals(t *testing.T) {
 	s = find(t, "/v1/events/stream")
 	e.back.err = errors.New("the source is away")
 	e.problem(s, s.request(), 500, "internal")
+	e.back.err = event.ErrAhead
+	for field, r := range map[string]*http.Request{"cursor": s.request(), "Last-Event-ID": s.request()} {
+		if field != "cursor" {
+			r.Header["Last-Event-Id"] = []string{"p1"}
+		}
+		if p := e.problem(s, r, 400, "malformed"); p.Field != field {
+			t.Errorf("a position that no event has had: %+v", p)
+		}
+	}
+	list := find(t, "/v1/events")
+	if p := e.problem(list, list.request(), 400, "malformed"); p.Field != "cursor" {
+		t.Errorf("a position that no event has had: %+v", p)
+	}
 	srv, _, _, hub := streaming(t)
 	follow(t, srv, "", "")
 	follow(t, srv, "", "")

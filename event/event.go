@@ -53,6 +53,11 @@ var Types = []Type{Issued, Decided, Delivered, Activated, Provisioned, Suspended
 // that made it.
 var ErrInvalid = fault.New(fault.Internal, "an event is not fit to be told")
 
+// ErrAhead reports a position that no event has had: whoever stands there was
+// told of events that the database no longer knows, since it was put back to an
+// earlier day. To wait there would miss what takes their places.
+var ErrAhead = fault.New(fault.Malformed, "no event stands at this position: the list ends before it")
+
 // Event is one thing that happened to one token or to one wallet, its subject.
 type Event struct {
 	ID        string // "ev" and 26 characters, drawn by the outbox; the same each time the event is told

@@ -134,7 +134,8 @@ func (o *Outbox) drawID() (string, error) {
 }
 
 // List returns events behind a position, in order, at most limit of them.
-// Whoever goes on behind the last one's position sees every event once.
+// Whoever goes on behind the last one's position sees every event once. A position
+// that was not given yet is [event.ErrAhead].
 func (o *Outbox) List(ctx context.Context, f event.Filter, after int64, limit int) ([]event.Event, error) {
 	if err := o.Number(ctx); err != nil {
 		return nil, err
@@ -149,6 +150,15 @@ func (o *Outbox) List(ctx context.Context, f event.Filter, after int64, limit in
 	var rows []row
 	if err := q.Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("listing events: %w", err)
+	}
+	if len(rows) == 0 && after > 0 {
+		head, err := Head(o.cfg.DB.Read(ctx))
+		if err != nil {
+			return nil, err
+		}
+		if after > head {
+			return nil, event.ErrAhead
+		}
 	}
 	return toEvents(rows)
 }

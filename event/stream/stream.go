@@ -33,7 +33,8 @@ var (
 
 // Source keeps events. It is safe for concurrent use.
 type Source interface {
-	// List returns events behind a position, in order, at most limit of them.
+	// List returns events behind a position, in order, at most limit of them, or
+	// [event.ErrAhead].
 	List(ctx context.Context, f event.Filter, after int64, limit int) ([]event.Event, error)
 	// Last returns the last position that an event has.
 	Last(ctx context.Context) (int64, error)
@@ -118,6 +119,9 @@ func (h *Hub) Look(ctx context.Context) error {
 			return h.skip(ctx)
 		}
 		found, err := h.cfg.Source.List(ctx, event.Filter{}, head, page)
+		if errors.Is(err, event.ErrAhead) {
+			h.begin()
+		}
 		if err != nil {
 			return err
 		}
@@ -154,8 +158,19 @@ func (h *Hub) skip(ctx context.Context) error {
 			return nil
 		}
 	}
-	h.head, h.known = max(h.head, last), true
+	h.head, h.known = last, true
 	return nil
+}
+
+// begin ends every stream after the database was put back, and has the hub find
+// its place anew. Readers that come back are told that theirs is gone.
+func (h *Hub) begin() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for r := range h.readers {
+		r.end(ErrClosed)
+	}
+	h.head, h.known = 0, false
 }
 
 // hand gives events to the readers that joined. It waits for none of them.

@@ -120,11 +120,44 @@ func TestCatchUpThenLive(t *testing.T) {
 	}
 	late := w.open(t, all[299].Position)
 	seqs(t, late, 301, 370)
-	ahead := w.open(t, 1<<40)
+}
+
+// TestPutBack: a database that was put back to an earlier day gives positions
+// that were given before to other events. Readers that stand behind its end are
+// told so, and do not wait there while events go by.
+func TestPutBack(t *testing.T) {
+	w := newWorld(t, stream.Config{})
+	w.emit(t, mine, 5)
+	w.look(t)
+	r := w.open(t, 0)
+	seqs(t, r, 1, 5)
+	err := w.db.Tx(t.Context(), func(tx *gorm.DB) error {
+		if err := tx.Exec("DELETE FROM events WHERE position > 2").Error; err != nil {
+			return err
+		}
+		return tx.Exec("UPDATE event_head SET position = 2 WHERE id = 1").Error
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.hub.Look(t.Context()); !errors.Is(err, event.ErrAhead) {
+		t.Errorf("the hub looked on: %v", err)
+	}
+	if _, err := r.Next(t.Context(), 0); !errors.Is(err, stream.ErrClosed) {
+		t.Errorf("a stream goes on: %v", err)
+	}
+	if _, err := w.open(t, 5).Next(t.Context(), 0); !errors.Is(err, event.ErrAhead) {
+		t.Errorf("a reader that comes back: %v", err)
+	}
+	w.emit(t, mine, 2)
+	w.look(t)
+	seqs(t, w.open(t, 0), 1, 4)
+	held := w.open(t, 2)
+	next(t, held)
 	w.emit(t, mine, 1)
 	w.look(t)
-	if got := next(t, ahead); len(got) > 0 {
-		t.Error("a reader ahead of everything was told of the past")
+	if got := next(t, held); len(got) != 1 || got[0].Seq != 5 {
+		t.Errorf("a reader at the end: %v", got)
 	}
 }
 
