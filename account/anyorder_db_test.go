@@ -45,7 +45,7 @@ func orderInDatabase(t *testing.T, db *store.DB) {
 					e.Ref = ref
 					batch = append(batch, e)
 				case s.says != nil:
-					if _, err := d.Told(t.Context(), ref, account.Word{Reports: []account.Report{*s.says}, At: dayEnd.Add(-time.Hour)}, nil, nil); err != nil {
+					if _, err := d.Told(t.Context(), ref, account.Word{Reports: []account.Report{*s.says}, At: dayEnd.Add(-time.Hour), Heard: dayEnd.Add(-time.Hour)}, nil, nil); err != nil {
 						t.Fatal(err)
 					}
 				case s.free:

@@ -67,13 +67,18 @@ func (w *world) post(moves []ledger.Transfer) {
 	}
 }
 
+// wallet is whose slots they are.
+func (w *world) wallet() account.Wallet {
+	return account.Wallet{ID: theWallet, State: account.WalletActive, RealName: w.credit}
+}
+
 func (w *world) settle(l *account.Lot) {
-	moves, after := l.Settle(w.b, w.credit)
+	moves, after := l.Settle(w.b, w.wallet())
 	w.post(moves)
 	if after != w.b {
 		panic(fmt.Sprintf("settling said %+v, the transfers come to %+v", after, w.b))
 	}
-	if again, _ := l.Settle(w.b, w.credit); len(again) > 0 {
+	if again, _ := l.Settle(w.b, w.wallet()); len(again) > 0 {
 		panic("settling twice posted twice")
 	}
 }
@@ -92,7 +97,7 @@ func (w *world) take(s step) {
 	case s.e != nil:
 		l.Add(*s.e)
 	case s.says != nil:
-		account.Hear(w.lots, []account.Report{*s.says}, dayEnd.Add(-time.Hour))
+		account.Hear(w.lots, account.Word{Reports: []account.Report{*s.says}, At: dayEnd.Add(-time.Hour), Heard: dayEnd.Add(-time.Hour)})
 	case s.free:
 		l.Released = true
 	}

@@ -74,7 +74,7 @@ func (h Happening) check() error {
 
 // Effect returns what h moves and does to the wallet, or why it cannot happen.
 func (f Funds) Effect(h Happening) (moves []ledger.Transfer, wallet func(*Wallet), err error) {
-	if f.Wallet.State == WalletClosed {
+	if f.Wallet.State == WalletClosed && (f.Balances.Due == 0 || h.Kind != TopUp && h.Kind != Refund) {
 		return nil, nil, ErrState
 	}
 	now := f.Now
@@ -85,8 +85,11 @@ func (f Funds) Effect(h Happening) (moves []ledger.Transfer, wallet func(*Wallet
 		if back > 0 {
 			moves = append(moves, f.move(h, 1, ledger.Available, ledger.Due, token.Amount(back)))
 		}
+		if rest := int64(h.Amount) - back; f.Wallet.State == WalletClosed && rest > 0 {
+			moves = append(moves, f.payout(string(f.Wallet.ID)+"/"+h.ID, rest))
+		}
 		if back == f.Balances.Due {
-			return moves, func(w *Wallet) { w.settled(now) }, nil
+			return moves, func(w *Wallet) { w.Settled(now) }, nil
 		}
 	case WebSpend:
 		moves, err = f.spend(h)
@@ -127,16 +130,6 @@ func (f Funds) spend(h Happening) (moves []ledger.Transfer, err error) {
 func (f Funds) move(h Happening, n int, from, to ledger.Account, fen token.Amount) ledger.Transfer {
 	purpose := map[HappeningKind]string{TopUp: "top-up", WebSpend: "web-spend", Refund: "web-refund"}[h.Kind]
 	return ledger.Transfer{Purpose: purpose, Key: string(f.Wallet.ID) + "/" + h.ID, N: n, Wallet: f.Wallet.ID, From: from, To: to, Amount: fen}
-}
-
-// Closes reports whether nothing keeps the wallet from being closed: what is free
-// can be paid out, the rest cannot.
-func (f Funds) Closes() error {
-	b := f.Balances
-	if b.Reserve != 0 || b.Due != 0 || b.CardLoad != 0 || f.Authority("") != 0 {
-		return ErrState
-	}
-	return nil
 }
 
 // Fell reports whether the phone of a wallet holds more than the account would

@@ -19,7 +19,9 @@ var errBroken = errors.New("an invariant of the ledger is broken")
 //   - without credit, nothing is owed and no slot is credit;
 //   - credit and debts stay inside the allowance, or inside what was agreed when
 //     they were made;
-//   - what its tokens can still cost stays under the ceiling of its tier.
+//   - what its tokens can still cost stays under the ceiling of its tier;
+//   - a closed wallet has nothing, holds nothing and can cost nothing: what reaches
+//     it is paid out in the step that brings it.
 //
 // Nobody can lose money, then, but by a slot that pays twice.
 func Invariants(f Funds) error {
@@ -28,8 +30,10 @@ func Invariants(f Funds) error {
 		return fmt.Errorf("%w: an account is below nothing: %+v", errBroken, b)
 	}
 	var held, credit token.Amount
+	open := 0
 	for _, l := range f.Lots {
 		if !l.Posted.Free {
+			open++
 			held += l.Held
 			credit += l.Credit()
 		}
@@ -41,6 +45,8 @@ func Invariants(f Funds) error {
 		return fmt.Errorf("%w: slots can cost %d, held are %d and credit %d", errBroken, authority, b.Reserve, credit)
 	case !f.Wallet.RealName && (credit > 0 || b.Due > 0):
 		return fmt.Errorf("%w: credit %d and debt %d of a holder without a name", errBroken, credit, b.Due)
+	case f.Wallet.State == WalletClosed && (b.Available != 0 || b.Reserve != 0 || b.CardLoad != 0 || authority != 0 || open != 0):
+		return fmt.Errorf("%w: a closed wallet has %+v and %d open slots that can cost %d", errBroken, b, open, authority)
 	case f.Wallet.Ceiling > 0 && authority > f.Wallet.Ceiling:
 		return fmt.Errorf("%w: slots can cost %d, over the ceiling of %d", errBroken, authority, f.Wallet.Ceiling)
 	}

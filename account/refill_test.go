@@ -52,6 +52,9 @@ func (m *model) funds() account.Funds {
 // step does one random thing.
 func (m *model) step(random *rand.Rand) string {
 	m.n++
+	if random.IntN(20) == 0 {
+		return m.close()
+	}
 	switch random.IntN(10) {
 	case 0, 1:
 		return m.happen(random)
@@ -116,7 +119,7 @@ func (m *model) sync(random *rand.Rand) string {
 			reports = append(reports, account.Report{Ctr: l.Ctr(), Status: status})
 		}
 	}
-	account.Hear(mine, reports, m.now)
+	account.Hear(mine, account.Word{Reports: reports, At: m.now, Heard: m.now})
 	e := account.SyncEnd{Request: account.SyncRequest{Wallet: theWallet, Ref: ref, ID: fmt.Sprint(m.n), Terms: m.terms}, NotAfter: m.ends[i]}
 	f := m.funds()
 	out, kinds, held := e.Settle(f, false)
@@ -171,9 +174,30 @@ func (m *model) tap(random *rand.Rand) string {
 	}
 	m.cloned = m.cloned || len(l.Entries) > 0
 	l.Add(e)
-	moves, _ := l.Settle(m.b, m.credit)
-	m.lend(moves)
+	m.settle(l)
 	return "tap"
+}
+
+// settle is what the store does with a slot: it counts credit, and a debt that is
+// paid holds nothing back.
+func (m *model) settle(l *account.Lot) {
+	before := m.b
+	moves, _ := l.Settle(m.b, m.w)
+	m.lend(moves)
+	if m.w.Repaid(before, m.b) {
+		m.w.Settled(m.now)
+	}
+}
+
+// close closes the wallet if it can be, and lets what may still come come.
+func (m *model) close() string {
+	moves, err := m.funds().Closes()
+	if err != nil {
+		return "refused"
+	}
+	m.lend(moves)
+	m.w.State = account.WalletClosed
+	return "close"
 }
 
 func (m *model) sweep() string {
@@ -208,7 +232,7 @@ func TestProof06Refill(t *testing.T) {
 				t.Fatalf("wallet %d: a loss without a clone after %v", n, log)
 			}
 		}
-		for _, what := range []string{"sync", "tap", "time", "token", "TOP_UP", "WEB_SPEND", "CHARGE_FAILED"} {
+		for _, what := range []string{"sync", "tap", "time", "token", "TOP_UP", "WEB_SPEND", "CHARGE_FAILED", "close"} {
 			if did[what] < 1000 {
 				t.Errorf("%s was done %d times: the model does not move", what, did[what])
 			}

@@ -20,8 +20,9 @@ func (l *Lot) Issue() []ledger.Transfer {
 // and is wrong now is posted the other way round.
 //
 // A holder with credit owes what the account cannot pay. Of one without, only
-// what is there is taken, once: the rest stays unpaid.
-func (l *Lot) Settle(b ledger.Balances, credit bool) ([]ledger.Transfer, ledger.Balances) {
+// what is there is taken, once: the rest stays unpaid. What a closed wallet is
+// given back pays what it owes, and the rest is paid out at once.
+func (l *Lot) Settle(b ledger.Balances, w Wallet) ([]ledger.Transfer, ledger.Balances) {
 	to := l.Target()
 	from := l.Posted
 	from.ChargedPart = 0
@@ -33,7 +34,7 @@ func (l *Lot) Settle(b ledger.Balances, credit bool) ([]ledger.Transfer, ledger.
 	if to.Free && !l.Posted.Free {
 		s.release(to)
 	}
-	l.charge(&s, to, credit)
+	l.charge(&s, to, w.Credits())
 	aside := min(int64(missing(to.Suspended, l.Posted.Suspended)), s.b.Available)
 	s.move("suspend", ledger.Available, ledger.Suspense, token.Amount(aside), "")
 	to.Suspended = l.Posted.Suspended + token.Amount(aside)
@@ -42,6 +43,9 @@ func (l *Lot) Settle(b ledger.Balances, credit bool) ([]ledger.Transfer, ledger.
 	l.Posted = to
 	l.Posted.ChargedPart = part
 	s.repay()
+	if w.State == WalletClosed {
+		s.move(PaysOut, ledger.Available, ledger.ExternalCash, token.Amount(s.b.Available), "")
+	}
 	return s.made, s.b
 }
 

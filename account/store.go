@@ -76,11 +76,12 @@ type Findings interface {
 	Cases(ctx context.Context, q CaseQuery) ([]Case, error)
 }
 
-// Word is what a phone says at a moment, and when a PIN was last entered rightly
-// online before it.
+// Word is what a phone says.
 type Word struct {
 	Reports []Report
-	At, PIN time.Time
+	At      time.Time // when it says so: no later than its own clock
+	Heard   time.Time // when that first came, by the clock of the service
+	PIN     time.Time // when one was last entered rightly online before it
 }
 
 // Syncs keeps syncs of phones, each answered once.

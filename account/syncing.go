@@ -145,7 +145,7 @@ func (s *Service) hear(ctx context.Context, r SyncRequest, first, pin time.Time)
 	if err := b.classify(ctx); err != nil {
 		return nil, err
 	}
-	results, err := s.cfg.Book.Told(ctx, r.Ref, Word{r.Reports, at, pin}, b.evidence, b.refusals)
+	results, err := s.cfg.Book.Told(ctx, r.Ref, Word{r.Reports, at, first, pin}, b.evidence, b.refusals)
 	if err != nil {
 		return nil, fmt.Errorf("keeping a sync: %w", err)
 	}
@@ -237,10 +237,11 @@ func (f Funds) result(ref token.Ref) SyncResult {
 
 // Hear takes a phone's word on the slots of its token at a moment. A live slot
 // that it says nothing of, or of which it says that it paid without showing how,
-// is a gap.
-func Hear(lots []*Lot, reports []Report, at time.Time) {
-	said := make(map[uint16]ReportStatus, len(reports))
-	for _, r := range reports {
+// is a gap, from when that was heard: a phone cannot have waited in its own past.
+func Hear(lots []*Lot, w Word) {
+	at := w.At
+	said := make(map[uint16]ReportStatus, len(w.Reports))
+	for _, r := range w.Reports {
 		said[r.Ctr] = r.Status
 	}
 	for _, l := range lots {
@@ -256,7 +257,7 @@ func Hear(lots []*Lot, reports []Report, at time.Time) {
 		case l.State() != SlotIssued || !gap:
 			l.GapAt = time.Time{}
 		case l.GapAt.IsZero():
-			l.GapAt = at
+			l.GapAt = w.Heard
 		}
 	}
 }

@@ -81,8 +81,8 @@ func (w *Wallet) hold(h Hold) {
 // free makes w ACTIVE again.
 func (w *Wallet) free(at time.Time) { w.State, w.Holds, w.ChangedAt = WalletActive, nil, at }
 
-// settled lets go of a restriction because what was owed is paid.
-func (w *Wallet) settled(at time.Time) {
+// Settled lets go of a restriction because what was owed is paid.
+func (w *Wallet) Settled(at time.Time) {
 	w.Holds = slices.DeleteFunc(w.Holds, func(h Hold) bool { return h == HoldCharge })
 	if w.State == WalletRestricted && len(w.Holds) == 0 {
 		w.free(at)

@@ -109,7 +109,7 @@ func TestOpenAndClose(t *testing.T) {
 	if _, err := l.Happen(t.Context(), bank, one.ID, account.Happening{ID: "x", Kind: account.TopUp, Amount: 1}); !errors.Is(err, account.ErrState) {
 		t.Errorf("paid into a closed wallet: %v", err)
 	}
-	if got := l.told(one.ID); !slices.Equal(got, []string{"wallet.opened", "wallet.closed"}) {
+	if got := l.told(one.ID); !slices.Equal(got, []string{"wallet.opened", "wallet.closed", "wallet.paid_out"}) {
 		t.Errorf("%v", got)
 	}
 	l.invariants()

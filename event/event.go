@@ -38,6 +38,7 @@ const (
 	WalletSuspended  Type = "wallet.suspended"  // data: reason
 	WalletRestored   Type = "wallet.restored"
 	WalletClosed     Type = "wallet.closed"
+	PaidOut          Type = "wallet.paid_out"         // of a closed wallet: what its holder is to be given; data: amount
 	SyncRequested    Type = "wallet.sync_requested"   // its phone holds more than the account now backs
 	ChargeRequested  Type = "wallet.charge_requested" // debts are to be charged to its card, none twice; data: amount
 	CardLoad         Type = "wallet.card_load"        // an order to a physical card; data: load, kind, state, amount
@@ -46,7 +47,7 @@ const (
 
 // Types lists every type.
 var Types = []Type{Issued, Decided, Delivered, Activated, Provisioned, Suspended, Resumed, Updated, Renewed,
-	CardReplaced, Expired, Deleted, WalletOpened, WalletRestricted, WalletSuspended, WalletRestored, WalletClosed,
+	CardReplaced, Expired, Deleted, WalletOpened, WalletRestricted, WalletSuspended, WalletRestored, WalletClosed, PaidOut,
 	SyncRequested, ChargeRequested, CardLoad, CaseOpened}
 
 // ErrInvalid reports an event that may not be told: a mistake of the program

@@ -11,7 +11,6 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/detect"
-	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/account/ledgerdb"
 	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/internal/store"
@@ -83,6 +82,9 @@ func (d *DB) happen(tx *gorm.DB, before account.Funds, h account.Happening) (aft
 	if err != nil {
 		return after, err
 	}
+	if err := d.tellPaid(tx, w, paidOut(moves)[id]); err != nil {
+		return after, err
+	}
 	if after, err = d.funds(tx, id); err != nil {
 		return after, err
 	}
@@ -132,17 +134,17 @@ func (d *DB) Close(ctx context.Context, id token.WalletID, caller string, a acce
 		if w = f.Wallet; w.State == account.WalletClosed {
 			return nil
 		}
-		if err := f.Closes(); err != nil {
+		out, err := f.Closes()
+		if err != nil {
 			return err
 		}
-		if n := f.Balances.Available; n > 0 {
-			out := ledger.Transfer{Purpose: "payout", Key: string(id), Wallet: id, From: ledger.Available, To: ledger.ExternalCash, Amount: token.Amount(n)}
-			if err := ledgerdb.Post(tx, f.Now, out); err != nil {
-				return err
-			}
+		if err := ledgerdb.Post(tx, f.Now, out...); err != nil {
+			return err
 		}
-		w, err = d.change(tx, id, func(w *account.Wallet) { w.State, w.ChangedAt = account.WalletClosed, f.Now })
-		return err
+		if w, err = d.change(tx, id, func(w *account.Wallet) { w.State, w.ChangedAt = account.WalletClosed, f.Now }); err != nil {
+			return err
+		}
+		return d.tellPaid(tx, w, paidOut(out)[id])
 	})
 	if err != nil {
 		return account.Wallet{}, fmt.Errorf("closing a wallet: %w", err)

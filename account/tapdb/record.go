@@ -243,11 +243,12 @@ func (d *DB) settle(tx *gorm.DB, s lotSet) error {
 	if err != nil {
 		return err
 	}
+	before := maps.Clone(balances)
 	var transfers []ledger.Transfer
 	var changed []*account.Lot
 	for _, l := range s.all {
 		var made []ledger.Transfer
-		made, balances[l.Wallet] = l.Settle(balances[l.Wallet], wallets[l.Wallet].Credits())
+		made, balances[l.Wallet] = l.Settle(balances[l.Wallet], wallets[l.Wallet])
 		transfers = append(transfers, made...)
 		if toLotRow(l) != s.was[slotKey{l.Ref, l.Ctr()}] {
 			changed = append(changed, l)
@@ -256,7 +257,10 @@ func (d *DB) settle(tx *gorm.DB, s lotSet) error {
 	if err := ledgerdb.Post(tx, d.now(), transfers...); err != nil {
 		return fmt.Errorf("settling slots: %w", err)
 	}
-	return saveLots(tx, changed)
+	if err := saveLots(tx, changed); err != nil {
+		return err
+	}
+	return d.moved(tx, wallets, before, balances, transfers)
 }
 
 // look looks for signs of fraud in the tokens that this recording is about. What

@@ -80,7 +80,7 @@ func (d *DB) Told(ctx context.Context, ref token.Ref, w account.Word, evidence [
 		if results, err = r.take(evidence); err != nil {
 			return err
 		}
-		account.Hear(r.set.all, w.Reports, w.At)
+		account.Hear(r.set.all, w)
 		return r.finish()
 	})
 	if err != nil {

@@ -108,7 +108,7 @@ var Table = map[string][]string{
 	"detokenize":             {"access", "account", "audit", "internal/fault", "token"},
 	"detokenize/velocity":    {"internal/store"},
 	"load":                   {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/fault", "token"},
-	"load/loaddb":            {"access", "account", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
+	"load/loaddb":            {"access", "account", "account/ledger", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
 	"internal/guess/guessdb": {"internal/guess", "internal/store"},
 	"quorum":                 {"access", "audit", "internal/fault"},
 	"quorum/quorumdb":        {"internal/store", "quorum"},

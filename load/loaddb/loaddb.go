@@ -14,6 +14,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/account/ledgerdb"
 	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/internal/store"
@@ -35,6 +36,9 @@ type Cases interface {
 type Phones interface {
 	// Lowering makes a change of an account as part of a transaction.
 	Lowering(tx *gorm.DB, id token.WalletID, change func() error) error
+	// Arrived does what follows when money came to an account, as part of the
+	// transaction that brought it. What brought it has a name of its own.
+	Arrived(tx *gorm.DB, id token.WalletID, what string) error
 }
 
 // Config is what a [DB] is made of. Store is required, and migrated.
@@ -170,6 +174,9 @@ func (d *DB) finish(tx *gorm.DB, id string, revision int64, f load.Finding) (loa
 	if err := ledgerdb.Post(tx, d.cfg.Now(), moves...); err != nil {
 		return r, err
 	}
+	if err := d.arrived(tx, moves); err != nil {
+		return r, err
+	}
 	next.ChangedAt = d.cfg.Now()
 	if next, err = swap(tx, next); err != nil {
 		return r, err
@@ -178,6 +185,20 @@ func (d *DB) finish(tx *gorm.DB, id string, revision int64, f load.Finding) (loa
 		return r, err
 	}
 	return next, d.tell(tx, next)
+}
+
+// arrived has money that came to an account put to use: a debt is paid of it, and
+// a wallet that was closed meanwhile keeps none.
+func (d *DB) arrived(tx *gorm.DB, moves []ledger.Transfer) error {
+	for _, m := range moves {
+		if m.To != ledger.Available || d.cfg.Phones == nil {
+			continue
+		}
+		if err := d.cfg.Phones.Arrived(tx, m.Wallet, m.Key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // look opens the case of an order that somebody has to look at.
