@@ -41,6 +41,7 @@ type Change struct {
 	Set      Attributes // of Update
 	Expiry   Expiry     // of Update, when Set moves the end: the new Token Expiry Date
 	Notice   Notice     // of Provision and Fail
+	Then     []Change   // of tokens that follow this one: all happen, or none
 }
 
 // Filter says which tokens are looked for. What is empty is not asked about.

@@ -24,7 +24,8 @@ func (s *Service) Move(ctx context.Context, c access.Caller, ref token.Ref, v to
 }
 
 // MoveAs suspends, resumes or deletes a token in the name of somebody and
-// returns it as it then is. A suspension is remembered by who asked for it, and
+// returns it as it then is, and so with the tokens that follow it by renewal: all
+// in one transaction, each with a record of its own. A suspension is remembered by who asked for it, and
 // resuming lets go of that one: the token is ACTIVE again when nobody holds it
 // any more. Only callers who speak for the card's issuer act as ISSUER or RISK.
 //
@@ -57,7 +58,7 @@ func (s *Service) MoveAs(ctx context.Context, c access.Caller, by token.Suspende
 	if v != token.Delete && !speaksFor(c, by) {
 		return token.Token{}, s.refuse(ctx, c, access.TokenManage, ref, "not-"+string(by), access.ErrDenied)
 	}
-	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: v, By: by}, a)
+	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: v, By: by}, because, a)
 }
 
 // speaksFor reports whether c may act in the name of by.
@@ -72,11 +73,13 @@ func speaksFor(c access.Caller, by token.Suspender) bool {
 }
 
 // change compares and swaps until it has done ch to the token as it is, or the
-// token refuses. What the attempt did before it does not do again.
-func (s *Service) change(ctx context.Context, c access.Caller, action access.Action, ch token.Change, a access.Attempt) (token.Token, error) {
+// token refuses. What the attempt did before it does not do again. The tokens
+// that follow are compared too, so none is made or moved meanwhile.
+func (s *Service) change(ctx context.Context, c access.Caller, action access.Action, ch token.Change, because string, a access.Attempt) (token.Token, error) {
 	if t, done, err := s.cfg.Vault.Moved(ctx, ch.Verb, c.ID, a); err != nil || done {
 		return s.present(t), err
 	}
+	announced := map[token.Ref]bool{}
 	for range maxTries {
 		t, err := s.own(ctx, c, action, ch.Ref)
 		if err != nil {
@@ -89,6 +92,12 @@ func (s *Service) change(ctx context.Context, c access.Caller, action access.Act
 			return token.Token{}, err
 		}
 		ch.From, ch.Revision, ch.At = t.State, t.Revision, s.cfg.Now()
+		if ch.Then, err = s.following(ctx, t, ch); err != nil {
+			return token.Token{}, err
+		}
+		if err := s.announce(ctx, c, action, ch, because, announced); err != nil {
+			return token.Token{}, err
+		}
 		t, err = s.cfg.Vault.Change(ctx, ch, c.ID, a)
 		if err == nil {
 			return s.present(t), nil

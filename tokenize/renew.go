@@ -30,12 +30,12 @@ func (s *Service) Renew(ctx context.Context, c access.Caller, ref token.Ref, a a
 		if err != nil {
 			return token.Token{}, err
 		}
-		if next, ok, err := s.successor(ctx, old); err != nil || ok {
-			return next, err
-		}
 		// An expired token may be renewed, unless somebody held it back to the end.
 		if !s.present(old).May(token.Renew) || len(old.Suspenders) > 0 {
 			return token.Token{}, s.refuse(ctx, c, access.TokenRenew, ref, "state", ErrState)
+		}
+		if next, ok, err := s.successor(ctx, old); err != nil || ok {
+			return next, err
 		}
 		t, err := s.renew(ctx, c, old, a)
 		if fault.KindOf(err) != fault.TokenState {

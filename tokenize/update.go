@@ -31,7 +31,7 @@ func (s *Service) Update(ctx context.Context, c access.Caller, ref token.Ref, se
 			return token.Token{}, err
 		}
 	}
-	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: token.Update, Set: set}, a)
+	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: token.Update, Set: set}, string(token.Update), a)
 }
 
 // prepare fills in what follows from the token as it is: the expiry date that
@@ -58,7 +58,7 @@ func (s *Service) prepare(ctx context.Context, t token.Token, ch *token.Change) 
 
 // Decide writes down what the card's issuer says of a token that is REQUESTED:
 // APPROVED lets it be handed out, STEP_UP asks the cardholder first, DECLINED
-// deletes it. The decision is durable on return, and an attempt makes it once.
+// deletes it and those that follow it. The decision is durable on return, and an attempt makes it once.
 func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d token.Decision, a access.Attempt) (token.Token, error) {
 	v, ok := d.Verb()
 	if !ok {
@@ -67,7 +67,7 @@ func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d 
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenDecide, object(ref), string(v)); err != nil {
 		return token.Token{}, err
 	}
-	return s.change(ctx, c, access.TokenDecide, token.Change{Ref: ref, Verb: v}, a)
+	return s.change(ctx, c, access.TokenDecide, token.Change{Ref: ref, Verb: v}, string(v), a)
 }
 
 // Notify takes the requestor's word on how provisioning went. Success makes a
@@ -84,5 +84,5 @@ func (s *Service) Notify(ctx context.Context, c access.Caller, ref token.Ref, n 
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenNotify, object(ref), string(v)); err != nil {
 		return token.Token{}, err
 	}
-	return s.change(ctx, c, access.TokenNotify, token.Change{Ref: ref, Verb: v, Notice: n}, a)
+	return s.change(ctx, c, access.TokenNotify, token.Change{Ref: ref, Verb: v, Notice: n}, string(v), a)
 }

@@ -16,7 +16,8 @@ import (
 // Change does what c says to a token, once per attempt of a caller, and returns
 // the token as it then is: when the attempt was made before, it changes nothing.
 // It is a compare-and-swap: [ErrConflict] means that the token is not as c saw
-// it, or that it refuses the verb, and that nothing happened. [ErrNotFound]
+// it, or that it refuses the verb, and that nothing happened; so it is with
+// each of c.Then. [ErrNotFound]
 // means that there is no such token. The change and the event that tells of it
 // are durable on return.
 func (w *Writer) Change(ctx context.Context, c token.Change, caller string, a access.Attempt) (t token.Token, err error) {
@@ -33,13 +34,29 @@ func (w *Writer) Change(ctx context.Context, c token.Change, caller string, a ac
 		if err != nil {
 			return err
 		}
-		t, err = w.v.change(tx, view, c)
-		return err
+		if t, err = w.v.change(tx, view, c); err != nil {
+			return err
+		}
+		return w.v.changeAll(tx, c.Then)
 	})
 	if err != nil {
 		return token.Token{}, err
 	}
 	return t, nil
+}
+
+// changeAll makes changes of other tokens, in the same transaction.
+func (v *Vault) changeAll(tx *gorm.DB, all []token.Change) error {
+	for _, c := range all {
+		view, err := oneView(tx, c.Ref)
+		if err != nil {
+			return err
+		}
+		if _, err := v.change(tx, view, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mutable are the columns that a change can write.

@@ -193,6 +193,41 @@ func renewals(t *testing.T, f *Fixture) {
 	kind(t, err, fault.TokenUnknown)
 }
 
+// following: a change and those of the tokens that follow happen together, or
+// not at all.
+func following(t *testing.T, f *Fixture) {
+	old := issue(t, f, 1)
+	next, err := f.Writer().Renew(t.Context(), renewal(t, f, old), "bank", access.Attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	suspend := func(tok token.Token, revision int64, then ...token.Change) token.Change {
+		return token.Change{Ref: tok.Ref, From: token.Requested, Revision: revision, Verb: token.Suspend, By: token.ByRisk,
+			At: f.Clock.Now(), Then: then}
+	}
+	want := func(state token.State) {
+		t.Helper()
+		for _, tok := range []token.Token{old, next} {
+			if got, err := f.Reader().Token(t.Context(), tok.Ref); err != nil || got.State != state {
+				t.Fatalf("%s, %v; want %s", got.State, err, state)
+			}
+		}
+	}
+	a := access.Attempt{Key: "k"}
+	_, err = f.Writer().Change(t.Context(), suspend(old, old.Revision+1, suspend(next, next.Revision+1)), "bank", a)
+	kind(t, err, fault.TokenState)
+	_, err = f.Writer().Change(t.Context(), suspend(old, old.Revision+1, suspend(token.Token{Ref: "trNONE"}, 1)), "bank", a)
+	kind(t, err, fault.TokenUnknown)
+	want(token.Requested)
+	for range 2 {
+		got, err := f.Writer().Change(t.Context(), suspend(old, old.Revision+1, suspend(next, next.Revision)), "bank", a)
+		if err != nil || got.Ref != old.Ref || got.State != token.Suspended {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		want(token.Suspended)
+	}
+}
+
 func renewalsRace(t *testing.T, f *Fixture) {
 	g := f.Again(t)
 	old := issue(t, f, 1)

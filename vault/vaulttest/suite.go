@@ -38,6 +38,7 @@ func Run(t *testing.T, newDB func(testing.TB) *store.DB) {
 		"one living token in a race":    oneLivingRace,
 		"renewals":                      renewals,
 		"renewals in a race":            renewalsRace,
+		"tokens that follow":            following,
 		"attributes":                    attributes,
 		"a longer window":               longerWindow,
 		"finding":                       finding,
