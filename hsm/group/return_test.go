@@ -40,23 +40,26 @@ func put(t *testing.T, tok *hsm.Token, r keyref.Ref, letter byte) {
 	}
 }
 
-// TestKeyChangedWhileOut: a token that was in, and comes back with another key under
-// a label, stays out until it has the right one again.
-func TestKeyChangedWhileOut(t *testing.T) {
+// modules are SoftHSM as it is, and once more in a shim that breaks it.
+func modules(t *testing.T) (original string, broken *shim.Shim) {
+	t.Helper()
 	t.Setenv(softhsmconfig.Env, "")
 	original, err := softhsmconfig.Module()
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := born(t, original)
-	broken, err := shim.Build(t.TempDir(), library(t, original))
+	broken, err = shim.Build(t.TempDir(), library(t, original))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := first.cloned(t, broken.Module)
-	var one, two atomic.Pointer[hsm.Token]
+	return original, broken
+}
+
+// grouped is a group of two tokens, one of them in a shim, and its log.
+func grouped(t *testing.T, broken *shim.Shim, one, two func(context.Context) (*hsm.Token, error)) (*group.Group, *lines) {
+	t.Helper()
 	said := &lines{}
-	g, err := group.New(t.Context(), slog.New(slog.NewTextHandler(said, nil)), group.Member{Name: "1", Open: first.keep(&one)}, group.Member{Name: "2", Open: second.keep(&two)})
+	g, err := group.New(t.Context(), slog.New(slog.NewTextHandler(said, nil)), group.Member{Name: "1", Open: one}, group.Member{Name: "2", Open: two})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +69,17 @@ func TestKeyChangedWhileOut(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return g, said
+}
+
+// TestKeyChangedWhileOut: a token that was in, and comes back with another key under
+// a label, stays out until it has the right one again.
+func TestKeyChangedWhileOut(t *testing.T) {
+	original, broken := modules(t)
+	first := born(t, original)
+	second := first.cloned(t, broken.Module)
+	var one, two atomic.Pointer[hsm.Token]
+	g, said := grouped(t, broken, first.keep(&one), second.keep(&two))
 	key := keyref.Ref{Usage: keyref.PARKey, Version: 9}
 	put(t, one.Load(), key, 'a')
 	put(t, two.Load(), key, 'a')
@@ -102,15 +116,7 @@ func TestKeyChangedWhileOut(t *testing.T) {
 // TestStrangerAlone: while the only token that is known is out, another one, whose
 // keys nobody can compare, is given no work: not even when there is no other.
 func TestStrangerAlone(t *testing.T) {
-	t.Setenv(softhsmconfig.Env, "")
-	original, err := softhsmconfig.Module()
-	if err != nil {
-		t.Fatal(err)
-	}
-	broken, err := shim.Build(t.TempDir(), library(t, original))
-	if err != nil {
-		t.Fatal(err)
-	}
+	original, broken := modules(t)
 	first, strange := born(t, broken.Module), born(t, original)
 	var there atomic.Bool
 	late := func(ctx context.Context) (*hsm.Token, error) {
@@ -119,17 +125,7 @@ func TestStrangerAlone(t *testing.T) {
 		}
 		return nil, fmt.Errorf("%w: the cable is out", hsm.ErrUnavailable)
 	}
-	said := &lines{}
-	g, err := group.New(t.Context(), slog.New(slog.NewTextHandler(said, nil)), group.Member{Name: "1", Open: first.open}, group.Member{Name: "2", Open: late})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		broken.Heal()
-		if err := g.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	g, said := grouped(t, broken, first.open, late)
 	key := keyref.Ref{Usage: keyref.PARKey, Version: 1}
 	if err := g.Require(t.Context(), key); err != nil {
 		t.Fatal(err)
