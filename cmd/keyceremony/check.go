@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +30,7 @@ func (a *app) checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(a.stdout, plan)
+			_, err = fmt.Fprint(a.stdout, cli.Fit(plan.String()))
 			return err
 		},
 	}
@@ -57,7 +58,7 @@ func (a *app) verify(name, approved, page, audit string) error {
 	if err != nil {
 		return fmt.Errorf("reading the transcript: %w", err)
 	}
-	want := transcript.Expect{AuditKey: audit}
+	want := transcript.Expect{AuditKey: strings.Join(strings.Fields(audit), "")} // it is printed in pieces
 	if approved != "" {
 		if want.Script, err = os.ReadFile(approved); err != nil {
 			return fmt.Errorf("reading the script: %w", err)
@@ -67,10 +68,10 @@ func (a *app) verify(name, approved, page, audit string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(a.stdout, story.Tell())
+	fmt.Fprint(a.stdout, cli.Fit(story.Tell()))
 	fmt.Fprintln(a.stdout, "The transcript is whole and signed.")
 	if approved == "" {
-		fmt.Fprintln(a.stdout, "Whose the people's keys are was not checked: give --script, the script that was approved.")
+		fmt.Fprintln(a.stdout, cli.Fill("Whose the people's keys are was not checked: give --script, the script that was approved."))
 	}
 	if page == "" {
 		return nil

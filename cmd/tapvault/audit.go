@@ -52,11 +52,11 @@ public keys of /.well-known/audit.json, and needs nothing of the service:
 			if a.json {
 				return a.print(found)
 			}
-			if err := a.say("%s: %d records, each follows from the one before; the last has hash %s", file, found.Lines, found.Last); err != nil {
+			if err := a.say("%s: %d records,\neach follows from the one before; the last has the hash\n  %s", file, found.Lines, found.Last); err != nil {
 				return err
 			}
 			if found.Checkpoints == 0 {
-				return a.say("no checkpoint was there to compare it with: a record that somebody wrote anew from its first line would look like this")
+				return a.say("%s", cli.Fill("no checkpoint was there to compare it with: a record that somebody wrote anew from its first line would look like this"))
 			}
 			return a.say("%d signed checkpoints agree; the newest covers %d records", found.Checkpoints, found.Covered)
 		},

@@ -390,7 +390,12 @@ func TestReport(t *testing.T) {
 	if err := r.WriteTable(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"total", "not from cards", "failed: epurse_capp_purchase_tdes-01: out.mac1: differs"} {
+	for line := range strings.Lines(text.String()) {
+		if len(line) > 81 {
+			t.Errorf("more than 80 columns: %s", line)
+		}
+	}
+	for _, want := range []string{"total", "sm4   24      0       0        1\n", "note 1: its numbers come from formulas, not from cards\n", "failed: epurse_capp_purchase_tdes-01: out.mac1: differs"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, text.String())
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -74,14 +75,27 @@ func skipReason(function string) string {
 // WriteTable prints r for people.
 func (r Report) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "FUNCTION\tPASSED\tFAILED\tSKIPPED\t")
+	fmt.Fprintln(t, "FUNCTION\tPASSED\tFAILED\tSKIPPED\tNOTE")
+	var notes []string
 	for _, name := range slices.Sorted(maps.Keys(r.Functions)) {
 		f := r.Functions[name]
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", readable(name), f.Passed, f.Failed, f.Skipped, f.Reason+f.Note)
+		number := ""
+		if note := f.Reason + f.Note; note != "" {
+			if !slices.Contains(notes, note) {
+				notes = append(notes, note)
+			}
+			number = strconv.Itoa(slices.Index(notes, note) + 1)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", readable(name), f.Passed, f.Failed, f.Skipped, number)
 	}
 	fmt.Fprintf(t, "total\t%d\t%d\t%d\t\n", r.Passed, r.Failed, r.Skipped)
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("printing the report: %w", err)
+	}
+	for i, note := range notes {
+		if _, err := fmt.Fprintf(w, "note %d: %s\n", i+1, strings.ReplaceAll(note, "; ", ";\n        ")); err != nil {
+			return fmt.Errorf("printing the report: %w", err)
+		}
 	}
 	for _, f := range r.Failures {
 		if _, err := fmt.Fprintf(w, "failed: %s: %s\n", f.ID, strings.ReplaceAll(f.Err.Error(), "\n", "; ")); err != nil {

@@ -1,6 +1,9 @@
 package cli
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // Columns is how wide a terminal is taken to be.
 const Columns = 80
@@ -32,6 +35,54 @@ func Fill(text string) string {
 	}
 	end()
 	return strings.Join(out, "\n")
+}
+
+// Fit breaks the lines of text that are wider than [Columns]; those that fit stay as
+// they are. What goes on is put under the line's second column, or under what follows
+// the number of a step. Long keys and digests, which people compare, are never cut
+// short: they go on after a blank.
+func Fit(text string) string {
+	var out []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if len([]rune(line)) <= Columns {
+			out = append(out, line)
+			continue
+		}
+		head, rest := column(line)
+		if number := numbered.FindString(line); number != "" {
+			head, rest = number, line[len(number):]
+		}
+		out = append(out, fold(head, strings.Repeat(" ", len(head)), pieces(rest, Columns-len(head)))...)
+	}
+	return strings.Join(out, "\n")
+}
+
+var (
+	numbered = regexp.MustCompile(`^ *[0-9]+\. `)
+	coded    = regexp.MustCompile(`[0-9A-Za-z+/=]{40,}`)
+)
+
+// pieces puts a blank into keys, digests and blocks that have no room, after every
+// 64 or 32 characters.
+func pieces(text string, room int) string {
+	words := strings.Fields(text)
+	for i, w := range words {
+		if len(w) <= room {
+			continue
+		}
+		words[i] = coded.ReplaceAllStringFunc(w, func(code string) string {
+			size := 64
+			if room < 64 {
+				size = 32
+			}
+			var b strings.Builder
+			for n := 0; n < len(code); n += size {
+				b.WriteString(" " + code[n:min(n+size, len(code))])
+			}
+			return b.String()
+		})
+	}
+	return strings.Join(words, " ")
 }
 
 // column cuts an entry of a list into its name, with the space around it, and
