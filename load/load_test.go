@@ -351,6 +351,27 @@ func newCardLike(c *card) *card {
 	return &d
 }
 
+// TestReversedIsNotRepeated: a host that repeats its request after the reversal
+// gets the order no more than one that asks anew.
+func TestReversedIsNotRepeated(t *testing.T) {
+	w := newWorld(t)
+	c := newCard(t, 1)
+	o, mac1 := c.start(credit(600))
+	begin := func() (load.Begun, error) {
+		return w.service.Begin(w.t.Context(), bank, c.name, o, mac1, access.Attempt{Key: "k"})
+	}
+	b := must[load.Begun](t)(begin())
+	if again := must[load.Begun](t)(begin()); again.ID != b.ID || again.MAC2 != b.MAC2 {
+		t.Error("a repeated request is answered otherwise")
+	}
+	if r := must[load.Record](t)(w.reverse(c, b.Record)); r.State != load.Reversed {
+		t.Fatal(r.State)
+	}
+	if again, err := begin(); !errors.Is(err, load.ErrReversed) || again.MAC2 != [4]byte{} {
+		t.Errorf("a reversed order is given out again: %v", err)
+	}
+}
+
 // TestReversedAndProven: a card that obeyed after all is found out, and the books
 // say what it cost.
 func TestReversedAndProven(t *testing.T) {

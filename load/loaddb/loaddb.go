@@ -95,7 +95,12 @@ func (d *DB) begin(tx *gorm.DB, r load.Record, a access.Attempt) (load.Record, e
 		return r, err
 	}
 	if prior != "" {
-		return find(tx, prior)
+		first, err := find(tx, prior)
+		if err != nil {
+			return r, err
+		}
+		use, _, err := load.Meet([]load.Record{first}, first) // it may have been reversed since
+		return use, err
 	}
 	known, err := list(tx, "card = ? AND purse = ? AND seq = ?", r.Card[:], int(r.Purse()), r.Seq)
 	if err != nil {
