@@ -25,6 +25,9 @@ type Order struct {
 	// and device: a service day, or "lifetime". When such a token lives already,
 	// it is the answer. "" asks for a new token every time.
 	Only string
+	// Of Only: a token that begins after Since, or ends before Until, is no
+	// answer unless it is held back: a new one takes its place. The zero time asks for nothing.
+	Since, Until time.Time
 
 	Renews   Ref   // the token that this one follows, or ""
 	Revision int64 // of the token that it follows, as it was seen

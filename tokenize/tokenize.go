@@ -60,7 +60,7 @@ type Duplicates string
 // Duplicates policies.
 const (
 	NewToken  Duplicates = "new"  // another token; the default
-	SameToken Duplicates = "same" // the one that lives already, for that day or lifetime
+	SameToken Duplicates = "same" // the one that lives already, if half of the life asked for is left of it
 )
 
 // Policy is what is agreed with one requestor.

@@ -37,10 +37,17 @@ func (s *Service) order(ref token.Ref, r Request) (token.Order, error) {
 		Assurance: r.Assurance, FormFactor: r.FormFactor, Device: r.Device, Controls: r.Controls, Decision: policy.first(),
 	}
 	if policy.Duplicates == SameToken {
-		o.Only = only
+		o.Only, o.Until = only, from.Add(to.Sub(from)/enough)
+		if only == onlyLifetime {
+			o.Since = from
+		}
 	}
 	return o, nil
 }
+
+// enough is which part of the life that is asked for has to be left of a token
+// that lives already, for it to be the same: a half.
+const enough = 2
 
 // onlyLifetime is what there may be one of when no service day was asked for.
 const onlyLifetime = "lifetime"
