@@ -45,7 +45,8 @@ func ParsePublic(text string) (Public, error) {
 	}
 	b64, ok := strings.CutPrefix(text, publicPrefix)
 	b, err := base64.StdEncoding.Strict().DecodeString(b64)
-	if !ok || err != nil || len(b) != ed25519.PublicKeySize {
+	// Strict base64 still skips line breaks: a second spelling would be a second person.
+	if !ok || err != nil || len(b) != ed25519.PublicKeySize || len(b64) != base64.StdEncoding.EncodedLen(len(b)) {
 		return Public{}, fmt.Errorf("%w: a public key is %q and 32 bytes of base64, or %q and a point in hex", ErrMalformed, publicPrefix, tokenPrefix)
 	}
 	return Public{key: b}, nil

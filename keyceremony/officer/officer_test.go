@@ -122,3 +122,21 @@ func TestParseList(t *testing.T) {
 		}
 	}
 }
+
+// TestOneSpelling: a key that is written in another way is none, or one person could
+// stand for two.
+func TestOneSpelling(t *testing.T) {
+	k, err := New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := k.Public().String()
+	for _, other := range []string{text + "\n", text[:20] + "\r\n" + text[20:]} {
+		if _, err := ParsePublic(other); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%q: %v", other, err)
+		}
+	}
+	if p, err := ParsePublic(text); err != nil || p.String() != text {
+		t.Errorf("%q: %v", text, err)
+	}
+}
