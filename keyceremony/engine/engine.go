@@ -347,11 +347,15 @@ func (r *run) step(ctx context.Context, s script.Step) error {
 		return err
 	}
 	begin := transcript.Record{Type: transcript.Began, Step: s.Number, Who: s.Who, Says: s.Says}
-	if bears(s.Op) {
-		var err error
-		if begin.Data, err = r.intent(s); err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case bears(s.Op):
+		begin.Data, err = r.intent(s)
+	case s.Op == script.OpDestroy:
+		begin.Data, err = r.doomed(ctx, s)
+	}
+	if err != nil {
+		return err
 	}
 	if err := r.book.Add(begin); err != nil {
 		return err

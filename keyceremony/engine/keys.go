@@ -401,6 +401,20 @@ func (r *run) move(ctx context.Context, s script.Step) (map[string]string, error
 	return data, nil
 }
 
+// doomed is what is recorded of a key before it is destroyed. When the ceremony was cut
+// off then, a key of another check value was made since, and is not the one meant.
+func (r *run) doomed(ctx context.Context, s script.Step) (map[string]string, error) {
+	info, _, err := r.token.ReadBack(ctx, r.keyOf(s.Key).Ref())
+	if err != nil || info.Check == nil {
+		return r.begun[s.Number].Data, nil // the step says what is wrong, or destroys what is left
+	}
+	shown := info.Check.String()
+	if meant := r.begun[s.Number].Data[transcript.DataTokenCheck]; meant != "" && meant != shown {
+		return nil, fmt.Errorf("%w: %s shows the check value %s, and the key that this ceremony began to destroy showed %s: a later ceremony made it; it is left as it is: destroy it by a new script, if that is what is wanted", ErrStep, s.Key, shown, meant)
+	}
+	return map[string]string{transcript.DataTokenCheck: shown}, nil
+}
+
 // demand refuses a key in another state than the given ones; the empty one is
 // that of a key that no transcript tells of.
 func (r *run) demand(label string, states ...script.State) error {

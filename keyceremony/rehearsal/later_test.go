@@ -108,6 +108,43 @@ func TestKeyOfALaterCeremony(t *testing.T) {
 	}
 }
 
+// TestDestroyedOnce: a ceremony that was to destroy a key, and is resumed after that key
+// was destroyed and its label given to another, leaves the other alone.
+func TestDestroyedOnce(t *testing.T) {
+	token := hsmtest.Empty(t)
+	const label, doomed = "transit.mpk.v1", "{label: transit.mpk.v1, evidence: a drill}"
+	make := func(name string) string {
+		if _, err := engine.Run(t.Context(), ceremonyOf(t, token, name, "generate", "{label: "+label+"}")); err != nil {
+			t.Fatal(err)
+		}
+		return shows(t, token, label)
+	}
+	first := make("first")
+	old := ceremonyOf(t, token, "old", "destroy", doomed)
+	ctx, stop := context.WithCancel(t.Context())
+	old.At = func(step int, what string) {
+		if what == "began" && old.Plan.Steps[step-1].Op == script.OpDestroy {
+			stop()
+		}
+	}
+	if _, err := engine.Run(ctx, old); err == nil || shows(t, token, label) != first {
+		t.Fatalf("it did not stop before the key was destroyed: %v", err)
+	}
+	if _, err := engine.Run(t.Context(), ceremonyOf(t, token, "done", "destroy", doomed)); err != nil {
+		t.Fatal(err)
+	}
+	second := make("second")
+	old.Resume, old.At = true, nil
+	for range 2 {
+		if _, err := engine.Run(t.Context(), old); err == nil || !strings.Contains(err.Error(), "a later ceremony made it") {
+			t.Errorf("resumed: %v", err)
+		}
+	}
+	if shows(t, token, label) != second {
+		t.Error("another key was destroyed")
+	}
+}
+
 // TestOwnKeyIsFound: a copy of a transcript that ends where the key's birth had
 // begun goes on with the key that this ceremony made.
 func TestOwnKeyIsFound(t *testing.T) {
