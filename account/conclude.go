@@ -187,23 +187,34 @@ func (s *Service) suspendTokens(ctx context.Context, w token.WalletID, only toke
 	return nil
 }
 
-func (s *Service) suspendToken(ctx context.Context, ref token.Ref, by token.Suspender) (err error) {
-	const tries = 3
-	for range tries {
-		t, err := s.cfg.Tokens.Token(ctx, ref)
+// suspendToken holds back a token and those that follow it by renewal, the first
+// one first: one that is held back gets no other successor. A token that
+// changed under every try is an error, and whoever asked tries again.
+func (s *Service) suspendToken(ctx context.Context, ref token.Ref, by token.Suspender) error {
+	for ref != "" {
+		t, err := s.suspendOne(ctx, ref, by)
 		if err != nil {
 			return err
 		}
-		if t.Holds(by) || !t.May(token.Suspend) {
-			return nil
+		ref = t.RenewedBy
+	}
+	return nil
+}
+
+// suspendOne returns the token as it then is.
+func (s *Service) suspendOne(ctx context.Context, ref token.Ref, by token.Suspender) (t token.Token, err error) {
+	const tries = 3
+	for range tries {
+		if t, err = s.cfg.Tokens.Token(ctx, ref); err != nil || t.Holds(by) || !t.May(token.Suspend) {
+			return t, err
 		}
-		if err := s.byItself(ctx, access.TokenManage, string(ref), "suspended by "+string(by)); err != nil {
-			return err
+		if err = s.byItself(ctx, access.TokenManage, string(ref), "suspended by "+string(by)); err != nil {
+			return t, err
 		}
 		c := token.Change{Ref: ref, From: t.State, Revision: t.Revision, Verb: token.Suspend, At: s.cfg.Now(), By: by}
-		if _, err = s.cfg.Tokens.Change(ctx, c, "account", access.Attempt{}); fault.KindOf(err) != fault.TokenState {
-			return err
+		if t, err = s.cfg.Tokens.Change(ctx, c, "account", access.Attempt{}); fault.KindOf(err) != fault.TokenState {
+			return t, err
 		}
 	}
-	return err
+	return t, err
 }
