@@ -48,7 +48,7 @@ const (
 )
 
 // Reason says more about an outcome. It is empty for a record that is posted
-// and good in every respect. A duplicate carries the reason of what it
+// and good in every respect, whoever is paid for it. A duplicate carries the reason of what it
 // duplicates, or that record's outcome when it is not posted.
 type Reason string
 
@@ -68,6 +68,8 @@ const (
 	Burned         Reason = "BURNED"          // the terminal gave no service: nobody pays
 	TokenSuspended Reason = "TOKEN_SUSPENDED" // before the tap was made
 	TokenDeleted   Reason = "TOKEN_DELETED"   // before the tap was made
+	OtherOperator  Reason = "OTHER_OPERATOR"  // the terminal is registered for somebody else
+	Disputed       Reason = "DISPUTED"        // posted, but two say that they gave service: neither is paid yet
 	NotAllowed     Reason = "NOT_ALLOWED"     // by the token's controls; which of them is in the audit record
 )
 
@@ -83,7 +85,7 @@ type Result struct {
 // Good reports whether the record stands as posted and nothing speaks against
 // it: only then does it prove a payment.
 func (r Result) Good() bool {
-	return (r.Outcome == Posted || r.Outcome == Duplicate) && r.Reason == ""
+	return (r.Outcome == Posted || r.Outcome == Duplicate) && (r.Reason == "" || r.Reason == Disputed)
 }
 
 // Tokens is what this package needs of the vault.
@@ -143,6 +145,11 @@ type Config struct {
 	// Places says what is known of where a terminal, or a group of them, stands.
 	// A control on what is not known refuses.
 	Places map[string]Place
+
+	// Owners says under which name the records of a terminal come, by its number.
+	// Under other names they are refused. Of a terminal that is not in it, a record
+	// that comes under two names is paid to neither.
+	Owners map[[6]byte]string
 
 	// Book keeps wallets. Without it there are none, and every token is judged by
 	// its records alone.

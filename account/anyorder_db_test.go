@@ -119,7 +119,7 @@ func printed(t *testing.T, db *store.DB, id token.WalletID, ref token.Ref) strin
 		t.Fatal(err)
 	}
 	var taps []string
-	err = db.Read(t.Context()).Raw(`SELECT ctr || ' ' || outcome || ' ' || sources || ' ' || late || ' ' || reporter || ' ' || moment || ' ' || amount || ' ' || fresh AS line
+	err = db.Read(t.Context()).Raw(`SELECT ctr || ' ' || outcome || ' ' || sources || ' ' || late || ' ' || reporter || ' ' || moment || ' ' || amount || ' ' || fresh || ' ' || owned || ' ' || rival AS line
 		FROM taps WHERE token_ref = ? ORDER BY ctr, outcome, moment, amount, sources, reporter, late, fresh`, string(ref)).Scan(&taps).Error
 	if err != nil {
 		t.Fatal(err)

@@ -109,7 +109,7 @@ func (w *world) take(s step) {
 func (w *world) print(all []account.Evidence) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+v\n", w.b)
-	for _, k := range []string{"OPERATOR_PAYABLEa", "OPERATOR_PAYABLEb", "FRAUD_LOSSa", "FRAUD_LOSSb", "SUSPENSE"} {
+	for _, k := range []string{"OPERATOR_PAYABLEa", "OPERATOR_PAYABLEb", "OPERATOR_PAYABLE(disputed)", "FRAUD_LOSSa", "FRAUD_LOSSb", "SUSPENSE"} {
 		fmt.Fprintln(&b, k, w.shared[k])
 	}
 	for _, l := range w.lots {
@@ -117,7 +117,7 @@ func (w *world) print(all []account.Evidence) string {
 	}
 	for _, e := range all {
 		entry, ok := w.lots[e.Tap.Seq].Find(e.ID())
-		fmt.Fprintln(&b, e.ID(), ok, entry.Outcome, entry.Sources, entry.Reporter, entry.Status())
+		fmt.Fprintln(&b, e.ID(), ok, entry.Outcome, entry.Sources, entry.Reporter, entry.Rival, entry.Owned, entry.Status())
 	}
 	return b.String()
 }
@@ -140,6 +140,14 @@ func facts(random *rand.Rand, lots int) (steps []step, all []account.Evidence) {
 			e.Late = account.Lateness(1 + random.IntN(2))
 		}
 		all, steps = append(all, e), append(steps, step{lot: i, e: &e})
+		if random.IntN(4) == 0 { // so does somebody else, or somebody with a better right
+			twin := e
+			twin.Reporter = string('a' + rune(random.IntN(3)))
+			if random.IntN(3) == 0 && e.Sources == account.ByTerminal {
+				twin.Reporter, twin.Owned = "a", true
+			}
+			all, steps = append(all, twin), append(steps, step{lot: i, e: &twin})
+		}
 		if random.IntN(3) == 0 { // the other side tells of the same
 			twin := e
 			twin.Sources, twin.Reporter = account.ByPhone, "phone"

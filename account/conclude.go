@@ -70,7 +70,7 @@ func (s *Service) follow(ctx context.Context, f Finding) error {
 		}
 		return s.holdWallet(ctx, f, "restricted for "+string(HoldRisk), func(w *Wallet) { w.restrict(HoldRisk, now) }, true)
 	}
-	return s.cfg.Book.Conclude(ctx, f, func(*Wallet) {}, f.Kind == detect.TerminalCopy)
+	return s.cfg.Book.Conclude(ctx, f, func(*Wallet) {}, f.Kind.AgainstTerminal())
 }
 
 // holdWallet changes a wallet for a signal, and records that first.

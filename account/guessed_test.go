@@ -112,7 +112,7 @@ func TestForgedTapsAreCounted(t *testing.T) {
 	b.takes("another token", 0, "thief", "", other)
 	b.takes("the token at an honest gate", 1, "gate-8", "", tap)
 	b.vault.Clock.Add(24 * time.Hour)
-	b.takes("the next day", 0, "thief", "", tap)
+	b.takes("the next day", 0, "thief", account.Disputed, tap)
 }
 
 // TestForgedBatch: a batch with too many is refused whole, and when it is sent

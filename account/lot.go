@@ -84,7 +84,7 @@ func (l *Lot) Target() (p Posting) {
 	case !used:
 		return p
 	case l.paying():
-		p.Charged, p.Party = best.Tap.Amount, best.Reporter
+		p.Charged, p.Party = best.Tap.Amount, best.payee()
 	case best.Sources == ByPhone && best.Late == OnTime && l.Released && !l.Refunded:
 		p.Suspended = min(best.Tap.Amount, l.Held)
 	}
@@ -93,7 +93,7 @@ func (l *Lot) Target() (p Posting) {
 			continue
 		}
 		if e = l.serving(e); e.served() && e.Fresh && e.Late != Manual && l.paying() {
-			p.Fraud, p.FraudParty = e.Tap.Amount, e.Reporter
+			p.Fraud, p.FraudParty = e.Tap.Amount, e.payee()
 			break
 		}
 	}

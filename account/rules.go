@@ -49,6 +49,9 @@ func (r Rules) Signals(ref token.Ref, lots []*Lot, past History) (found []detect
 // slot looks at the records of one slot.
 func (r Rules) slot(l *Lot) (found []detect.Signal) {
 	for _, e := range l.Entries {
+		if e.disputed() {
+			found = append(found, detect.New(detect.Dispute, l.Ref, l.Ctr(), e.Tap.Terminal, e.ID()))
+		}
 		switch {
 		case e.Outcome == Replay:
 			found = append(found, detect.New(detect.TerminalCopy, l.Ref, l.Ctr(), e.Tap.Terminal, e.ID()))

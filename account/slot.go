@@ -23,6 +23,8 @@ func (e Entry) Result() Result {
 		r.Reason = WrongPIN
 	case !e.Sources.Served() && e.Sources&ByFailure != 0:
 		r.Reason = Burned
+	case e.disputed():
+		r.Reason = Disputed
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package account
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/tapvault/tapvault/cryptogram"
@@ -61,6 +62,8 @@ type Evidence struct {
 	Sources  Sources   // who vouches for it; 0: a terminal, as before there were wallets
 	Fresh    bool      // a terminal that vouches for it held a deny list that was new enough
 	Late     Lateness  // how late it was when it first came
+	Owned    bool      // service was given, says whom the terminal is registered for
+	Rival    string    // who else says so of itself, with no better right than Reporter
 	Bounds   *Bounds   // nil: no control of the token bounds its uses. Not kept
 }
 
@@ -121,9 +124,13 @@ func lateness(notAfter, now time.Time) Lateness {
 // not depend on which of them came first.
 func (e *Evidence) merge(o Evidence) (changed bool) {
 	before := *e
-	if a, b := rank(*e), rank(o); b > a || a == b && o.Reporter < e.Reporter {
-		e.Reporter = o.Reporter
+	switch a, b := rank(*e), rank(o); {
+	case b > a:
+		e.Reporter, e.Rival = o.Reporter, o.Rival
+	case a == b:
+		e.claims(o)
 	}
+	e.Owned = e.Owned || o.Owned
 	if o.Sources.known()|e.Sources.known() != e.Sources.known() {
 		e.Sources = e.Sources.known() | o.Sources
 	}
@@ -131,6 +138,31 @@ func (e *Evidence) merge(o Evidence) (changed bool) {
 	e.Fresh = e.Fresh || o.Fresh
 	e.Late = min(e.Late, o.Late)
 	return *e != before
+}
+
+// claims keeps the first two, by name, of all who tell of the record with the same
+// right.
+func (e *Evidence) claims(o Evidence) {
+	names := slices.DeleteFunc([]string{e.Reporter, e.Rival, o.Reporter, o.Rival}, func(s string) bool { return s == "" })
+	slices.Sort(names)
+	names = append(slices.Compact(names), "", "")
+	e.Reporter, e.Rival = names[0], names[1]
+}
+
+// disputed reports whether two say that they gave service, and nothing tells whose
+// terminal it was.
+func (e Evidence) disputed() bool { return e.Sources.Served() && e.Rival != "" }
+
+// Unresolved is owed what a record comes to that two claim. No terminal or group
+// can be named so.
+const Unresolved = "(disputed)"
+
+// payee is who is owed what the record comes to.
+func (e Evidence) payee() string {
+	if e.disputed() {
+		return Unresolved
+	}
+	return e.Reporter
 }
 
 // source is who vouches for a record that a terminal sent.
@@ -145,6 +177,8 @@ func (t Tap) source() Sources {
 // service is the one to be paid.
 func rank(e Evidence) int {
 	switch s := e.Sources.known(); {
+	case e.Owned:
+		return 4
 	case s&ByTerminal != 0:
 		return 3
 	case s&BySystem != 0:

@@ -120,6 +120,10 @@ type batch struct {
 // take takes in record i, by what it says alone.
 func (b *batch) take(ctx context.Context, i int, t Tap, v verdict) error {
 	now := b.cfg.Now()
+	if b.foreign(t, v) {
+		b.reject(i, t, v, OtherOperator)
+		return nil
+	}
 	known, err := b.known(ctx, t, v)
 	if err != nil {
 		return err
@@ -130,14 +134,12 @@ func (b *batch) take(ctx context.Context, i int, t Tap, v verdict) error {
 		}
 	}
 	if v.reason != "" && !known {
-		b.results[i] = Result{Outcome: Rejected, Reason: v.reason, Control: v.control}
-		if v.token.Ref != "" {
-			b.refusals = append(b.refusals, Refusal{v.token.Ref, t, b.results[i].precise(), b.reporter, now})
-		}
+		b.reject(i, t, v, v.reason)
 		return nil
 	}
 	b.evidence = append(b.evidence, Evidence{Ref: v.token.Ref, Tap: t, Moment: v.moment, TACGood: v.tacGood, Reporter: b.reporter,
-		Received: now, Sources: b.source(t), Fresh: true, Bounds: v.bounds})
+		Received: now, Sources: b.source(t), Fresh: true, Bounds: v.bounds,
+		Owned: b.source(t) == ByTerminal && b.cfg.Owners[t.Terminal] == b.reporter})
 	b.ends = append(b.ends, v.token.NotAfter)
 	b.index = append(b.index, i)
 	if s := v.token.State; v.tacGood && (s == token.Requested || s == token.Delivered) {
@@ -147,6 +149,21 @@ func (b *batch) take(ctx context.Context, i int, t Tap, v verdict) error {
 		b.young[v.token.Ref] = s
 	}
 	return nil
+}
+
+// foreign reports whether a proven record is of a terminal that is registered for
+// somebody else than who shows it. Phones and back offices speak of any terminal.
+func (b *batch) foreign(t Tap, v verdict) bool {
+	owner, registered := b.cfg.Owners[t.Terminal]
+	return registered && owner != b.reporter && v.proven && b.source(t)&(ByTerminal|ByFailure) != 0
+}
+
+// reject answers that record i is no evidence, and keeps why.
+func (b *batch) reject(i int, t Tap, v verdict, why Reason) {
+	b.results[i] = Result{Outcome: Rejected, Reason: why, Control: v.control}
+	if v.token.Ref != "" {
+		b.refusals = append(b.refusals, Refusal{v.token.Ref, t, b.results[i].precise(), b.reporter, b.cfg.Now()})
+	}
 }
 
 // excused reports what still speaks against a record when its token has a
@@ -251,13 +268,13 @@ func (b *batch) known(ctx context.Context, t Tap, v verdict) (bool, error) {
 	return err == nil, err
 }
 
-// report records why records were rejected: one entry for each reason, so that
+// report records why records were rejected, or are paid to nobody yet: one entry for each reason, so that
 // a bad batch does not cost a write for every record. Records of unknown
 // numbers leave no other trace.
 func (b *batch) report(ctx context.Context, c access.Caller) error {
 	for _, r := range b.results {
 		why := string(r.precise())
-		if r.Outcome != Rejected || slices.Contains(b.told, why) {
+		if r.Outcome != Rejected && r.Reason != Disputed || slices.Contains(b.told, why) {
 			continue
 		}
 		b.told = append(b.told, why)

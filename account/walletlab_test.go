@@ -57,6 +57,7 @@ type walletLab struct {
 	broken *brokenTokens
 	estate estate
 	fallen fallen
+	owners map[[6]byte]string
 }
 
 // fallen are devices that are trusted less.
@@ -111,7 +112,7 @@ func newWalletLab(t *testing.T) *walletLab {
 
 func walletLabOn(t *testing.T, db *store.DB, keys *hsm.Token) *walletLab {
 	t.Helper()
-	l := &walletLab{lab: &lab{t: t, db: db, hsm: keys, log: &record{}}, cards: 500, points: make(map[[6]byte]detect.Point)}
+	l := &walletLab{lab: &lab{t: t, db: db, hsm: keys, log: &record{}}, cards: 500, points: make(map[[6]byte]detect.Point), owners: make(map[[6]byte]string)}
 	l.vault = vaulttest.On(t, l.db, l.hsm)
 	var err error
 	if l.events, err = outbox.New(outbox.Config{DB: l.db, Now: l.vault.Clock.Now}); err != nil {
@@ -122,7 +123,7 @@ func walletLabOn(t *testing.T, db *store.DB, keys *hsm.Token) *walletLab {
 	l.flaky, l.estate.now = &flaky{Journal: l.book}, l.vault.Clock.Now
 	l.broken = &brokenTokens{Tokens: l.vault.Writer()}
 	l.Service, err = account.New(account.Config{
-		Tokens: l.broken, Keys: l.hsm, Journal: l.flaky, Gate: audit.Gate{Recorder: l.log}, Book: l.book, PINs: &l.pins, Lists: &l.lists, Estate: &l.estate, Devices: &l.fallen,
+		Tokens: l.broken, Keys: l.hsm, Journal: l.flaky, Gate: audit.Gate{Recorder: l.log}, Book: l.book, PINs: &l.pins, Lists: &l.lists, Estate: &l.estate, Devices: &l.fallen, Owners: l.owners,
 		Realm: hsmtest.Realm, KeyVersions: []byte{keyVersion}, Zone: shanghai, Now: l.vault.Clock.Now,
 	})
 	if err != nil {

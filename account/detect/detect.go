@@ -23,29 +23,30 @@ type Kind string
 
 // Kinds, with what they lead to: see [Severities].
 const (
-	Fork         Kind = "FORK"          // a slot paid twice
-	Denied       Kind = "DENIED_USE"    // evidence of a slot that the phone had not used, or had thrown away
-	NeverIssued  Kind = "NEVER_ISSUED"  // a good MAC under a counter that was never handed out
-	Tamper       Kind = "TAMPER"        // device MAC bad, user MAC good
-	Order        Kind = "ORDER"         // slots used out of order, twice or more
-	Velocity     Kind = "VELOCITY"      // two places faster than anyone travels
-	TwoAtOnce    Kind = "TWO_AT_ONCE"   // two taps within seconds at two terminals
-	Repeated     Kind = "REPEATED"      // a signal of severity 2 for the second time
-	OrderOnce    Kind = "ORDER_ONCE"    // slots used out of order, once
-	PhoneOnly    Kind = "PHONE_ONLY"    // no terminal ever told of it
-	StaleList    Kind = "STALE_LIST"    // the terminal's deny list was too old
-	ManyTaps     Kind = "MANY_TAPS"     // more than anyone rides in a day
-	Chain        Kind = "CHAIN"         // what the phone says is left does not add up
-	WrongPIN     Kind = "WRONG_PIN"     // what it leads to is decided by how many there are
-	TerminalCopy Kind = "TERMINAL_COPY" // a terminal's altered copy of another one's record
+	Fork         Kind = "FORK"             // a slot paid twice
+	Denied       Kind = "DENIED_USE"       // evidence of a slot that the phone had not used, or had thrown away
+	NeverIssued  Kind = "NEVER_ISSUED"     // a good MAC under a counter that was never handed out
+	Tamper       Kind = "TAMPER"           // device MAC bad, user MAC good
+	Order        Kind = "ORDER"            // slots used out of order, twice or more
+	Velocity     Kind = "VELOCITY"         // two places faster than anyone travels
+	TwoAtOnce    Kind = "TWO_AT_ONCE"      // two taps within seconds at two terminals
+	Repeated     Kind = "REPEATED"         // a signal of severity 2 for the second time
+	OrderOnce    Kind = "ORDER_ONCE"       // slots used out of order, once
+	PhoneOnly    Kind = "PHONE_ONLY"       // no terminal ever told of it
+	StaleList    Kind = "STALE_LIST"       // the terminal's deny list was too old
+	ManyTaps     Kind = "MANY_TAPS"        // more than anyone rides in a day
+	Chain        Kind = "CHAIN"            // what the phone says is left does not add up
+	WrongPIN     Kind = "WRONG_PIN"        // what it leads to is decided by how many there are
+	TerminalCopy Kind = "TERMINAL_COPY"    // a terminal's altered copy of another one's record
+	Dispute      Kind = "TERMINAL_DISPUTE" // one record that two say they gave service for
 )
 
 // Severities of kinds. 3 suspends the wallet, 2 restricts it, 1 is remembered. A
-// copy opens a case against the terminal and does nothing to the wallet.
+// copy and a dispute open a case against the terminal and do nothing to the wallet.
 var Severities = map[Kind]int{
 	Fork: 3, Denied: 3, NeverIssued: 3, Tamper: 3, Repeated: 3,
 	Order: 2, Velocity: 2, TwoAtOnce: 2,
-	OrderOnce: 1, PhoneOnly: 1, StaleList: 1, ManyTaps: 1, Chain: 1, WrongPIN: 1, TerminalCopy: 1,
+	OrderOnce: 1, PhoneOnly: 1, StaleList: 1, ManyTaps: 1, Chain: 1, WrongPIN: 1, TerminalCopy: 1, Dispute: 1,
 }
 
 // Limits.
@@ -64,6 +65,9 @@ type Signal struct {
 	Ctr      uint16
 	Terminal [6]byte // of the record that it is about
 }
+
+// AgainstTerminal reports whether the kind says nothing of a wallet.
+func (k Kind) AgainstTerminal() bool { return k == TerminalCopy || k == Dispute }
 
 // Severity is what the signal weighs.
 func (s Signal) Severity() int { return Severities[s.Kind] }

@@ -301,7 +301,7 @@ func (d *DB) save(tx *gorm.DB, slots map[slotKey]*slot) error {
 	}
 	for _, e := range append(demoted, changed...) {
 		set := map[string]any{"outcome": string(e.Outcome), "sources": uint8(e.Sources), "fresh": e.Fresh, "late": uint8(e.Late),
-			"reporter": e.Reporter, "changed_at": d.now().UnixMilli()}
+			"reporter": e.Reporter, "owned": e.Owned, "rival": e.Rival, "changed_at": d.now().UnixMilli()}
 		if err := tx.Model(&tap{}).Where("id = ?", e.ID()).Updates(set).Error; err != nil {
 			return fmt.Errorf("changing a standing: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -153,12 +154,17 @@ func operators(db *gorm.DB, r *account.Recon) error {
 		}
 		return days[name]
 	}
+	disputes := make(map[string]int64)
 	for _, l := range set.all {
 		e, ok := l.Slot.Posted()
 		if !ok || e.Moment.Before(r.From) || !e.Moment.Before(r.To) {
 			continue
 		}
 		want := l.Target()
+		if want.Party == account.Unresolved {
+			paid, _ := l.Paid()
+			disputes[paid.Reporter+" and "+paid.Rival] += int64(want.Charged)
+		}
 		for _, p := range []struct {
 			party        string
 			want, posted token.Amount
@@ -172,6 +178,9 @@ func operators(db *gorm.DB, r *account.Recon) error {
 		if l.Posted.Party != "" {
 			day(l.Posted.Party).Unpaid += int64(l.Posted.Charged - l.Posted.ChargedPart)
 		}
+	}
+	for _, names := range slices.Sorted(maps.Keys(disputes)) {
+		r.Mismatches = append(r.Mismatches, account.Mismatch{What: "operator", Name: names, Want: disputes[names]})
 	}
 	for _, o := range days {
 		r.Operators = append(r.Operators, *o)

@@ -43,6 +43,8 @@ type tap struct {
 	Sources     uint8
 	Fresh       bool
 	Late        uint8
+	Owned       bool
+	Rival       string
 }
 
 // TableName is the table.
@@ -57,7 +59,7 @@ func toRow(e account.Entry, now time.Time) tap {
 		Amount: int64(t.Amount), TxnType: uint8(t.Type), TermSeq: int64(t.TermSeq), At: t.At[:],
 		KeyVersion: t.KeyVer, AlgorithmID: t.AlgID, Balance: int64(t.Balance),
 		MAC1: t.MAC1[:], MAC2: t.MAC2[:], TAC: t.TAC[:], ListVersion: int64(t.ListVersion),
-		Sources: uint8(e.Sources), Fresh: e.Fresh, Late: uint8(e.Late),
+		Sources: uint8(e.Sources), Fresh: e.Fresh, Late: uint8(e.Late), Owned: e.Owned, Rival: e.Rival,
 	}
 }
 
@@ -84,7 +86,7 @@ func (r tap) entry() (account.Entry, error) {
 	return account.Entry{Outcome: account.Outcome(r.Outcome), Evidence: account.Evidence{
 		Ref: token.Ref(r.TokenRef), Tap: t, Moment: time.UnixMilli(r.Moment).UTC(), TACGood: r.TACGood,
 		Reporter: r.Reporter, Received: time.UnixMilli(r.ReceivedAt).UTC(),
-		Sources: account.Sources(r.Sources), Fresh: r.Fresh, Late: account.Lateness(r.Late),
+		Sources: account.Sources(r.Sources), Fresh: r.Fresh, Late: account.Lateness(r.Late), Owned: r.Owned, Rival: r.Rival,
 	}}, nil
 }
 

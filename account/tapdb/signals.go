@@ -54,7 +54,7 @@ func saveSignals(tx *gorm.DB, all []found, at time.Time) error {
 	}
 	rows := make([]signalRow, len(all))
 	for i, f := range all {
-		acts := f.Severity() > 1 || f.Kind == detect.WrongPIN || f.Kind == detect.TerminalCopy || f.Kind == detect.PhoneOnly
+		acts := f.Severity() > 1 || f.Kind == detect.WrongPIN || f.Kind.AgainstTerminal() || f.Kind == detect.PhoneOnly
 		rows[i] = signalRow{f.ID, string(f.Kind), f.Severity(), string(f.wallet), string(f.Ref), f.Ctr, f.Terminal[:], at.UnixMilli(), !acts}
 	}
 	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(rows, inOne).Error; err != nil {
@@ -105,7 +105,7 @@ func (d *DB) Conclude(ctx context.Context, f account.Finding, effect func(*accou
 // nobody but the operator is told.
 func (d *DB) open(tx *gorm.DB, w account.Wallet, f account.Finding) error {
 	row := caseRow{f.ID, string(f.Kind), f.Severity(), string(f.Wallet), string(f.Ref), f.Ctr, f.Terminal[:], d.now().UnixMilli()}
-	against := f.Kind == detect.TerminalCopy
+	against := f.Kind.AgainstTerminal()
 	if against {
 		row.Wallet = ""
 	}
