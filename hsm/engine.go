@@ -21,7 +21,8 @@ import (
 // would leave the module idle meanwhile. What queues after that is for the
 // worker's own thread, so that no caller serves others for long. There are never
 // more calls in the module than workers, and no worker takes a batch while
-// another is idle: jobs queue only when none is.
+// another is idle: jobs queue only when none is. Two callers who both come back
+// at once take turns instead, see turns.
 type engine struct {
 	mu     sync.Mutex
 	queue  []*job
@@ -62,41 +63,58 @@ func (e *engine) do(ctx context.Context, j *job) error {
 		w := e.idle[n-1]
 		e.idle = e.idle[:n-1]
 		e.mu.Unlock()
-		w.batch = append(w.batch[:0], j)
-		begun := time.Now()
-		w.run()
-		rest := w.tired(begun)
-		if e.giveBack(ctx, w) || rest {
-			runtime.Gosched()
-		}
-		return j.err
+		return e.borrow(ctx, w, j)
 	}
 	j.done = make(chan struct{})
 	e.queue = append(e.queue, j)
 	e.mu.Unlock()
 	select {
 	case <-j.done:
+		if j.lent != nil {
+			return e.borrow(ctx, j.lent, j)
+		}
 		return j.err
 	case <-ctx.Done():
-		e.forget(j)
+		if w := e.forget(j); w != nil {
+			e.release(w)
+		}
 		return ctx.Err()
 	}
 }
 
+// borrow runs j on w, which is the caller's meanwhile.
+func (e *engine) borrow(ctx context.Context, w *worker, j *job) error {
+	begun := time.Now()
+	w.turns.came(begun)
+	w.batch = append(w.batch[:0], j)
+	w.run()
+	ended := time.Now()
+	rest := w.tired(begun, ended)
+	if e.keep(ctx, w, begun, ended) {
+		return j.err
+	}
+	if e.giveBack(ctx, w) || rest {
+		runtime.Gosched()
+	}
+	return j.err
+}
+
 // forget takes j out of the queue if it is still there. If a worker has it,
-// the answer, which may be keys, is wiped by whoever of the two is last.
-func (e *engine) forget(j *job) {
+// the answer, which may be keys, is wiped by whoever of the two is last. If j
+// was lent a worker, that is returned, to be given back.
+func (e *engine) forget(j *job) *worker {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i, q := range e.queue {
 		if q == j {
 			e.queue = append(e.queue[:i], e.queue[i+1:]...)
-			return
+			return nil
 		}
 	}
 	if j.left = true; j.finished {
 		clear(j.data)
 	}
+	return j.lent
 }
 
 // finish hands the answers of a batch to those who still wait for them.
@@ -120,6 +138,7 @@ func (e *engine) giveBack(ctx context.Context, w *worker) (served bool) {
 		}
 		w.run()
 		e.finish(w.batch)
+		w.turns.left = time.Now()
 		served = true
 	}
 	e.release(w)

@@ -3,6 +3,7 @@
 package hsm
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -67,8 +68,15 @@ func (t *Token) Remove(label string, class uint) error {
 	return err
 }
 
-// Logout takes the login away, as another part of the process might.
-func (t *Token) Logout() error { return t.mod.ctx.Logout(t.state.Load().anchor) }
+// Logout takes the login away, as another part of the process might, which has a session
+// of its own: SoftHSM crashes when one that is used is closed.
+func (t *Token) Logout() error {
+	s, err := t.openSession()
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.mod.ctx.Logout(s), t.mod.ctx.CloseSession(s))
+}
 
 // CloseWorkers closes the workers' sessions under them.
 func (t *Token) CloseWorkers() {
@@ -82,6 +90,14 @@ func (t *Token) Idle() (sessions, workers int) {
 	t.engine.mu.Lock()
 	defer t.engine.mu.Unlock()
 	return len(t.pool.free), len(t.engine.idle)
+}
+
+// AtOnce lets callers count as coming back at once up to d after their last call.
+// Nobody may use the token meanwhile.
+func (t *Token) AtOnce(d time.Duration) {
+	for _, w := range t.engine.all {
+		w.turns.atOnce = d
+	}
 }
 
 // Queued returns how many jobs wait for a worker.

@@ -435,6 +435,41 @@ func TestHammer(t *testing.T) {
 	}
 }
 
+// TestTwoCallers lets two callers come back all the time, so that they take turns, and
+// often go away while they wait or have the worker.
+func TestTwoCallers(t *testing.T) {
+	tok := known(t, func(c *hsm.Config) { c.Workers, c.MaxSessions = 1, 4 })
+	tok.AtOnce(time.Millisecond)
+	for round := range 20 {
+		var wg sync.WaitGroup
+		for g := range byte(2) {
+			wg.Go(func() {
+				for i := range 100 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					if i%20 == 19 {
+						cancel()
+						ctx, cancel = context.WithTimeout(t.Context(), time.Duration(i*round)*time.Microsecond)
+					}
+					n := g + byte(i)
+					got, err := mac(ctx, tok, n)
+					cancel()
+					if err == nil && got != want(n) {
+						t.Errorf("card %d: %X, want %X", n, got, want(n))
+					}
+					if err != nil && (i%20 != 19 || !errors.Is(err, context.DeadlineExceeded)) {
+						t.Errorf("call %d: %v", i, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if n := tok.Queued(); n != 0 {
+			t.Fatalf("%d jobs wait, and nobody for them", n)
+		}
+	}
+	allBack(t, tok, 4, 1)
+}
+
 // hammer does one operation. A login that is taken away twice within one call
 // may fail it; a wrong answer never happens.
 func hammer(t *testing.T, tok *hsm.Token, n, op byte) {

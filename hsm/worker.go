@@ -72,6 +72,9 @@ type job struct {
 	span    trace.Span
 	retried bool
 	done    chan struct{}
+	// lent, set before done is closed, says that nobody ran the job: its caller
+	// has this worker for it
+	lent *worker
 	// of the engine, under its lock: the caller is gone, the worker is done
 	left, finished bool
 	// set while a worker has the job
@@ -97,27 +100,27 @@ type worker struct {
 	drops   []pkcs11.ObjectHandle // evicted, to be destroyed with the next crossing
 	steps   [4]step
 	rested  time.Time
+	turns   turns
 }
 
-// turn is how long callers make calls before one of them yields; a call of
+// stint is how long callers make calls before one of them yields; a call of
 // slow takes so long that the caller loses its processor anyway.
 const (
-	turn = 5 * time.Millisecond
-	slow = time.Millisecond
+	stint = 5 * time.Millisecond
+	slow  = time.Millisecond
 )
 
-// tired reports, once in a turn, that whoever borrowed w, and began its call
-// then, has to yield. A goroutine that does nothing but such calls never does by
+// tired reports, once in a stint, that whoever borrowed w, for a call of this
+// beginning and end, has to yield. A goroutine that does nothing but such calls never does by
 // itself, and Go's scheduler, after 10 ms, does worse: it takes the processor
 // away in the middle of a call, polls for it, and moves the caller to another
 // thread. It is also fair to those who wait for a processor.
-func (w *worker) tired(begun time.Time) bool {
-	now := time.Now()
-	long := now.Sub(begun) > slow
-	if !long && now.Sub(w.rested) < turn {
+func (w *worker) tired(begun, ended time.Time) bool {
+	long := ended.Sub(begun) > slow
+	if !long && ended.Sub(w.rested) < stint {
 		return false
 	}
-	w.rested = now
+	w.rested = ended
 	return !long
 }
 
@@ -126,7 +129,8 @@ func newWorker(t *Token) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &worker{t: t, c: c, wake: make(chan struct{}, 1), drops: make([]pkcs11.ObjectHandle, 0, maxDrops)}, nil
+	return &worker{t: t, c: c, wake: make(chan struct{}, 1), drops: make([]pkcs11.ObjectHandle, 0, maxDrops),
+		turns: turns{atOnce: atOnce}}, nil
 }
 
 // close gives session and memory back.
