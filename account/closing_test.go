@@ -38,17 +38,24 @@ func (l *walletLab) sums(w token.WalletID) map[ledger.Account]int64 {
 	return sums
 }
 
-// TestClosedWalletKeepsNothing: what only a phone told of goes back to the holder
-// of a wallet that was closed meanwhile, once, as what closing pays out does.
-func TestClosedWalletKeepsNothing(t *testing.T) {
-	l := newWalletLab(t)
-	w := l.open(12000, account.Opening{})
+// toldByPhone makes a tap of a new token that only the phone has told of.
+func (l *walletLab) toldByPhone(w token.WalletID) (token.Token, account.Tap) {
+	l.t.Helper()
 	tok := l.bind(w)
 	slots := l.sync(w, tok.Ref, tierA).Grant.Slots
 	l.vault.Clock.Add(time.Hour)
 	tap := l.ride(tok, slots[0])
 	l.vault.Clock.Add(time.Minute)
 	l.sync(w, tok.Ref, tierA, words(slots, tap)...)
+	return tok, tap
+}
+
+// TestClosedWalletKeepsNothing: what only a phone told of goes back to the holder
+// of a wallet that was closed meanwhile, once, as what closing pays out does.
+func TestClosedWalletKeepsNothing(t *testing.T) {
+	l := newWalletLab(t)
+	w := l.open(12000, account.Opening{})
+	tok, tap := l.toldByPhone(w)
 	l.pass(tok.NotAfter.Add(25 * time.Hour).Sub(l.vault.Clock.Now()))
 	if _, err := l.Close(t.Context(), bank, w, accessNone); err != nil {
 		t.Fatal(err)
@@ -115,12 +122,7 @@ func TestCloseWaitsForCredit(t *testing.T) {
 	l := newWalletLab(t)
 	w := l.open(0, account.Opening{RealName: true, Allowance: 1000})
 	l.happen(w, account.CardBound, 0)
-	tok := l.bind(w)
-	slots := l.sync(w, tok.Ref, tierA).Grant.Slots
-	l.vault.Clock.Add(time.Hour)
-	tap := l.ride(tok, slots[0])
-	l.vault.Clock.Add(time.Minute)
-	l.sync(w, tok.Ref, tierA, words(slots, tap)...)
+	l.toldByPhone(w)
 	if _, err := l.Close(t.Context(), bank, w, accessNone); !errors.Is(err, account.ErrState) {
 		t.Errorf("closed while a tap is on its way: %v", err)
 	}
