@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tapvault/tapvault/access"
@@ -22,16 +23,21 @@ import (
 
 // record keeps entries, or fails.
 type record struct {
+	mu      sync.Mutex
 	entries []audit.Entry
 	err     error
 }
 
 func (r *record) Record(_ context.Context, e audit.Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.entries = append(r.entries, e)
 	return r.err
 }
 
 func (r *record) last() audit.Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if len(r.entries) == 0 {
 		return audit.Entry{}
 	}

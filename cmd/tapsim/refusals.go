@@ -60,7 +60,8 @@ func (d *demo) tomorrow(ctx context.Context) error {
 	if err := d.stop(); err != nil {
 		return err
 	}
-	d.offset += 25 * time.Hour
+	later := max(25*time.Hour, d.token.NotAfter.Sub(d.now())+time.Hour)
+	d.offset += later
 	if err := d.start(ctx); err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func (d *demo) tomorrow(ctx context.Context) error {
 		return fmt.Errorf("at the phone: %w", notRefused(err))
 	}
 	d.held("the phone itself does not pay any more: its slots have ended")
-	d.world.phone = func() time.Time { return d.now().Add(-25 * time.Hour) }
+	d.world.phone = func() time.Time { return d.now().Add(-later) }
 	d.handset.Reset()
 	_, err = d.world.reader.Tap(ctx, d.handset, 350)
 	if !errors.Is(err, terminal.Window) {

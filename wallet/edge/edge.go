@@ -228,7 +228,7 @@ func (s *Service) judge(ctx context.Context, k known) (d enrol.Device, t enrol.T
 		tier = enrol.TierB
 	}
 	t = s.cfg.Devices.Terms(tier)
-	if k.token.NotAfter.Sub(k.token.NotBefore) > t.TTL { // a token that lives longer than the tier allows
+	if !t.Covers(k.token.NotBefore, k.token.NotAfter) {
 		t.Limit, t.Layout = 0, nil
 	}
 	return d, t, nil

@@ -127,7 +127,7 @@ func (s *Service) issuable(ctx context.Context, e Element, ref token.Ref) (t tok
 		return t, "foreign-token", nil
 	case !t.State.Usable() || !t.Decision.Allows() || !s.cfg.Now().Before(t.NotAfter):
 		return t, "token-state", nil
-	case t.NotAfter.Sub(t.NotBefore) > s.cfg.Terms.TTL:
+	case !s.cfg.Terms.Covers(t.NotBefore, t.NotAfter):
 		return t, "token-ttl", nil
 	}
 	return t, "", nil

@@ -104,3 +104,29 @@ func TestTiers(t *testing.T) {
 		t.Errorf("express in tier A: %v", err)
 	}
 }
+
+// TestCovers: what belongs to a token of one day, in any zone and at any hour, is
+// covered by a tier of a day; two days are not.
+func TestCovers(t *testing.T) {
+	day := DefaultTiers()[TierA]
+	zone, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(day, hour, minute int) time.Time { return time.Date(2026, 11, day, hour, minute, 0, 0, zone) }
+	for name, c := range map[string]struct {
+		from, to time.Time
+		want     bool
+	}{
+		"asked for in the morning":             {at(3, 5, 0), at(4, 3, 0), true},
+		"asked for in the last hour":           {at(3, 2, 1), at(4, 3, 0), true},
+		"renewed ten minutes before":           {at(3, 2, 50), at(4, 3, 0), true},
+		"renewed, and clocks were set back":    {time.Date(2026, 10, 31, 2, 0, 0, 0, zone), at(1, 3, 0), true},
+		"two days":                             {at(3, 3, 0), at(5, 3, 0), false},
+		"two days but what a life may be more": {at(3, 5, 1), at(4, 7, 2), false},
+	} {
+		if got := day.Covers(c.from, c.to); got != c.want {
+			t.Errorf("%s, %v: %t", name, c.to.Sub(c.from), got)
+		}
+	}
+}

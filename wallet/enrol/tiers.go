@@ -16,13 +16,24 @@ type Terms struct {
 	Limit   token.Amount // L: live slots of one token together
 	Ceiling token.Amount // A_max: authority of all tokens of a wallet together
 	Layout  []account.SlotKind
-	TTL     time.Duration // longest window of a token
+	TTL     time.Duration // longest life of a token, see [Terms.Covers]
 	Express bool          // slots without PIN may be among them
 	Offline bool          // terminals that never hear the deny list may take them
 }
 
 // Tiers are the terms of each tier.
 type Tiers map[Tier]Terms
+
+// dayMore is how much longer than its days the window of a token may be: one that
+// renews another begins up to an hour before, one asked for in the last hour of a
+// service day lives the next day too, and a day on which clocks are set back has
+// an hour more.
+const dayMore = 2 * time.Hour
+
+// Covers reports whether a token that is good from one moment to another lives no
+// longer than a tier allows. A life is counted in service days: what a day's token
+// is good for beside its day is not held against it.
+func (t Terms) Covers(from, to time.Time) bool { return to.Sub(from) <= t.TTL+dayMore }
 
 // expressCap and expressSlots bound what pays without a PIN.
 const (
