@@ -86,7 +86,7 @@ func (s *Service) recent(ctx context.Context, from uint64) error {
 	if err != nil {
 		return err
 	}
-	if !known || newer && s.cfg.Now().Sub(next) > s.cfg.Deltas {
+	if !known || newer && s.now().Sub(next) > s.cfg.Deltas {
 		return ErrTooOld
 	}
 	return nil
@@ -104,7 +104,7 @@ func (s *Service) answer(ctx context.Context, c access.Caller, tag string, make 
 	if err := s.publish(ctx, arrived); err != nil {
 		return Document{}, err
 	}
-	issued := s.cfg.Now().UTC().Truncate(s.cfg.Refresh)
+	issued := s.now().UTC().Truncate(s.cfg.Refresh)
 	if s.kept.version != s.head.Number || !s.kept.issued.Equal(issued) || s.kept.deltas == nil {
 		s.kept = cache{version: s.head.Number, issued: issued, deltas: map[uint64][]byte{}}
 	}
@@ -217,9 +217,12 @@ func (s *Service) Policy(ctx context.Context, c access.Caller, tag string) (Docu
 	if err := s.cfg.Gate.Allow(ctx, c, access.DenyRead, "policy"); err != nil {
 		return Document{}, err
 	}
+	if err := s.look(ctx); err != nil {
+		return Document{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	issued := s.cfg.Now().UTC().Truncate(policyRefresh)
+	issued := s.now().UTC().Truncate(policyRefresh)
 	if s.policy.doc == nil || !s.policy.issued.Equal(issued) {
 		p := s.cfg.Policy
 		p.Head = s.documentHead(issued, policyValid)
