@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -41,5 +42,29 @@ func TestAttemptKeyIsNeeded(t *testing.T) {
 		if _, err := New(cfg); (err == nil) != good {
 			t.Errorf("a key of %d bytes: %v", n, err)
 		}
+	}
+}
+
+// TestKeyWithACard: a caller who makes a card number its key does not have it
+// kept, and the key goes on to work.
+func TestKeyWithACard(t *testing.T) {
+	const card = "6222021234567894"
+	secret := bytes.Repeat([]byte{1}, 32)
+	for key, plain := range map[string]bool{
+		card: false, "6222-0212-3456-7894": false, "6222.0212.3456.7894": false, "pay:" + card: false, card + "/1": false, card + "x9": false,
+		"00" + card: false, card + "-2026": false, "4222222222222": false, "order-6222021234567894-a": false,
+		"6222021234567890":                     true, // no check digit makes it one
+		"9b2d8a54-6c3f-4a7e-8e21-f0a1b2c3d4e5": true, "once": true, "1": true, "2026-11-28": true, "": true,
+	} {
+		got := kept(key, secret)
+		if (got == key) != plain || got != kept(key, secret) || !plain && (strings.Contains(got, card) || len(got) != 44) {
+			t.Errorf("%q is kept as %q", key, got)
+		}
+		if !plain && got == kept(key, bytes.Repeat([]byte{2}, 32)) {
+			t.Errorf("%q: what is kept can be found by trying", key)
+		}
+	}
+	if kept(card, secret) == kept(card+"/1", secret) {
+		t.Error("two keys are kept as one")
 	}
 }

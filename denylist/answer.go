@@ -2,6 +2,7 @@ package denylist
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -86,7 +87,7 @@ func (s *Service) recent(ctx context.Context, from uint64) error {
 	if err != nil {
 		return err
 	}
-	if !known || newer && s.now().Sub(next) > s.cfg.Deltas {
+	if !known || newer && s.cfg.Now().Sub(next) > s.cfg.Deltas {
 		return ErrTooOld
 	}
 	return nil
@@ -104,7 +105,7 @@ func (s *Service) answer(ctx context.Context, c access.Caller, tag string, make 
 	if err := s.publish(ctx, arrived); err != nil {
 		return Document{}, err
 	}
-	issued := s.now().UTC().Truncate(s.cfg.Refresh)
+	issued := s.cfg.Now().UTC().Truncate(s.cfg.Refresh)
 	if s.kept.version != s.head.Number || !s.kept.issued.Equal(issued) || s.kept.deltas == nil {
 		s.kept = cache{version: s.head.Number, issued: issued, deltas: map[uint64][]byte{}}
 	}
@@ -217,23 +218,24 @@ func (s *Service) Policy(ctx context.Context, c access.Caller, tag string) (Docu
 	if err := s.cfg.Gate.Allow(ctx, c, access.DenyRead, "policy"); err != nil {
 		return Document{}, err
 	}
-	if err := s.look(ctx); err != nil {
-		return Document{}, err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	issued := s.now().UTC().Truncate(policyRefresh)
-	if s.policy.doc == nil || !s.policy.issued.Equal(issued) {
-		p := s.cfg.Policy
+	issued, p := s.cfg.Now().UTC().Truncate(policyRefresh), s.cfg.Policy
+	if s.cfg.Ranges != nil {
+		p.Ranges = s.cfg.Ranges()
+	}
+	if s.policy.doc == nil || !s.policy.issued.Equal(issued) || !slices.Equal(s.policy.ranges, p.Ranges) {
 		p.Head = s.documentHead(issued, policyValid)
 		doc, err := p.Sign(s.signer(ctx))
 		if err != nil {
 			return Document{}, err
 		}
-		s.policy.issued, s.policy.doc = issued, doc
+		s.policy.issued, s.policy.ranges, s.policy.doc = issued, p.Ranges, doc
 	}
-	var stamp [4]byte
-	binary.BigEndian.PutUint32(stamp[:], uint32(issued.Unix()))
+	var stamp [8]byte
+	binary.BigEndian.PutUint32(stamp[:4], uint32(issued.Unix()))
+	ranges := sha256.Sum256(fmt.Append(nil, p.Ranges))
+	copy(stamp[4:], ranges[:])
 	out := Document{Tag: `"policy-` + hex.EncodeToString(stamp[:]) + `"`, Bytes: s.policy.doc}
 	if tag == out.Tag {
 		out.Bytes = nil
@@ -241,7 +243,8 @@ func (s *Service) Policy(ctx context.Context, c access.Caller, tag string) (Docu
 	return out, nil
 }
 
-// A policy changes when the service is configured anew.
+// A policy changes when a service is configured anew, this process or another
+// with one more token range.
 const (
 	policyRefresh = time.Hour
 	policyValid   = 30 * 24 * time.Hour

@@ -39,8 +39,9 @@ const rateDays = 7
 // each number that is out, so it is for every few minutes and not for every
 // request.
 func (v *Vault) Capacity(ctx context.Context) ([]Capacity, error) {
-	all := make([]Capacity, len(v.ranges))
-	for i, n := range v.ranges {
+	ranges := v.ranges.all()
+	all := make([]Capacity, len(ranges))
+	for i, n := range ranges {
 		var err error
 		if all[i], err = v.capacity(ctx, n); err != nil {
 			return nil, fmt.Errorf("looking at what is left of token range %s: %w", n.Name, err)
@@ -55,9 +56,7 @@ func (v *Vault) capacity(ctx context.Context, n *numbering) (Capacity, error) {
 	if err != nil {
 		return c, err
 	}
-	var given int64
 	for day, count := range back {
-		given += count
 		switch {
 		case day < 0:
 			c.Ready += count
@@ -67,14 +66,25 @@ func (v *Vault) capacity(ctx context.Context, n *numbering) (Capacity, error) {
 			c.Resting += count
 		}
 	}
-	// Every serial that is in no row counts as fresh, leased or not: what is
-	// leased and not used is handed back.
-	c.Fresh = max(0, c.Size-given)
+	if c.Fresh, err = v.neverGiven(ctx, n); err != nil {
+		return c, err
+	}
 	if c.PerDay, err = v.perDay(ctx, n); err != nil {
 		return c, err
 	}
 	c.DaysLeft = daysLeft(c.Fresh+c.Ready, back, c.PerDay)
 	return c, nil
+}
+
+// neverGiven counts the serials that were never given out and still can be: those
+// that were not leased yet, and those in leases that are in no row, since what is
+// leased and not used is handed back. Serials that an import left out are neither.
+func (v *Vault) neverGiven(ctx context.Context, n *numbering) (int64, error) {
+	var left int64
+	err := v.cfg.DB.Read(ctx).Raw("SELECT r.next_serial - (SELECT coalesce(sum(l.end_serial - l.first_serial), 0) FROM range_leases l WHERE l.range_id = r.id) "+
+		"+ (SELECT count(*) FROM range_leases l JOIN numbers n ON n.range_id = l.range_id AND n.serial >= l.first_serial AND n.serial < l.end_serial WHERE l.range_id = r.id) "+
+		"FROM token_ranges r WHERE r.id = ?", n.Name).Scan(&left).Error
+	return max(0, n.size()-left), err
 }
 
 // comingBack counts the numbers of a range that were given out by the day, from

@@ -74,9 +74,9 @@ func (v *Vault) numbers(db *gorm.DB, refs []token.Ref, into map[token.Ref]token.
 		return fmt.Errorf("reading the numbers of tokens: %w", err)
 	}
 	for _, row := range rows {
-		n := v.rangeByName(row.RangeID)
-		if n == nil {
-			return fmt.Errorf("token %s: its range %s is not known", row.Ref, row.RangeID)
+		n, err := v.rangeByName(row.RangeID)
+		if err != nil {
+			return fmt.Errorf("token %s: %w", row.Ref, err)
 		}
 		number, err := n.number(row.Serial)
 		if err != nil {

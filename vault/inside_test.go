@@ -68,7 +68,7 @@ func issue(t *testing.T, v *Vault, digits string) token.Token {
 // that seemed to fail had not, is passed over.
 func TestSerialTaken(t *testing.T) {
 	v := open(t, config(storetest.New(t), token1(t)))
-	n := v.ranges[0]
+	n := v.ranges.all()[0]
 	issue(t, v, "622848000000001")
 	s, err := v.take(t.Context(), n)
 	if err != nil || s.serial != 1 {
@@ -182,7 +182,7 @@ func TestOpenRefuses(t *testing.T) {
 	retired := config(db, h)
 	retired.Ranges = []Range{{Name: "next", Prefix: "930002", Length: 16, Luhn: true}}
 	v := open(t, retired)
-	if len(v.Ranges()) != 2 || v.Ranges()[0].Name != "next" || v.ranges[1].issues {
+	if len(v.Ranges()) != 2 || v.Ranges()[0].Name != "next" || v.ranges.all()[1].issues {
 		t.Errorf("ranges %v", v.Ranges())
 	}
 }
@@ -243,8 +243,8 @@ func TestOpenWithBrokenHSM(t *testing.T) {
 			t.Errorf("%s failed and left %d ranges, %v", f.call, n, err)
 		}
 	}
-	a, errA := open(t, config(db, h)).ranges[0].number(7)
-	b, errB := open(t, config(db, h)).ranges[0].number(7)
+	a, errA := open(t, config(db, h)).ranges.all()[0].number(7)
+	b, errB := open(t, config(db, h)).ranges.all()[0].number(7)
 	if errA != nil || errB != nil || a.Digits() != b.Digits() {
 		t.Errorf("two openings, two numbers: %v, %v", errA, errB)
 	}

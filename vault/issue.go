@@ -109,7 +109,7 @@ func (v *Vault) issue(ctx context.Context, d draft) (token.Token, error) {
 // issueNew tries the ranges of the right length and purpose in turn.
 func (v *Vault) issueNew(ctx context.Context, d draft) (token.Token, error) {
 	err := ErrNoRange
-	for _, n := range v.ranges {
+	for _, n := range v.ranges.all() {
 		if !n.issues || n.Length != d.digits || !n.keptFor(d.Requestor, d.scheme) {
 			continue
 		}

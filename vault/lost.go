@@ -53,12 +53,17 @@ func (p *Porter) leaveSerials(tx *gorm.DB, lost int64) error {
 	return nil
 }
 
-// leaveNumbers lets numbers rest once more that were free: any may have been
-// given to a token since.
+// leaveNumbers lets numbers rest for as long as a token can live that was issued
+// since, and its quarantine. Any that was free may be such a token's, and the
+// window of the token that bears any other may have become longer.
 func (p *Porter) leaveNumbers(tx *gorm.DB) error {
-	now := p.v.cfg.Now()
-	until := now.Add(lostLife + p.v.cfg.Quarantine).UnixMilli()
-	return tx.Model(&numberRow{}).Where("free_after <= ?", now.UnixMilli()).Update("free_after", until).Error
+	var longest int64 // there is: cards on file live for years
+	if err := tx.Raw("SELECT coalesce(max(not_after - not_before), 0) FROM tokens").Scan(&longest).Error; err != nil {
+		return err
+	}
+	life := max(lostLife, time.Duration(longest)*time.Millisecond)
+	until := p.v.cfg.Now().Add(life + p.v.cfg.Quarantine).UnixMilli()
+	return tx.Model(&numberRow{}).Where("free_after < ?", until).Update("free_after", until).Error
 }
 
 // leaveCounters moves the counters of all numbers on, and with them those of the

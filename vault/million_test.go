@@ -63,7 +63,7 @@ func TestMillionGivenOut(t *testing.T) {
 	take := func(n int) {
 		t.Helper()
 		for range n {
-			serial, ok := v.ranges[0].serial(issue(t, v, "622848000000001").Number)
+			serial, ok := v.ranges.all()[0].serial(issue(t, v, "622848000000001").Number)
 			if !ok || serials[serial] {
 				t.Fatalf("serial %d was given out twice", serial)
 			}

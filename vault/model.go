@@ -150,9 +150,9 @@ func (v *Vault) toStanding(r *sealedRow) (token.Standing, error) {
 
 // unpack returns what of a token is not stored as it is shown.
 func (v *Vault) unpack(ref, rangeID string, serial int64, packed string) (token.Number, token.Controls, error) {
-	n := v.rangeByName(rangeID)
-	if n == nil {
-		return token.Number{}, token.Controls{}, fmt.Errorf("token %s: its range %s is not known", ref, rangeID)
+	n, err := v.rangeByName(rangeID)
+	if err != nil {
+		return token.Number{}, token.Controls{}, fmt.Errorf("token %s: %w", ref, err)
 	}
 	num, err := n.number(serial)
 	if err != nil {
@@ -234,15 +234,6 @@ func unpackControls(s string) (c token.Controls, err error) {
 		return token.Controls{}, fmt.Errorf("reading controls: %w", err)
 	}
 	return c, nil
-}
-
-func (v *Vault) rangeByName(name string) *numbering {
-	for _, n := range v.ranges {
-		if n.Name == name {
-			return n
-		}
-	}
-	return nil
 }
 
 func moment(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

@@ -77,16 +77,17 @@ func (v *Vault) loadRanges(ctx context.Context) error {
 	if err := v.cfg.DB.Read(ctx).Order("created_at, id").Find(&rows).Error; err != nil {
 		return fmt.Errorf("reading token ranges: %w", err)
 	}
+	var all []*numbering
 	for _, row := range rows {
 		n, err := v.unwrap(ctx, row)
 		if err != nil {
 			return err
 		}
-		v.ranges = append(v.ranges, n)
+		all = append(all, n)
 	}
-	slices.SortStableFunc(v.ranges, func(a, b *numbering) int { return v.place(a.Range) - v.place(b.Range) })
+	slices.SortStableFunc(all, func(a, b *numbering) int { return v.place(a.Range) - v.place(b.Range) })
 	issuing := 0
-	for _, n := range v.ranges {
+	for _, n := range all {
 		if at := v.place(n.Range); at < len(v.cfg.Ranges) {
 			n.issues, n.Range = true, v.cfg.Ranges[at]
 			issuing++
@@ -95,6 +96,7 @@ func (v *Vault) loadRanges(ctx context.Context) error {
 	if issuing != len(v.cfg.Ranges) {
 		return errors.New("reading token ranges: another process made one of them differently")
 	}
+	v.ranges.add(all...)
 	return nil
 }
 

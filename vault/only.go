@@ -112,7 +112,11 @@ func (w *Writer) Renew(ctx context.Context, o token.Order, caller string, a acce
 	if err != nil {
 		return token.Token{}, err
 	}
-	return w.v.issue(ctx, draft{Order: o, op: opRenew, digits: len(old.Number.Digits()), scheme: w.v.schemeOfToken(old.Number), card: card{row: row}, caller: caller, attempt: a})
+	scheme, err := w.v.schemeOfCard(ctx, row)
+	if err != nil {
+		return token.Token{}, err
+	}
+	return w.v.issue(ctx, draft{Order: o, op: opRenew, digits: len(old.Number.Digits()), scheme: scheme, card: card{row: row}, caller: caller, attempt: a})
 }
 
 // Renewed returns the token that an earlier try of attempt a by caller made by

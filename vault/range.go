@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"slices"
@@ -53,14 +54,18 @@ func (v *Vault) schemeOf(pan token.PAN) (scheme string) {
 	return scheme
 }
 
-// schemeOfToken is the scheme that a token's range is kept for.
-func (v *Vault) schemeOfToken(num token.Number) string {
-	for _, n := range v.ranges {
-		if _, ok := n.serial(num); ok {
-			return n.Scheme
-		}
+// schemeOfCard says whose card this is, for the token that follows another of
+// it. The range of that one need not be configured any more. The card is opened
+// only where it matters.
+func (v *Vault) schemeOfCard(ctx context.Context, row cardRow) (string, error) {
+	if !slices.ContainsFunc(v.cfg.Ranges, func(r Range) bool { return r.Scheme != "" }) {
+		return "", nil
 	}
-	return ""
+	pan, _, err := v.unseal(ctx, row)
+	if err != nil {
+		return "", err
+	}
+	return v.schemeOf(pan), nil
 }
 
 // minSerialDigits keeps a range over the smallest domain FF1 is good for;
@@ -169,14 +174,14 @@ func (r Range) holds(digits string) bool {
 // isTokenPAN reports whether a card of this number would look like a token to
 // an e-purse master.
 func (v *Vault) isTokenPAN(pan token.PAN) bool {
-	return slices.ContainsFunc(v.ranges, func(n *numbering) bool { return n.holds(pan.Reveal()) })
+	return slices.ContainsFunc(v.ranges.all(), func(n *numbering) bool { return n.holds(pan.Reveal()) })
 }
 
 // IsToken reports whether a card with this application serial number would
 // look like a token to an e-purse master.
 func (v *Vault) IsToken(asn [10]byte) bool {
 	digits := fmt.Sprintf("%X", asn[2:]) // the last 16
-	for _, n := range v.ranges {
+	for _, n := range v.ranges.all() {
 		if strings.HasPrefix(digits, image(n.Prefix, n.Length, cuts[0])) {
 			return true
 		}
@@ -184,10 +189,12 @@ func (v *Vault) IsToken(asn [10]byte) bool {
 	return false
 }
 
-// Ranges lists every range that numbers were or are issued from.
+// Ranges lists every range that numbers were or are issued from, by this process
+// or by others, as far as it has met theirs.
 func (v *Vault) Ranges() []Range {
-	rs := make([]Range, len(v.ranges))
-	for i, n := range v.ranges {
+	ranges := v.ranges.all()
+	rs := make([]Range, len(ranges))
+	for i, n := range ranges {
 		rs[i] = n.Range
 	}
 	return rs

@@ -70,7 +70,8 @@ func TestHolds(t *testing.T) {
 			t.Errorf("%s: %v", digits, !want)
 		}
 	}
-	v := &Vault{ranges: []*numbering{{Range: r}}}
+	v := &Vault{}
+	v.ranges.add(&numbering{Range: r})
 	for hex, want := range map[string]bool{
 		"\x00\x00\x91\x00\x01\x00\x00\x00\x00\x00": true,
 		"\x99\x99\x91\x00\x01\x00\x00\x00\x00\x00": true, // a key sees the last 16 digits only

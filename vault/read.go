@@ -46,20 +46,34 @@ func (r *Reader) Token(ctx context.Context, ref token.Ref) (token.Token, error) 
 // closed, so clocks that disagree by minutes do not matter. It returns
 // [ErrNotFound] when no token ever bore num.
 func (r *Reader) ByNumber(ctx context.Context, num token.Number, at time.Time) (token.Token, error) {
-	for _, n := range r.v.ranges {
-		serial, ok := n.serial(num)
-		if !ok {
-			continue
-		}
-		rows, err := r.v.reading.numbers.Do(ctx, place{n.Name, serial})
-		if err != nil {
+	p, ok := r.v.find(num)
+	if !ok { // perhaps a range that another process has made since
+		if err := r.v.LearnRanges(ctx); err != nil {
 			return token.Token{}, err
 		}
-		if len(rows) > 0 {
-			return r.v.toToken(nearest(rows, at.UnixMilli()))
+		if p, ok = r.v.find(num); !ok {
+			return token.Token{}, ErrNotFound
 		}
 	}
-	return token.Token{}, ErrNotFound
+	rows, err := r.v.reading.numbers.Do(ctx, p)
+	if err != nil {
+		return token.Token{}, err
+	}
+	if len(rows) == 0 {
+		return token.Token{}, ErrNotFound
+	}
+	return r.v.toToken(nearest(rows, at.UnixMilli()))
+}
+
+// find says where a number stands, if one of the ranges that are known can have
+// it; no two can.
+func (v *Vault) find(num token.Number) (p place, ok bool) {
+	for _, n := range v.ranges.all() {
+		if serial, ok := n.serial(num); ok {
+			return place{n.Name, serial}, true
+		}
+	}
+	return place{}, false
 }
 
 // nearest picks the row whose window is least far from at.

@@ -115,7 +115,7 @@ func (k Keys) Refs() []keyref.Ref {
 type Vault struct {
 	cfg      Config
 	instance string // names this process in leases
-	ranges   []*numbering
+	ranges   numberings
 	indexes  indexVersions
 	reading  reading
 	making   *gather.Gatherer[ordered, made]
@@ -157,7 +157,7 @@ func (v *Vault) name() (string, error) {
 // does not close the database.
 func (v *Vault) Close(ctx context.Context) error {
 	var errs []error
-	for _, n := range v.ranges {
+	for _, n := range v.ranges.all() {
 		errs = append(errs, v.handBack(ctx, n))
 	}
 	return errors.Join(errs...)

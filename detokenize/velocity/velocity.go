@@ -42,8 +42,9 @@ type Limiter struct {
 
 // purse is what this process took for a caller and has not given yet.
 type purse struct {
-	mu   sync.Mutex
-	left int64
+	mu     sync.Mutex
+	left   int64
+	looked time.Time // at the stored bucket, by this process's clock
 }
 
 // mostHeld bounds the memory: callers whom another issuer names may be many.
@@ -104,9 +105,11 @@ func (l *Limiter) Take(ctx context.Context, caller string, n int) (wait time.Dur
 	defer p.mu.Unlock()
 	if need := int64(n) - p.left; need > 0 {
 		var got int64
-		if got, wait, err = l.draw(ctx, caller, r, need); err != nil || wait > 0 {
+		now := l.cfg.Now()
+		if got, wait, err = l.draw(ctx, caller, r, need, now, p.looked); err != nil || wait > 0 {
 			return wait, err
 		}
+		p.looked = now
 		p.left += got
 	}
 	p.left -= int64(n)
@@ -141,45 +144,65 @@ const whole = 1000 // of a level
 
 // draw takes what is needed out of the stored bucket, and a block beyond that
 // when the bucket has it. It returns how long to wait when it has not enough.
-func (l *Limiter) draw(ctx context.Context, caller string, r Rate, need int64) (got int64, wait time.Duration, err error) {
+func (l *Limiter) draw(ctx context.Context, caller string, r Rate, need int64, now, looked time.Time) (got int64, wait time.Duration, err error) {
 	err = l.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
 		got, wait = 0, 0
-		b, err := l.fill(tx, caller, r)
+		b, forgot, err := l.fill(tx, caller, r, now, looked)
 		if err != nil {
 			return err
 		}
 		if b.Level < need*whole {
 			wait = r.after(need*whole - b.Level)
-			return nil
+			if !forgot {
+				return nil
+			}
+			return keep(tx, b)
 		}
 		got = min(b.Level/whole, need+max(int64(r.Burst)/20, 1)-1)
 		b.Level -= got * whole
-		if err := tx.Save(&b).Error; err != nil {
-			return fmt.Errorf("keeping a velocity limit: %w", err)
-		}
-		return nil
+		return keep(tx, b)
 	})
 	return got, wait, err
 }
 
+func keep(tx *gorm.DB, b bucket) error {
+	if err := tx.Save(&b).Error; err != nil {
+		return fmt.Errorf("keeping a velocity limit: %w", err)
+	}
+	return nil
+}
+
+// ahead is by how much the clocks of processes may disagree.
+const ahead = 2 * time.Minute
+
 // fill reads a bucket and fills it by the time that has passed. A bucket that
 // does not exist is full.
-func (l *Limiter) fill(tx *gorm.DB, caller string, r Rate) (bucket, error) {
-	now := l.cfg.Now().UnixMilli()
+//
+// A clock that is wrong fills nothing and stops nothing. Of what has passed since
+// the bucket was filled last, by any process, no more counts than has passed since
+// this one looked at it. And a moment that lies ahead was written by a clock that
+// is wrong, or was: nothing flows in, and it is forgotten. Otherwise one process
+// whose clock was a day ahead would keep a caller from all others for that day.
+func (l *Limiter) fill(tx *gorm.DB, caller string, r Rate, now, looked time.Time) (b bucket, forgot bool, err error) {
 	var rows []bucket
 	if err := tx.Where("client = ?", caller).Limit(1).Find(&rows).Error; err != nil {
-		return bucket{}, fmt.Errorf("reading a velocity limit: %w", err)
+		return bucket{}, false, fmt.Errorf("reading a velocity limit: %w", err)
 	}
 	full := int64(r.Burst) * whole
 	if len(rows) == 0 {
-		return bucket{caller, full, now}, nil
+		return bucket{caller, full, now.UnixMilli()}, false, nil
 	}
-	b := rows[0]
-	// A clock that was set back fills nothing; a long rest fills all.
-	passed := min(max(now-b.At, 0), int64(24*time.Hour/time.Millisecond)*365)
+	b = rows[0]
+	passed := now.UnixMilli() - b.At
+	if !looked.IsZero() {
+		passed = min(passed, now.Sub(looked).Milliseconds())
+	}
+	passed = min(max(passed, 0), int64(24*time.Hour/time.Millisecond)*365) // a long rest fills all
 	b.Level = min(full, b.Level+r.in(passed))
-	b.At = max(b.At, now)
-	return b, nil
+	if b.At = max(b.At, now.UnixMilli()); b.At > now.Add(ahead).UnixMilli() {
+		b.At, forgot = now.UnixMilli(), true
+	}
+	return b, forgot, nil
 }
 
 // in is what flows in during so many milliseconds. Both factors are bounded.

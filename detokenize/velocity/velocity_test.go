@@ -61,7 +61,7 @@ func given(t *testing.T, l *velocity.Limiter, caller string, most int) (n int) {
 func TestEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
 		for name, test := range map[string]func(*testing.T, *store.DB){
-			"Bucket": bucket, "Restart": restart, "Processes": processes, "Batches": batches, "Clocks": clocks,
+			"Bucket": bucket, "Restart": restart, "Processes": processes, "Batches": batches, "Clocks": clocks, "Ahead": ahead,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, db(t)) })
 		}
@@ -211,5 +211,34 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := l.Take(t.Context(), "other", 1); fault.KindOf(err) != fault.StoreDown {
 		t.Errorf("a closed database: %v", err)
+	}
+}
+
+// ahead: a process whose clock is a day ahead neither keeps a caller from the
+// others for that day, nor is the caller given more than twice a full bucket for
+// it.
+func ahead(t *testing.T, db *store.DB) {
+	right, wrong := newClock(), newClock()
+	wrong.add(24 * time.Hour)
+	rate := velocity.Rate{PerMinute: 60}
+	a, b := limiter(t, db, right, rate), limiter(t, db, wrong, rate)
+	pass := func(d time.Duration) { right.add(d); wrong.add(d) }
+
+	first := given(t, a, "bank", 1000)
+	if first += given(t, b, "bank", 1000); first > 120 {
+		t.Errorf("%d at once", first)
+	}
+	takes(t, a, "bank", 1)
+	pass(time.Minute)
+	if n := given(t, a, "bank", 1000); n < 50 {
+		t.Errorf("a minute later, %d: the clock of the other is believed", n)
+	}
+	total := 0
+	for range 30 {
+		pass(20 * time.Second)
+		total += given(t, a, "bank", 1000) + given(t, b, "bank", 1000)
+	}
+	if total < 300 || total > 700 {
+		t.Errorf("%d in ten minutes of two clocks that disagree, at 60 a minute", total)
 	}
 }

@@ -27,6 +27,7 @@ var Public = map[string]string{
 	"api sections":                        "the description of the API",
 	"api/wire truth":                      "the words true and false",
 	"audit/trail parse":                   "a line of the record with itself, printed again",
+	"denylist Policy":                     "the ranges of numbers that terminals are told, with those that were signed last",
 	"hsm checkType":                       "the name of a curve",
 	"hsm/group sameCheck":                 "check values, which are read aloud",
 	"internal/store Prior":                "the digest of a caller's own request",

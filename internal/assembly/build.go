@@ -274,7 +274,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run), publishing(ctx, denials, p.cfg.DenyList.Every),
-		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), sweepLoads(ctx, loads, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log))
+		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), sweepLoads(ctx, loads, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log), learning(ctx, p.vault, p.opt.Log))
 	return handler, nil
 }
 
@@ -293,8 +293,8 @@ func (p *parts) wallet() (*wallet.Service, error) {
 	})
 }
 
-// parameters is what readers must hold to take phones. The versions of keys are
-// those of the moment.
+// parameters is what readers must hold to take phones. The versions of keys and
+// the token ranges are those of the moment.
 func (p *parts) parameters(ctx context.Context) (func() wire.Parameters, error) {
 	s := p.cfg.Slots
 	public, err := p.hsm.PublicKey(ctx, keyref.Ref{Usage: keyref.CredSign, Version: 1})
@@ -309,11 +309,11 @@ func (p *parts) parameters(ctx context.Context) (func() wire.Parameters, error) 
 		AID: s.AID, Issuer: p.cfg.slotIssuer(), ElementKeyVersion: s.ElementKeyVersion, AlgorithmID: s.AlgorithmID, CapFen: s.CapFen,
 		ToleranceSec: int(tolerance.Seconds()), CredentialKeys: []wire.PublicKey{key},
 	}
-	for _, r := range p.vault.Ranges() {
-		out.Ranges = append(out.Ranges, wire.Range{Prefix: r.Prefix, Length: r.Length, Luhn: r.Luhn})
-	}
 	return func() wire.Parameters {
 		now := out
+		for _, r := range p.vault.Ranges() {
+			now.Ranges = append(now.Ranges, wire.Range{Prefix: r.Prefix, Length: r.Length, Luhn: r.Luhn})
+		}
 		now.KeyVersion, now.KeyVersions = p.keys.slots.issues(), []int{}
 		for _, v := range p.keys.slots.versions() {
 			if v != 0 {

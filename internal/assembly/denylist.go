@@ -1,6 +1,7 @@
 package assembly
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"encoding/base64"
@@ -19,7 +20,6 @@ import (
 	"github.com/tapvault/tapvault/denylist/denydb"
 	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
-	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/vault"
@@ -75,24 +75,11 @@ func (p *parts) denyList(ctx context.Context) (*denylist.Service, error) {
 	}
 	db, c := denydb.New(p.db), p.cfg.DenyList
 	return denylist.New(denylist.Config{
-		Clock:  p.clock(),
 		Tokens: p.vault.Reader(), Store: db, Orders: db, History: db, Gate: p.gate,
 		Sign:  func(ctx context.Context, digest [32]byte) ([64]byte, error) { return p.hsm.Sign(ctx, denyKey, digest) },
-		KeyID: uint16(denyKey.Version), Policy: policy,
+		KeyID: uint16(denyKey.Version), Policy: policy, Ranges: p.policyRanges,
 		Refresh: c.Refresh, Valid: c.Valid, Deltas: c.Deltas, Log: p.opt.Log, Now: p.opt.Now,
 	})
-}
-
-// clock is the database's, which decides in place of a machine's that is wrong; nil
-// where there is none, and in rehearsals, whose time may be another day's.
-func (p *parts) clock() func(context.Context) (time.Time, error) {
-	if p.cfg.Environment == Rehearsal || !store.IsPostgres(p.cfg.Store.DSN) {
-		return nil
-	}
-	return func(ctx context.Context) (time.Time, error) {
-		at, _, err := p.db.Clock(ctx)
-		return at, err
-	}
 }
 
 // terminalPolicy is what terminals are told: token ranges lead to slots, card
@@ -112,13 +99,20 @@ func (p *parts) terminalPolicy(ctx context.Context) (deny.Policy, error) {
 			out.Proof = append(out.Proof, c)
 		}
 	}
-	for _, r := range p.vault.Ranges() {
-		out.Ranges = append(out.Ranges, deny.Range{Prefix: r.Prefix, Length: r.Length, Levels: 3})
-	}
-	for _, r := range p.cfg.Vault.CardRanges {
-		out.Ranges = append(out.Ranges, deny.Range{Prefix: r.Prefix, Length: r.Length, Levels: 2})
-	}
 	return out, nil
+}
+
+// policyRanges are the ranges that terminals are told, in the same order by every
+// process that knows them.
+func (p *parts) policyRanges() (all []deny.Range) {
+	for _, r := range p.vault.Ranges() {
+		all = append(all, deny.Range{Prefix: r.Prefix, Length: r.Length, Levels: 3})
+	}
+	slices.SortFunc(all, func(a, b deny.Range) int { return cmp.Compare(a.Prefix, b.Prefix) })
+	for _, r := range p.cfg.Vault.CardRanges {
+		all = append(all, deny.Range{Prefix: r.Prefix, Length: r.Length, Levels: 2})
+	}
+	return all
 }
 
 // tolerance is how far the clocks of terminals may disagree.

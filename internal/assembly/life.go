@@ -11,6 +11,7 @@ import (
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/tokenize"
+	"github.com/tapvault/tapvault/vault"
 	"github.com/tapvault/tapvault/webhook"
 	"github.com/tapvault/tapvault/webhook/hookdb"
 )
@@ -138,6 +139,16 @@ func sweep(ctx context.Context, tokens *tokenize.Service, every time.Duration, l
 		}
 	}
 	return repeat(ctx, every, once)
+}
+
+// learning keeps up with the token ranges that other processes are configured
+// with: their numbers are no cards', and terminals have to hear of them.
+func learning(ctx context.Context, v *vault.Vault, log *slog.Logger) (stop func() error) {
+	return repeat(ctx, 10*time.Second, func(ctx context.Context) {
+		if err := v.LearnRanges(ctx); err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "token ranges of other processes could not be looked for", "error", err.Error())
+		}
+	})
 }
 
 // forgetting removes attempts that nobody makes again.

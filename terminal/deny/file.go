@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // ErrGone is what a [Source] answers when it cannot lead on from a version.
@@ -60,7 +59,7 @@ func OpenFile(path string, pinned Keys) (*File, error) {
 		if i > 0 && doc[0] != deltaFormat {
 			return nil, fmt.Errorf("reading the deny list: %w: two snapshots", ErrMalformed)
 		}
-		next, err := f.Current().Take(doc, pinned, time.Time{}) // each was taken after the one before it
+		next, err := f.Current().Take(doc, pinned)
 		if err != nil {
 			return nil, fmt.Errorf("reading the deny list: %w", err)
 		}
@@ -74,10 +73,10 @@ func (f *File) Current() *List { return f.list.Load() }
 
 // Take takes a snapshot or a delta in, once it is on the disk. What is not
 // signed or does not follow changes nothing.
-func (f *File) Take(doc []byte, now time.Time) error {
+func (f *File) Take(doc []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next, err := f.Current().Take(doc, f.pinned, now)
+	next, err := f.Current().Take(doc, f.pinned)
 	if err != nil {
 		return err
 	}
@@ -108,7 +107,7 @@ func quiet(doc []byte) bool {
 }
 
 // Update asks src for what is newer and takes it in.
-func (f *File) Update(ctx context.Context, src Source, now time.Time) error {
+func (f *File) Update(ctx context.Context, src Source) error {
 	f.mu.Lock()
 	whole := len(f.docs) == 0 || len(f.docs) > maxDeltas
 	f.mu.Unlock()
@@ -119,7 +118,7 @@ func (f *File) Update(ctx context.Context, src Source, now time.Time) error {
 		case err == nil && doc == nil:
 			return nil
 		case err == nil:
-			err = f.Take(doc, now)
+			err = f.Take(doc)
 		}
 		if !errors.Is(err, ErrGone) && !errors.Is(err, ErrOrder) {
 			return err
@@ -129,7 +128,7 @@ func (f *File) Update(ctx context.Context, src Source, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("fetching the deny list: %w", err)
 	}
-	return f.Take(doc, now)
+	return f.Take(doc)
 }
 
 // parseFile reads documents, each behind its length.

@@ -1,6 +1,7 @@
 package vaulttest
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -18,6 +19,9 @@ var rangeTests = map[string]func(*testing.T, *Fixture){
 	"capacity":                 capacity,
 	"numbers without counters": spentNumbers,
 	"no number twice":          neverTwice,
+	"another process's range":  anothersRange,
+	"a closed range":           closedRange,
+	"serials that were lost":   lostSerials,
 }
 
 // Fill gives out the serials below n of a range, as if each had been issued
@@ -168,5 +172,98 @@ func neverTwice(t *testing.T, f *Fixture) {
 	}
 	if len(last) != numbers || issued <= numbers || refused == 0 {
 		t.Fatalf("%d numbers, %d tokens, %d refusals: the test did not see what it is for", len(last), issued, refused)
+	}
+}
+
+// anothersRange: a process that was started before another range was configured
+// knows the tokens that others issue from it.
+func anothersRange(t *testing.T, f *Fixture) {
+	later := vault.Range{Name: "later", Prefix: "910005", Length: 16, Luhn: true}
+	g := f.Again(t, func(c *vault.Config) { c.Ranges = []vault.Range{later} })
+	tok := issue(t, g, 1)
+	if f.IsToken(tok.Number.ASN()) {
+		t.Fatal("known before it was looked for: the test does not see what it is for")
+	}
+	got, err := f.Reader().ByNumber(t.Context(), tok.Number, f.Clock.Now())
+	if err != nil || got.Ref != tok.Ref {
+		t.Fatalf("by its number: %v, %v", got.Ref, err)
+	}
+	if !f.IsToken(tok.Number.ASN()) {
+		t.Error("its number could be a card's, once the range is known")
+	}
+
+	for name, look := range map[string]func(*vault.Vault) (token.Number, error){
+		"by reference": func(v *vault.Vault) (token.Number, error) {
+			got, err := v.Reader().Token(t.Context(), tok.Ref)
+			return got.Number, err
+		},
+		"to be denied": func(v *vault.Vault) (token.Number, error) {
+			all, err := v.Reader().Numbers(t.Context(), []token.Ref{tok.Ref})
+			return all[tok.Ref], err
+		},
+		"to be opened": func(v *vault.Vault) (token.Number, error) {
+			got, _, err := v.Opener().Sealed(t.Context(), tok.Ref)
+			return got.Number, err
+		},
+		"in a list": func(v *vault.Vault) (token.Number, error) {
+			all, _, err := v.Reader().Find(t.Context(), token.Filter{Ref: tok.Ref}, token.Mark{}, 10)
+			if err != nil || len(all) != 1 {
+				return token.Number{}, err
+			}
+			return all[0].Number, nil
+		},
+		"by a timer": func(v *vault.Vault) (token.Number, error) {
+			if err := v.LearnRanges(t.Context()); err != nil || !v.IsToken(tok.Number.ASN()) {
+				t.Errorf("after a look its number could be a card's, %v", err)
+			}
+			return tok.Number, nil
+		},
+	} {
+		later.Name, later.Prefix = later.Name+"x", fmt.Sprintf("91001%d", len(later.Name)-len("later"))
+		old := f.Again(t) // does not know the next range
+		tok = issue(t, f.Again(t, func(c *vault.Config) { c.Ranges = []vault.Range{later} }), 1)
+		if n, err := look(old.Vault); err != nil || n.Digits() != tok.Number.Digits() {
+			t.Errorf("%s: %v, %v", name, n, err)
+		}
+	}
+}
+
+// closedRange: tokens of a range that is not configured any more are renewed
+// from the one that took its place, also when it is kept for a scheme's cards.
+func closedRange(t *testing.T, f *Fixture) {
+	metro := func(name, prefix string) func(*vault.Config) {
+		return func(c *vault.Config) {
+			c.CardRanges = []vault.CardRange{{Prefix: Cards.Prefix, Length: Cards.Length, Scheme: "metro"}}
+			c.Ranges = []vault.Range{{Name: name, Prefix: prefix, Length: 16, Luhn: true, Scheme: "metro"}}
+		}
+	}
+	old := issue(t, f.Again(t, metro("first", "910006")), 1)
+	g := f.Again(t, metro("second", "910007"))
+	next, err := g.Writer().Renew(t.Context(), renewal(t, g, old), "bank", access.Attempt{})
+	if err != nil || next.Number.Digits()[:6] != "910007" {
+		t.Fatalf("renewed as %v, %v", next.Number, err)
+	}
+	general := f.Again(t) // issued from a range for all, renewed from the scheme's
+	old = issue(t, general, 2)
+	if next, err = g.Writer().Renew(t.Context(), renewal(t, g, old), "bank", access.Attempt{}); err != nil || next.Number.Digits()[:6] != "910007" {
+		t.Fatalf("of a range for all, renewed as %v, %v", next.Number, err)
+	}
+}
+
+// lostSerials: what can never be given out is not told as fresh.
+func lostSerials(t *testing.T, f *Fixture) {
+	f = f.Again(t, small)
+	issue(t, f, 1) // of a leased block of 8
+	if c := capacityOf(t, f, Small.Name); c.Fresh != c.Size-1 {
+		t.Fatalf("%d are fresh of %d", c.Fresh, c.Size)
+	}
+	f.SkipTo(t, Small.Name, 999_990)
+	if c := capacityOf(t, f, Small.Name); c.Fresh != 10+7 {
+		t.Errorf("%d are fresh; 10 were never leased, and 7 are leased and unused", c.Fresh)
+	}
+	storetest.Exec(t, f.DB, "DELETE FROM range_leases WHERE range_id = ?", Small.Name)
+	f.SkipTo(t, Small.Name, 1_000_000)
+	if c := capacityOf(t, f, Small.Name); c.Fresh != 0 {
+		t.Errorf("%d are fresh where none can be given out", c.Fresh)
 	}
 }

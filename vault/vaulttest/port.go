@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
@@ -160,6 +161,11 @@ func PortRefused(t *testing.T, from, to *store.DB) {
 func PortLost(t *testing.T, from, to *store.DB) {
 	f := On(t, from, hsmtest.New(t, hsmtest.Options{Refs: Keys()}))
 	old, idle := issue(t, f, 0), issue(t, f, 1)
+	kept := f.Order(t, 2)
+	kept.NotAfter = kept.NotBefore.Add(300 * 24 * time.Hour) // a card on file
+	if _, err := f.Writer().Issue(t.Context(), kept, "bank", access.Attempt{}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := f.Writer().TakeCounters(t.Context(), old.Ref, 10); err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +188,16 @@ func PortLost(t *testing.T, from, to *store.DB) {
 		t.Fatal(err)
 	}
 	g := On(t, to, cfg.HSM)
+	if c := capacityOf(t, g, Transit.Name); c.Fresh >= c.Size-lost {
+		t.Errorf("%d are fresh of %d: those that were left out are told as well", c.Fresh, c.Size)
+	}
+	// Any number may have been given to a card on file since, or its token's
+	// window have become longer.
+	var soon int64
+	rest := f.Clock.Now().Add((300 + 45) * 24 * time.Hour).UnixMilli()
+	if err := to.Read(t.Context()).Raw("SELECT count(*) FROM numbers WHERE free_after < ?", rest).Scan(&soon).Error; err != nil || soon > 0 {
+		t.Errorf("%d numbers come back before a card on file that was issued since can have ended, %v", soon, err)
+	}
 	for n := range lost {
 		if tok := issue(t, g, n); given[tok.Number.Digits()] {
 			t.Fatalf("token %d bears a number that was given out after the export", n)
