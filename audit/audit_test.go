@@ -3,6 +3,7 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/tapvault/tapvault/access"
@@ -11,11 +12,14 @@ import (
 
 // sheet is a recorder in memory that can be full.
 type sheet struct {
+	mu      sync.Mutex
 	entries []audit.Entry
 	err     error
 }
 
 func (s *sheet) Record(_ context.Context, e audit.Entry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.err == nil {
 		s.entries = append(s.entries, e)
 	}

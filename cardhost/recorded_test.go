@@ -21,7 +21,9 @@ type late struct {
 }
 
 func (l late) Begin(_ context.Context, e audit.Entry) (func() error, error) {
+	l.mu.Lock()
 	l.entries = append(l.entries, e)
+	l.mu.Unlock()
 	l.begun <- struct{}{}
 	return func() error { return <-l.ended }, nil
 }

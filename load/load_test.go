@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,9 +63,14 @@ type none struct{}
 
 func (none) IsToken([10]byte) bool { return false }
 
-type record struct{ entries []audit.Entry }
+type record struct {
+	mu      sync.Mutex
+	entries []audit.Entry
+}
 
 func (r *record) Record(_ context.Context, e audit.Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.entries = append(r.entries, e)
 	return nil
 }

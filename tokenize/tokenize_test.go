@@ -44,7 +44,11 @@ func (n *notes) Record(_ context.Context, e audit.Entry) error {
 	return nil
 }
 
-func (n *notes) last() audit.Entry { return n.entries[len(n.entries)-1] }
+func (n *notes) last() audit.Entry {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.entries[len(n.entries)-1]
+}
 
 // shop is a service and what it stands on.
 type shop struct {

@@ -3,6 +3,7 @@ package inventory_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/tapvault/tapvault/access"
@@ -15,11 +16,14 @@ import (
 
 // journal keeps entries, or fails.
 type journal struct {
+	mu      sync.Mutex
 	entries []audit.Entry
 	err     error
 }
 
 func (j *journal) Record(_ context.Context, e audit.Entry) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if j.err == nil {
 		j.entries = append(j.entries, e)
 	}

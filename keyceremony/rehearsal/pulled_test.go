@@ -76,7 +76,7 @@ func (p *pulled) hold(kind string, harm func()) {
 	if err != nil {
 		p.Fatal(err)
 	}
-	player := &rehearsal.Player{Seed: [32]byte{byte(v)}, Out: io.Discard, PIN: hsmtest.PIN}
+	player := &rehearsal.Player{Seed: [32]byte{byte(v), byte(v >> 8)}, Out: io.Discard, PIN: hsmtest.PIN}
 	people, err := player.People(plan.Script)
 	if err != nil {
 		p.Fatal(err)
@@ -91,7 +91,6 @@ func (p *pulled) hold(kind string, harm func()) {
 	}
 	for n := 0; ; n++ {
 		_, err := engine.Run(p.Context(), c)
-		time.Sleep(2 * time.Millisecond) // a pull that comes late
 		p.shim.Heal()
 		if err == nil {
 			break
@@ -162,19 +161,22 @@ func (p *pulled) whole(dir string, labels []string) {
 	}
 }
 
+// mostCalls is how many calls of the module a token may stay for after a key's birth
+// began; a birth makes about 70.
+const mostCalls = 90
+
 // TestPulledToken pulls the token out while keys are born, drops its sessions
 // and lets calls fail after they took effect; then it is put back and the
 // ceremony goes on: its keys are whole, and nothing else is there.
 func TestPulledToken(t *testing.T) {
 	p := newPulled(t)
 	random := rand.New(rand.NewPCG(3, 4))
-	later := func(do func()) func() {
-		return func() { time.AfterFunc(time.Duration(random.Int64N(int64(4*time.Millisecond))), do) }
-	}
+	// By calls and not by time: a timer that fires late pulls out the token of whoever looks at it afterwards.
+	later := func(at func(calls int)) func() { return func() { at(random.IntN(mostCalls)) } }
 	for _, kind := range []string{"generate", "letters"} {
 		for range 3 {
-			p.hold(kind, later(p.shim.Remove))
-			p.hold(kind, later(p.shim.DropSessions))
+			p.hold(kind, later(p.shim.RemoveAt))
+			p.hold(kind, later(p.shim.DropSessionsAt))
 		}
 		p.hold(kind, p.shim.LoseLogin)
 		const removed = 0x32

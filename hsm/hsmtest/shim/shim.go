@@ -60,8 +60,8 @@ const functions = 68
 
 // control is struct control of shim.c.
 type control struct {
-	delayUS, removed, drop, logout, reused, open atomic.Uint64
-	fn                                           [functions]fault
+	delayUS, removed, drop, logout, reused, open, removeIn, dropIn atomic.Uint64
+	fn                                                             [functions]fault
 }
 
 type fault struct{ mode, rv, skip, count, delayUS, calls atomic.Uint64 }
@@ -144,6 +144,14 @@ func (s *Shim) LoseLogin() { s.c.logout.Store(1) }
 // Remove pulls the token out: its sessions are gone, and nothing finds it.
 func (s *Shim) Remove() { s.c.removed.Store(1) }
 
+// RemoveAt pulls the token out before the call that comes after so many others, unless
+// [Shim.Heal] is first.
+func (s *Shim) RemoveAt(calls int) { s.c.removeIn.Store(uint64(calls) + 1) }
+
+// DropSessionsAt closes every session before the call that comes after so many others,
+// unless [Shim.Heal] is first.
+func (s *Shim) DropSessionsAt(calls int) { s.c.dropIn.Store(uint64(calls) + 1) }
+
 // Insert puts it back.
 func (s *Shim) Insert() { s.c.removed.Store(0) }
 
@@ -152,6 +160,8 @@ func (s *Shim) Forget() { s.c.reused.Store(0) }
 
 // Heal ends every fault and delay.
 func (s *Shim) Heal() {
+	s.c.removeIn.Store(0)
+	s.c.dropIn.Store(0)
 	s.Insert()
 	s.Delay(0)
 	for i := range s.c.fn {

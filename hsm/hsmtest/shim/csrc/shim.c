@@ -24,7 +24,7 @@ enum { FAIL = 1, DO_THEN_FAIL = 2 };
 #define TOKEN_NOT_PRESENT 0xE0UL
 
 struct fault { uint64_t mode, rv, skip, count, delay_us, calls; };
-struct control { uint64_t delay_us, removed, drop, logout, reused, open; struct fault fn[FUNCTIONS]; };
+struct control { uint64_t delay_us, removed, drop, logout, reused, open, remove_in, drop_in; struct fault fn[FUNCTIONS]; };
 
 struct list { unsigned char major, minor; call fn[FUNCTIONS]; };
 static struct list mine, *real;
@@ -44,11 +44,11 @@ static uint64_t get(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); 
 static void inc(uint64_t *p) { __atomic_add_fetch(p, 1, __ATOMIC_SEQ_CST); }
 static int take(uint64_t *p) { return __atomic_exchange_n(p, 0, __ATOMIC_SEQ_CST) != 0; }
 
-/* spend lowers a counter that is not zero, and says whether it did. */
-static int spend(uint64_t *p) {
+/* lower lowers a counter that is not zero, and returns what it was. */
+static uint64_t lower(uint64_t *p) {
 	uint64_t n = get(p);
 	while (n && !__atomic_compare_exchange_n(p, &n, n - 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) ;
-	return n != 0;
+	return n;
 }
 
 static void pause_us(uint64_t us) {
@@ -128,7 +128,8 @@ static word pass(int n, word a, word b, word c, word d, word e, word f, word g, 
 	struct fault *x = &ctl->fn[n];
 	inc(&x->calls);
 	pause_us(get(&ctl->delay_us) + get(&x->delay_us));
-	if (take(&ctl->drop)) drop_all();
+	if (lower(&ctl->remove_in) == 1) ctl->removed = 1;
+	if (lower(&ctl->drop_in) == 1 || take(&ctl->drop)) drop_all();
 	if (take(&ctl->logout)) log_out();
 	if (get(&ctl->removed)) {
 		drop_all();
@@ -138,7 +139,7 @@ static word pass(int n, word a, word b, word c, word d, word e, word f, word g, 
 	/* cleaning up is allowed in a session that is sick */
 	if (of_session(n) && n != CLOSE && n != DESTROY && n != FIND_FINAL && sicken(a, 0)) inc(&ctl->reused);
 	uint64_t mode = get(&x->mode);
-	if (!mode || spend(&x->skip) || !spend(&x->count)) return forward(n, a, b, c, d, e, f, g, h);
+	if (!mode || lower(&x->skip) || !lower(&x->count)) return forward(n, a, b, c, d, e, f, g, h);
 	if (of_session(n)) sicken(a, 1);
 	if (mode == DO_THEN_FAIL) forward(n, a, b, c, d, e, f, g, h);
 	else if (n == CLOSE) forward(n, a, b, c, d, e, f, g, h); /* a session is given up either way */
