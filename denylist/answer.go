@@ -87,7 +87,7 @@ func (s *Service) recent(ctx context.Context, from uint64) error {
 	if err != nil {
 		return err
 	}
-	if !known || newer && s.cfg.Now().Sub(next) > s.cfg.Deltas {
+	if !known || newer && s.now().Sub(next) > s.cfg.Deltas {
 		return ErrTooOld
 	}
 	return nil
@@ -105,7 +105,7 @@ func (s *Service) answer(ctx context.Context, c access.Caller, tag string, make 
 	if err := s.publish(ctx, arrived); err != nil {
 		return Document{}, err
 	}
-	issued := s.cfg.Now().UTC().Truncate(s.cfg.Refresh)
+	issued := s.now().UTC().Truncate(s.cfg.Refresh)
 	if s.kept.version != s.head.Number || !s.kept.issued.Equal(issued) || s.kept.deltas == nil {
 		s.kept = cache{version: s.head.Number, issued: issued, deltas: map[uint64][]byte{}}
 	}
@@ -218,9 +218,12 @@ func (s *Service) Policy(ctx context.Context, c access.Caller, tag string) (Docu
 	if err := s.cfg.Gate.Allow(ctx, c, access.DenyRead, "policy"); err != nil {
 		return Document{}, err
 	}
+	if err := s.look(ctx); err != nil {
+		return Document{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	issued, p := s.cfg.Now().UTC().Truncate(policyRefresh), s.cfg.Policy
+	issued, p := s.now().UTC().Truncate(policyRefresh), s.cfg.Policy
 	if s.cfg.Ranges != nil {
 		p.Ranges = s.cfg.Ranges()
 	}

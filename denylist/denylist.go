@@ -124,6 +124,9 @@ type Config struct {
 	Deltas  time.Duration // how long a delta leads on from a version; 0: 48 h
 	Log     *slog.Logger  // nil: nothing is logged
 	Now     func() time.Time
+	// Clock is what all processes go by, whatever their own clocks say, such as that
+	// of the database; nil: Now.
+	Clock func(ctx context.Context) (time.Time, error)
 }
 
 // history is how long versions are kept: evidence of taps is taken for 30 days.
@@ -140,6 +143,7 @@ const linger = time.Hour
 type Service struct {
 	cfg   Config
 	began atomic.Uint64 // reconciliations that were begun
+	off   atomic.Int64  // how much Clock is ahead of Now, in nanoseconds
 
 	mu     sync.Mutex // guards the rest
 	done   uint64     // the last one that succeeded
@@ -177,6 +181,9 @@ func New(c Config) (*Service, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Clock == nil {
+		c.Clock = func(context.Context) (time.Time, error) { return c.Now(), nil }
+	}
 	return &Service{cfg: c, known: map[token.Ref]token.Number{}}, nil
 }
 
@@ -188,7 +195,7 @@ func (s *Service) Run(ctx context.Context, every time.Duration) {
 	failing, forgot := false, time.Time{}
 	for ctx.Err() == nil {
 		err := s.Publish(ctx)
-		if now := s.cfg.Now(); err == nil && now.Sub(forgot) >= time.Hour {
+		if now := s.now(); err == nil && now.Sub(forgot) >= time.Hour {
 			forgot = now
 			err = s.cfg.Store.Forget(ctx, now.Add(-history))
 		}

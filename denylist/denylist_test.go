@@ -77,6 +77,12 @@ func (r *rig) node(t *testing.T) *denylist.Service {
 // nodeAt is one whose clock is its own.
 func (r *rig) nodeAt(t *testing.T, now func() time.Time) *denylist.Service {
 	t.Helper()
+	return r.nodeBy(t, now, nil)
+}
+
+// nodeBy is one that goes by another clock than its own.
+func (r *rig) nodeBy(t *testing.T, now func() time.Time, clock func(context.Context) (time.Time, error)) *denylist.Service {
+	t.Helper()
 	db := denydb.New(r.db)
 	s, err := denylist.New(denylist.Config{Tokens: r.tokens, Store: db, Orders: db, History: db, Gate: audit.Gate{Recorder: r.audit},
 		Sign: func(_ context.Context, d [32]byte) (sig [64]byte, err error) {
@@ -87,7 +93,7 @@ func (r *rig) nodeAt(t *testing.T, now func() time.Time) *denylist.Service {
 			}
 			return sig, err
 		},
-		KeyID: 1, Now: now,
+		KeyID: 1, Now: now, Clock: clock,
 		Policy: deny.Policy{AID: []byte{1, 2, 3, 4, 5}, Tolerance: 2 * time.Minute, Proof: []deny.Class{deny.Vehicle},
 			Ranges: []deny.Range{{Prefix: "910001", Length: 16, Levels: 3}}, Issuers: map[uint16]*ecdsa.PublicKey{1: &r.key.PublicKey}},
 	})
@@ -140,7 +146,12 @@ func (r *rig) hears(t *testing.T, s *denylist.Service, l *deny.List) *deny.List 
 	if doc.Bytes == nil {
 		return l
 	}
-	next, err := l.Take(doc.Bytes, r.pinned)
+	next, err := l.Take(doc.Bytes, r.pinned, r.Clock.Now())
+	if errors.Is(err, deny.ErrOrder) { // as [deny.File.Update] goes on
+		if doc, err = s.Snapshot(t.Context(), reader, ""); err == nil {
+			next, err = l.Take(doc.Bytes, r.pinned, r.Clock.Now())
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -466,6 +477,55 @@ func TestClockAhead(t *testing.T) {
 			if !hears.KeyDenied(7, r.Clock.Now()) {
 				t.Errorf("%s: what was ordered is not there", name)
 			}
+		}
+	})
+}
+
+// TestCommonClock: a process whose own clock is wrong goes by the one that all go
+// by. Its lists are dated and filled as those of others.
+func TestCommonClock(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		clock := func(context.Context) (time.Time, error) { return r.Clock.Now(), nil }
+		for _, off := range []time.Duration{30 * 24 * time.Hour, -30 * 24 * time.Hour, time.Hour} {
+			wrong := r.nodeBy(t, func() time.Time { return r.Clock.Now().Add(off) }, clock)
+			tok := r.phone(t, int(off/time.Hour)%7+8)
+			r.move(t, tok.Ref, token.Suspend)
+			l := r.hears(t, wrong, &deny.List{})
+			if !l.Denied(tok.Number, 1, r.Clock.Now()) || l.Ahead(r.Clock.Now()) || r.Clock.Now().Sub(l.Issued()) > 5*time.Minute {
+				t.Errorf("off by %v: issued at %v, %d entries", off, l.Issued(), l.Len())
+			}
+			if next := r.hears(t, r.node(t), l); next.Version() != l.Version() {
+				t.Errorf("off by %v: another process publishes version %d after %d", off, next.Version(), l.Version())
+			}
+		}
+		broken := r.nodeBy(t, r.Clock.Now, func(context.Context) (time.Time, error) { return time.Time{}, errDown })
+		if _, err := broken.Snapshot(t.Context(), reader, ""); !errors.Is(err, errDown) {
+			t.Errorf("without a clock: %v", err)
+		}
+	})
+}
+
+// TestClockMended: the only clock was ahead, and a reader took its list. When it is right
+// again the reader takes the next one, with all that was left out, before that date.
+func TestClockMended(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		tok := r.phone(t, 1)
+		r.move(t, tok.Ref, token.Suspend)
+		l := r.hears(t, r.service, &deny.List{})
+		wrong := r.hears(t, r.nodeAt(t, func() time.Time { return r.Clock.Now().Add(30 * 24 * time.Hour) }), l)
+		if !wrong.Ahead(r.Clock.Now()) || wrong.Denied(tok.Number, 1, r.Clock.Now()) {
+			t.Fatalf("a list of %v with %d entries", wrong.Issued(), wrong.Len())
+		}
+		for name, node := range map[string]*denylist.Service{"one that goes on": r.service, "one that starts anew": r.node(t)} {
+			got := r.hears(t, node, wrong)
+			if got.Ahead(r.Clock.Now()) || !got.Denied(tok.Number, 1, r.Clock.Now()) {
+				t.Errorf("%s: a list of %v with %d entries", name, got.Issued(), got.Len())
+			}
+		}
+		later := r.phone(t, 2)
+		r.move(t, later.Ref, token.Suspend)
+		if got := r.hears(t, r.service, wrong); !got.Denied(later.Number, 1, r.Clock.Now()) {
+			t.Error("a later denial is not heard")
 		}
 	})
 }

@@ -32,6 +32,9 @@ func (s *Service) Order(ctx context.Context, c access.Caller, o Order, a access.
 	if err := s.cfg.Gate.Allow(ctx, c, access.DenyManage, "denylist"); err != nil {
 		return Version{}, err
 	}
+	if err := s.look(ctx); err != nil {
+		return Version{}, err
+	}
 	if err := s.check(o); err != nil {
 		return Version{}, err
 	}
@@ -41,7 +44,7 @@ func (s *Service) Order(ctx context.Context, c access.Caller, o Order, a access.
 	if err := s.nameable(ctx, o.Line); err != nil {
 		return Version{}, err
 	}
-	if err := s.cfg.Orders.Order(ctx, c.ID, a, o, s.cfg.Now()); err != nil {
+	if err := s.cfg.Orders.Order(ctx, c.ID, a, o, s.now()); err != nil {
 		return Version{}, fmt.Errorf("keeping an order: %w", err)
 	}
 	arrived := s.began.Load()
@@ -66,7 +69,7 @@ func (s *Service) check(o Order) error {
 	case o.Line.Kind == deny.Token:
 		return fmt.Errorf("%w: suspend or delete the token", ErrOrder)
 	case (o.Line.Kind == deny.MinCtr) != (o.Line.Ctr != 0), o.Line.Until.Unix() <= 0,
-		o.Line.Until.After(s.cfg.Now().Add(longestOrder)):
+		o.Line.Until.After(s.now().Add(longestOrder)):
 		return fmt.Errorf("%w: counter or end", ErrOrder)
 	case o.Line.Kind == deny.MinCtr && !token.Ref(o.Line.Name).Valid():
 		return fmt.Errorf("%w: not a token reference", ErrOrder)

@@ -49,9 +49,12 @@ func (s *Service) reconcile(ctx context.Context) error {
 	if err := s.catchUp(ctx); err != nil {
 		return err
 	}
-	// Whether an entry is over is for this process's clock to say. A version that
-	// one with a wrong clock dated must not end what others deny.
-	now := s.cfg.Now()
+	// Whether an entry is over is not for the date of a version to say: one that was
+	// dated by a wrong clock must not end what others deny.
+	if err := s.look(ctx); err != nil {
+		return err
+	}
+	now := s.now()
 	want, switches, err := s.wanted(ctx, now)
 	if err != nil {
 		return err
@@ -59,8 +62,8 @@ func (s *Service) reconcile(ctx context.Context) error {
 	changes := difference(s.lines, want, now)
 	if len(changes) > 0 || switches != s.head.Switches {
 		next := Version{s.head.Number + 1, now, switches}
-		if now.Before(s.head.At) {
-			next.At = s.head.At // dates do not go back
+		if ahead := s.head.At.Sub(now); ahead > 0 && ahead <= apart {
+			next.At = s.head.At // dates do not go back; one further ahead was wrong
 		}
 		if err := s.cfg.Store.Publish(ctx, next, changes); err != nil {
 			return err

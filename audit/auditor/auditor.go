@@ -20,7 +20,7 @@ import (
 
 // Errors.
 var (
-	ErrEmpty  = fault.New(fault.Malformed, "nothing is recorded yet")
+	ErrEmpty  = fault.New(fault.AuditDown, "nothing is recorded yet")
 	ErrCursor = fault.New(fault.Malformed, "a cursor is one that an answer gave")
 	// ErrForked reports a record that no longer goes on from what a checkpoint
 	// said of it: it was edited, cut or exchanged.
@@ -151,9 +151,17 @@ func (s *Service) name() (string, error) {
 const fresh = time.Second
 
 // Checkpoint returns a signed checkpoint of the record, not older than a
-// second unless nothing was recorded since.
+// second unless nothing was recorded since. When nothing was recorded yet, that it
+// was asked for is the first line.
 func (s *Service) Checkpoint(ctx context.Context, c access.Caller) (Signed, error) {
 	if err := s.cfg.Gate.Allow(ctx, c, access.AuditRead, "checkpoint"); err != nil {
+		return Signed{}, err
+	}
+	signed, err := s.Seal(ctx)
+	if !errors.Is(err, ErrEmpty) {
+		return signed, err
+	}
+	if err := s.cfg.Gate.CheckBecause(ctx, c, access.AuditRead, "checkpoint", "first"); err != nil {
 		return Signed{}, err
 	}
 	return s.Seal(ctx)

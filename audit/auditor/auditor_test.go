@@ -104,7 +104,7 @@ func (d *desk) checkpoint() auditor.Signed {
 func TestAuditorsProve(t *testing.T) {
 	d := newDesk(t)
 	d.mustOpen()
-	if _, err := d.Checkpoint(t.Context(), reader); !errors.Is(err, auditor.ErrEmpty) {
+	if _, err := d.Seal(t.Context()); !errors.Is(err, auditor.ErrEmpty) {
 		t.Fatalf("of nothing: %v", err)
 	}
 	d.record(5, "a")
@@ -303,6 +303,28 @@ func TestNothingIsNotSigned(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFirstLine: who asks for a checkpoint before anything was recorded is answered one:
+// of the line that they asked. It is written once.
+func TestFirstLine(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	defer d.close()
+	if _, err := d.Checkpoint(t.Context(), access.Caller{ID: "nobody", Role: access.Terminal}); !errors.Is(err, access.ErrDenied) {
+		t.Errorf("without the right: %v", err)
+	}
+	empty := newDesk(t)
+	empty.mustOpen()
+	defer empty.close()
+	for range 2 {
+		if c := empty.checkpoint(); c.Size != 1 {
+			t.Errorf("%+v", c)
+		}
+	}
+	if lines, _, err := empty.Records(t.Context(), reader, "", 10); err != nil || len(lines) != 2 || !strings.Contains(lines[0], `"first"`) {
+		t.Errorf("%q, %v", lines, err)
 	}
 }
 

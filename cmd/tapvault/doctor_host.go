@@ -158,11 +158,11 @@ func lookAtClock(ctx context.Context, cfg assembly.Config) []finding {
 		return nil // the look at the database says it
 	}
 	defer func() { _ = db.Close() }()
-	var ms int64
-	if err := db.Read(ctx).Raw("SELECT CAST(EXTRACT(EPOCH FROM CURRENT_TIMESTAMP) * 1000 AS BIGINT)").Scan(&ms).Error; err != nil {
-		return []finding{badly(part, fmt.Errorf("asking the database's clock: %w", err), "")}
+	at, _, err := db.Clock(ctx)
+	if err != nil {
+		return []finding{badly(part, err, "")}
 	}
-	if off := time.Since(time.UnixMilli(ms)); off.Abs() > skew {
+	if off := time.Since(at); off.Abs() > skew {
 		return []finding{bad(part, mend, "it differs from the database server's by %v", off.Round(time.Second))}
 	}
 	return []finding{fine(part, "it agrees with the database server's")}

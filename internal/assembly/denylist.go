@@ -20,6 +20,7 @@ import (
 	"github.com/tapvault/tapvault/denylist/denydb"
 	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/vault"
@@ -75,11 +76,24 @@ func (p *parts) denyList(ctx context.Context) (*denylist.Service, error) {
 	}
 	db, c := denydb.New(p.db), p.cfg.DenyList
 	return denylist.New(denylist.Config{
+		Clock:  p.clock(),
 		Tokens: p.vault.Reader(), Store: db, Orders: db, History: db, Gate: p.gate,
 		Sign:  func(ctx context.Context, digest [32]byte) ([64]byte, error) { return p.hsm.Sign(ctx, denyKey, digest) },
 		KeyID: uint16(denyKey.Version), Policy: policy, Ranges: p.policyRanges,
 		Refresh: c.Refresh, Valid: c.Valid, Deltas: c.Deltas, Log: p.opt.Log, Now: p.opt.Now,
 	})
+}
+
+// clock is the database's, which decides in place of a machine's that is wrong; nil
+// where there is none, and in rehearsals, whose time may be another day's.
+func (p *parts) clock() func(context.Context) (time.Time, error) {
+	if p.cfg.Environment == Rehearsal || !store.IsPostgres(p.cfg.Store.DSN) {
+		return nil
+	}
+	return func(ctx context.Context) (time.Time, error) {
+		at, _, err := p.db.Clock(ctx)
+		return at, err
+	}
 }
 
 // terminalPolicy is what terminals are told: token ranges lead to slots, card

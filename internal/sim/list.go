@@ -81,7 +81,9 @@ func parseKey(k wire.PublicKey) (id uint16, public *ecdsa.PublicKey, err error) 
 }
 
 // Refresh asks for a newer deny list, as a vehicle does in its depot.
-func (r *Reader) Refresh(ctx context.Context) error { return r.list.Update(ctx, source{r.client}) }
+func (r *Reader) Refresh(ctx context.Context) error {
+	return r.list.Update(ctx, source{r.client}, r.now())
+}
 
 // List is the deny list that the reader holds.
 func (r *Reader) List() *deny.List { return r.list.Current() }
@@ -89,7 +91,8 @@ func (r *Reader) List() *deny.List { return r.list.Current() }
 // listen asks again when it is time. A terminal that hears nothing goes on with
 // what it has: its list grows old, and it takes less.
 func (r *Reader) listen(ctx context.Context) {
-	if r.class != deny.Vehicle && r.now().Sub(r.list.Current().Issued()) >= poll {
+	list, now := r.list.Current(), r.now()
+	if r.class != deny.Vehicle && (now.Sub(list.Issued()) >= poll || list.Ahead(now)) {
 		_ = r.Refresh(ctx)
 	}
 }

@@ -74,6 +74,10 @@ func (e *postgresEngine) findTable() string {
 }
 
 // present is always so: the server looks after its files.
+func (e *postgresEngine) clock() string {
+	return "SELECT CAST(EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()) * 1000 AS BIGINT)"
+}
+
 func (e *postgresEngine) present() error { return nil }
 
 func (e *postgresEngine) close() error {

@@ -90,6 +90,8 @@ func (e *sqliteEngine) migrating() (goose.Dialect, *sql.DB) {
 	return goose.DialectSQLite3, e.pool(false, 1)
 }
 
+func (e *sqliteEngine) clock() string { return "" }
+
 func (e *sqliteEngine) findTable() string {
 	return "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
 }

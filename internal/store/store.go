@@ -70,6 +70,9 @@ type engine interface {
 	migrating() (goose.Dialect, *sql.DB)
 	// findTable is a question that counts the tables of a name.
 	findTable() string
+	// clock is a question for the time in milliseconds; empty: this machine's is the
+	// only one.
+	clock() string
 	// present fails when the database that was opened is not the one that would
 	// be found again.
 	present() error

@@ -196,7 +196,7 @@ func TestTake(t *testing.T) {
 	l := s.open(t, s.snapshot(t, noon, 5, of(t, 1, 3, 5)...))
 	later := noon.Add(5 * time.Minute)
 	d := Delta{Head: head(later), From: 5, To: 7, Switches: Switches{Cap: 200}, Adds: of(t, 0, 2, 9), Removes: []Key{of(t, 3)[0].Key, of(t, 4)[0].Key}}
-	got, err := l.Take(s.delta(t, d), s.pinned)
+	got, err := l.Take(s.delta(t, d), s.pinned, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,11 +205,11 @@ func TestTake(t *testing.T) {
 	}
 	longer := OfToken(number(t, 1), noon.Add(20*time.Hour))
 	d = Delta{Head: head(later), From: 7, To: 8, Adds: []Entry{longer}}
-	if got, err = got.Take(s.delta(t, d), s.pinned); err != nil || got.Len() != 5 || !got.Denied(number(t, 1), 1, noon.Add(19*time.Hour)) {
+	if got, err = got.Take(s.delta(t, d), s.pinned, noon); err != nil || got.Len() != 5 || !got.Denied(number(t, 1), 1, noon.Add(19*time.Hour)) {
 		t.Errorf("an entry that lasts longer: %d entries, %v", got.Len(), err)
 	}
 	d = Delta{Head: head(noon.Add(11 * time.Hour)), From: 8, To: 8}
-	if got, err = got.Take(s.delta(t, d), s.pinned); err != nil || got.Len() != 1 {
+	if got, err = got.Take(s.delta(t, d), s.pinned, noon); err != nil || got.Len() != 1 {
 		t.Errorf("entries that died: %d are left, %v", got.Len(), err)
 	}
 	stranger := newSigner(t)
@@ -220,19 +220,59 @@ func TestTake(t *testing.T) {
 		"from another version":  {s.delta(t, Delta{Head: head(noon.Add(12 * time.Hour)), From: 5, To: 9}), ErrOrder},
 		"an older delta":        {s.delta(t, Delta{Head: head(noon), From: 8, To: 9}), ErrOrder},
 		"an older snapshot":     {s.snapshot(t, noon.Add(12*time.Hour), 7), ErrOrder},
-		"one issued before":     {s.snapshot(t, noon, 99), ErrOrder},
+		"one issued before":     {s.snapshot(t, noon, got.Version()), ErrOrder},
 		"signed by a stranger":  {stranger.snapshot(t, noon.Add(12*time.Hour), 9), ErrUntrusted},
 		"a stranger's delta":    {stranger.delta(t, Delta{Head: head(noon.Add(12 * time.Hour)), From: 8, To: 8}), ErrUntrusted},
 		"nothing":               {nil, ErrUntrusted},
 		"a policy as snapshot":  {s.policy(t, Policy{}), ErrUntrusted},
 		"a key that is unknown": {relabel(s.snapshot(t, noon.Add(12*time.Hour), 9)), ErrUntrusted},
 	} {
-		if _, err := got.Take(tc.doc, s.pinned); !errors.Is(err, tc.want) {
+		if _, err := got.Take(tc.doc, s.pinned, got.Issued()); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if got, err = got.Take(s.snapshot(t, noon.Add(12*time.Hour), 9, of(t, 6)...), s.pinned); err != nil || got.Version() != 9 {
+	if got, err = got.Take(s.snapshot(t, noon.Add(12*time.Hour), 9, of(t, 6)...), s.pinned, noon); err != nil || got.Version() != 9 {
 		t.Errorf("a newer snapshot: %v", err)
+	}
+}
+
+// TestTakeAfterAWrongClock: of two lists the version says which is newer, and of one
+// version the date, unless the list that is held is dated after now.
+func TestTakeAfterAWrongClock(t *testing.T) {
+	s := newSigner(t)
+	wrong := s.open(t, s.snapshot(t, noon.Add(30*24*time.Hour), 5))
+	for name, tc := range map[string]struct {
+		doc  []byte
+		now  time.Time
+		want error
+	}{
+		"the same version":                {s.snapshot(t, noon, 5, of(t, 1)...), noon, nil},
+		"the same version, when it is so": {s.snapshot(t, noon, 5, of(t, 1)...), wrong.Issued(), ErrOrder},
+		"a later version, whenever":       {s.snapshot(t, noon, 6, of(t, 1)...), wrong.Issued(), nil},
+		"an earlier version":              {s.snapshot(t, noon, 4, of(t, 1)...), noon, ErrOrder},
+		"a quiet delta":                   {s.delta(t, Delta{Head: head(noon), From: 5, To: 5}), noon, ErrOrder},
+		"a delta":                         {s.delta(t, Delta{Head: head(noon), From: 5, To: 6, Adds: of(t, 1)}), noon, ErrOrder},
+	} {
+		next, err := wrong.Take(tc.doc, s.pinned, tc.now)
+		if !errors.Is(err, tc.want) || err == nil && (next.Len() != 1 || !next.Issued().Equal(noon)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "list")
+	f, err := OpenFile(path, s.pinned)
+	src := &shelf{snapshot: s.snapshot(t, wrong.Issued(), 5), deltas: map[uint64][]byte{5: s.delta(t, Delta{Head: head(noon), From: 5, To: 5})}}
+	if err == nil {
+		err = f.Update(t.Context(), src, noon)
+	}
+	src.snapshot = s.snapshot(t, noon, 5, of(t, 1)...)
+	if err == nil {
+		err = f.Update(t.Context(), src, noon)
+	}
+	if err != nil || f.Current().Len() != 1 || f.Current().Ahead(noon) {
+		t.Errorf("a file: %v, %d entries of %v", err, f.Current().Len(), f.Current().Issued())
+	}
+	if f, err = OpenFile(path, s.pinned); err != nil || f.Current().Len() != 1 {
+		t.Errorf("opened again: %v", err)
 	}
 }
 
@@ -246,7 +286,7 @@ func TestEveryByteIsSigned(t *testing.T) {
 		for i := range doc {
 			bad := bytes.Clone(doc)
 			bad[i] ^= 1
-			if _, err := (&List{}).Take(bad, s.pinned); err == nil {
+			if _, err := (&List{}).Take(bad, s.pinned, noon); err == nil {
 				t.Errorf("%s: byte %d can be changed", name, i)
 			}
 		}
@@ -277,7 +317,7 @@ func TestForm(t *testing.T) {
 		"removes disorder": s.delta(t, Delta{Head: head(noon), To: 1, Removes: []Key{es[1].Key, es[0].Key}}),
 		"removes nothing":  s.delta(t, Delta{Head: head(noon), To: 1, Removes: []Key{{Kind: 7}}}),
 	} {
-		if _, err := (&List{}).Take(doc, s.pinned); !errors.Is(err, ErrMalformed) {
+		if _, err := (&List{}).Take(doc, s.pinned, noon); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -432,7 +472,7 @@ func TestFile(t *testing.T) {
 	src := &shelf{snapshot: s.snapshot(t, noon, 3, of(t, 1)...), deltas: map[uint64][]byte{}}
 	update := func(version uint64, entries int) {
 		t.Helper()
-		if err := f.Update(t.Context(), src); err != nil {
+		if err := f.Update(t.Context(), src, noon); err != nil {
 			t.Fatal(err)
 		}
 		if again := open(); f.Current().Version() != version || f.Current().Len() != entries ||
@@ -457,7 +497,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("asked for %v", got)
 	}
 	for name, doc := range map[string][]byte{"older": s.snapshot(t, noon, 3), "strange": newSigner(t).snapshot(t, noon.Add(10*time.Hour), 51), "empty": nil} {
-		if err := f.Take(doc); err == nil || open().Current().Version() != 50 {
+		if err := f.Take(doc, noon.Add(9*time.Hour)); err == nil || open().Current().Version() != 50 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -470,7 +510,7 @@ func TestFileCut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "list")
 	f, err := OpenFile(path, s.pinned)
 	if err == nil {
-		err = f.Take(s.snapshot(t, noon, 3, of(t, 1)...))
+		err = f.Take(s.snapshot(t, noon, 3, of(t, 1)...), noon)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -487,7 +527,7 @@ func TestFileCut(t *testing.T) {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
 	}
-	if err := f.Take(s.snapshot(t, noon.Add(time.Minute), 4)); err != nil || f.Current().Version() != 4 {
+	if err := f.Take(s.snapshot(t, noon.Add(time.Minute), 4), noon); err != nil || f.Current().Version() != 4 {
 		t.Errorf("after a cut: %v", err)
 	}
 	for name, b := range map[string][]byte{"cut": whole[:len(whole)-1], "changed": append(bytes.Clone(whole[:40]), bytes.Repeat([]byte{1}, len(whole)-40)...),

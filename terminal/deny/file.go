@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ErrGone is what a [Source] answers when it cannot lead on from a version.
@@ -59,7 +60,7 @@ func OpenFile(path string, pinned Keys) (*File, error) {
 		if i > 0 && doc[0] != deltaFormat {
 			return nil, fmt.Errorf("reading the deny list: %w: two snapshots", ErrMalformed)
 		}
-		next, err := f.Current().Take(doc, pinned)
+		next, err := f.Current().Take(doc, pinned, time.Time{}) // each was taken after the one before it
 		if err != nil {
 			return nil, fmt.Errorf("reading the deny list: %w", err)
 		}
@@ -73,10 +74,10 @@ func (f *File) Current() *List { return f.list.Load() }
 
 // Take takes a snapshot or a delta in, once it is on the disk. What is not
 // signed or does not follow changes nothing.
-func (f *File) Take(doc []byte) error {
+func (f *File) Take(doc []byte, now time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next, err := f.Current().Take(doc, f.pinned)
+	next, err := f.Current().Take(doc, f.pinned, now)
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func quiet(doc []byte) bool {
 }
 
 // Update asks src for what is newer and takes it in.
-func (f *File) Update(ctx context.Context, src Source) error {
+func (f *File) Update(ctx context.Context, src Source, now time.Time) error {
 	f.mu.Lock()
 	whole := len(f.docs) == 0 || len(f.docs) > maxDeltas
 	f.mu.Unlock()
@@ -118,7 +119,7 @@ func (f *File) Update(ctx context.Context, src Source) error {
 		case err == nil && doc == nil:
 			return nil
 		case err == nil:
-			err = f.Take(doc)
+			err = f.Take(doc, now)
 		}
 		if !errors.Is(err, ErrGone) && !errors.Is(err, ErrOrder) {
 			return err
@@ -128,7 +129,7 @@ func (f *File) Update(ctx context.Context, src Source) error {
 	if err != nil {
 		return fmt.Errorf("fetching the deny list: %w", err)
 	}
-	return f.Take(doc)
+	return f.Take(doc, now)
 }
 
 // parseFile reads documents, each behind its length.

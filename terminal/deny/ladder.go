@@ -28,7 +28,7 @@ const (
 	// StaleCap is the most that a tap may pay beyond either.
 	StaleCap token.Amount = 500
 	// ahead is how far in the future a list may have been issued: beyond, the
-	// reader's own clock is wrong, and what it thinks is live may be over.
+	// reader's own clock is wrong, or that of the service was.
 	ahead = 120 * time.Second
 )
 
@@ -45,7 +45,7 @@ func (l *List) Limits(c Class, now time.Time) Limits {
 	age := now.Sub(l.head.Issued)
 	out := Limits{Cap: l.switches.Cap, Proof: c == Vehicle}
 	switch {
-	case age > Outdated, age < -ahead, !now.Before(l.head.Until):
+	case age > Outdated, l.Ahead(now), !now.Before(l.head.Until):
 		out.Proof = true
 	case age <= Stale, c == Vehicle:
 		return out

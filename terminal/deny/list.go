@@ -34,10 +34,15 @@ func Open(doc []byte, pinned Keys) (*List, error) {
 // Take returns the list that doc leads to: a snapshot that is no older than l,
 // or a delta from l's version. [ErrOrder] says that it is neither: a recorded
 // document that somebody plays again gets no further.
-func (l *List) Take(doc []byte, pinned Keys) (*List, error) {
+//
+// Versions say which of two snapshots is older, and of one version the dates, unless l
+// is dated after now: by a clock that was wrong, and may have left entries out. So no
+// delta of an earlier date leads on from it, but a snapshot.
+func (l *List) Take(doc []byte, pinned Keys, now time.Time) (*List, error) {
 	if len(doc) == 0 || doc[0] != deltaFormat {
 		next, err := Open(doc, pinned)
-		if err == nil && (next.version < l.version || next.head.Issued.Before(l.head.Issued)) {
+		older := err == nil && next.head.Issued.Before(l.head.Issued) && !l.Ahead(now)
+		if err == nil && (next.version < l.version || next.version == l.version && older) {
 			return nil, fmt.Errorf("%w: an older snapshot", ErrOrder)
 		}
 		return next, err
@@ -85,6 +90,10 @@ func merge(old []Entry, d Delta) []Entry {
 
 // Version grows with every change.
 func (l *List) Version() uint64 { return l.version }
+
+// Ahead reports whether l was issued after now, by more than clocks disagree: one of
+// the two clocks is wrong.
+func (l *List) Ahead(now time.Time) bool { return l.head.Issued.Sub(now) > ahead }
 
 // Issued is as fresh as the list is known to be.
 func (l *List) Issued() time.Time { return l.head.Issued }
