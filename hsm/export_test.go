@@ -31,11 +31,12 @@ func (t *Token) Plant(label string, typ keyref.Type, role keyref.Role, value []b
 	s := t.state.Load().anchor
 	tpl := template(typ, role, label, true)
 	for _, c := range change {
-		for _, a := range tpl {
-			if a.Type == c.Type {
-				a.Value = c.Value
-			}
+		i := slices.IndexFunc(tpl, func(a *pkcs11.Attribute) bool { return a.Type == c.Type })
+		if i < 0 {
+			tpl = append([]*pkcs11.Attribute{c}, tpl...)
+			continue
 		}
+		tpl[i].Value = c.Value
 	}
 	_, err := t.mod.native.create(s, append(tpl, &pkcs11.Attribute{Type: pkcs11.CKA_VALUE, Value: value}))
 	return err

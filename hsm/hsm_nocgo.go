@@ -158,5 +158,16 @@ func (*Token) ReadBack(context.Context, keyref.Ref) (keyref.Info, string, error)
 // Unlabelled returns [ErrUnavailable].
 func (*Token) Unlabelled(context.Context, bool) ([]string, error) { return nil, errNoCgo }
 
+// Birth is what a key is born with.
+type Birth struct {
+	Ref  keyref.Ref
+	Mark string
+}
+
+// Orphans returns [ErrUnavailable].
+func (*Token) Orphans(context.Context, []Birth) (gone, left []string, err error) {
+	return nil, nil, errNoCgo
+}
+
 // Trial returns [ErrUnavailable].
 func (*Token) Trial(context.Context, keyref.Ref) ([]byte, error) { return nil, errNoCgo }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/miekg/pkcs11"
+
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -54,5 +56,26 @@ func TestMark(t *testing.T) {
 	}
 	if got, err := tok.Bears(t.Context(), keyref.Ref{Usage: keyref.PANSeal, Version: 1}, "A1"); err != nil || got {
 		t.Errorf("with another's object beside it: %t, %v", got, err)
+	}
+}
+
+// TestOrphans: what births left without a label is destroyed if it bears their mark or
+// nothing. What bears another's is left, and so is all when nothing was born.
+func TestOrphans(t *testing.T) {
+	tok := hsmtest.New(t, hsmtest.Options{Refs: []keyref.Ref{}})
+	ours, other := keyref.Ref{Usage: keyref.PANSeal, Version: 1}, keyref.Ref{Usage: keyref.PANIndex, Version: 1}
+	for _, id := range []string{"", ours.Label() + "#A1", ours.SecondLabel() + "#A1", ours.Label() + "#B1", other.Label() + "#A1"} {
+		if err := tok.Plant("", keyref.DES3, 0, make([]byte, 24), pkcs11.NewAttribute(pkcs11.CKA_ID, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		births     []hsm.Birth
+		gone, left int
+	}{{nil, 0, 5}, {[]hsm.Birth{{Ref: ours, Mark: "A1"}}, 3, 2}, {[]hsm.Birth{{Ref: ours, Mark: "A1"}}, 0, 2}, {[]hsm.Birth{{Ref: other, Mark: "A1"}, {Ref: ours, Mark: "B1"}}, 2, 0}} {
+		gone, left, err := tok.Orphans(t.Context(), x.births)
+		if err != nil || len(gone) != x.gone || len(left) != x.left {
+			t.Errorf("%v: %q are gone, %q are left, %v", x.births, gone, left, err)
+		}
 	}
 }

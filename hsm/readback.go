@@ -87,10 +87,34 @@ func describe(spec keyref.Spec, local, forgets bool) string {
 // process that is killed while a key is born can leave one: no key of tapvault
 // is without a label. With destroy they are destroyed, and named as well.
 func (t *Token) Unlabelled(ctx context.Context, destroy bool) (names []string, err error) {
+	gone, left, err := t.unlabelled(ctx, func([]byte) bool { return destroy })
+	return append(gone, left...), err
+}
+
+// Birth is what a key is born with: see [Token.GenerateMarked].
+type Birth struct {
+	Ref  keyref.Ref
+	Mark string
+}
+
+// Orphans destroys objects without a label that births left which were cut off: those that bear
+// a mark of theirs and, if there are any, those that got no CKA_ID yet. Objects
+// of other births are left. It names both.
+func (t *Token) Orphans(ctx context.Context, births []Birth) (gone, left []string, err error) {
+	ids := map[string]bool{"": len(births) > 0}
+	for _, b := range births {
+		ids[markedID(b.Ref.Label(), b.Mark)] = true
+		ids[markedID(b.Ref.SecondLabel(), b.Mark)] = true
+	}
+	return t.unlabelled(ctx, func(id []byte) bool { return ids[string(id)] })
+}
+
+// unlabelled names objects without a label, and destroys those of an ID that doomed names.
+func (t *Token) unlabelled(ctx context.Context, doomed func(id []byte) bool) (gone, left []string, err error) {
 	err = t.with(ctx, "looking for objects without a label", func(s pkcs11.SessionHandle, _ *state) error {
 		t.mod.mu.Lock() // not while another key of this process is being born
 		defer t.mod.mu.Unlock()
-		names = nil
+		gone, left = nil, nil
 		all, err := t.find(s, 10000, pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true))
 		if err != nil {
 			return err
@@ -103,16 +127,23 @@ func (t *Token) Unlabelled(ctx context.Context, destroy bool) (names []string, e
 			if len(bytes.TrimSpace(label)) > 0 {
 				continue
 			}
-			if destroy {
-				if err := t.mod.ctx.DestroyObject(s, h); err != nil {
-					return err
-				}
+			id, err := t.get(s, h, pkcs11.CKA_ID)
+			if err != nil && code(err) != pkcs11.CKR_ATTRIBUTE_TYPE_INVALID {
+				return err
 			}
-			names = append(names, fmt.Sprintf("an object without a label (handle %d)", h))
+			name := fmt.Sprintf("an object without a label (handle %d)", h)
+			if !doomed(id) {
+				left = append(left, name)
+				continue
+			}
+			if err := t.mod.ctx.DestroyObject(s, h); err != nil {
+				return err
+			}
+			gone = append(gone, name)
 		}
 		return nil
 	})
-	return names, err
+	return gone, left, err
 }
 
 // Trial computes something with a stored key that two keys agree on only when

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/keyceremony/officer"
@@ -36,6 +37,7 @@ type Token interface {
 	Destroy(ctx context.Context, ref keyref.Ref) error
 	ReadBack(ctx context.Context, ref keyref.Ref) (keyref.Info, string, error)
 	Unlabelled(ctx context.Context, destroy bool) ([]string, error)
+	Orphans(ctx context.Context, births []hsm.Birth) (gone, left []string, err error)
 	Trial(ctx context.Context, ref keyref.Ref) ([]byte, error)
 	Require(ctx context.Context, refs ...keyref.Ref) error
 	PublicKey(ctx context.Context, ref keyref.Ref) (*ecdsa.PublicKey, error)

@@ -405,10 +405,23 @@ func (r *run) move(ctx context.Context, s script.Step) (map[string]string, error
 // off then, a key of another check value was made since, and is not the one meant.
 func (r *run) doomed(ctx context.Context, s script.Step) (map[string]string, error) {
 	info, _, err := r.token.ReadBack(ctx, r.keyOf(s.Key).Ref())
+	begun, want := r.begun[s.Number], r.keyOf(s.Key).Check
+	if r.Played || begun.Number > 0 {
+		want = "" // made-up keys have others, and what was begun was compared
+	}
+	if err != nil && want != "" {
+		return nil, err
+	}
 	if err != nil || info.Check == nil {
-		return r.begun[s.Number].Data, nil // the step says what is wrong, or destroys what is left
+		if want != "" {
+			return nil, fmt.Errorf("%w: the token shows no check value for %s: a script about it says none", ErrStep, s.Key)
+		}
+		return begun.Data, nil // the step says what is wrong, or destroys what is left
 	}
 	shown := info.Check.String()
+	if want != "" && !strings.HasPrefix(want, shown) {
+		return nil, fmt.Errorf("%w: %s shows the check value %s, and the script means the key with %s: it is left as it is", ErrStep, s.Key, shown, want)
+	}
 	if meant := r.begun[s.Number].Data[transcript.DataTokenCheck]; meant != "" && meant != shown {
 		return nil, fmt.Errorf("%w: %s shows the check value %s, and the key that this ceremony began to destroy showed %s: a later ceremony made it; it is left as it is: destroy it by a new script, if that is what is wanted", ErrStep, s.Key, shown, meant)
 	}

@@ -204,21 +204,35 @@ func (r *run) login(ctx context.Context, s script.Step) (rec transcript.Record, 
 	if r.token, err = r.Module.Open(ctx, r.Plan.Script.Token, pin); err != nil {
 		return rec, err
 	}
-	left, err := r.token.Unlabelled(ctx, r.Resume)
+	gone, left, err := r.token.Orphans(ctx, r.births())
 	if err != nil {
 		return rec, err
 	}
-	rec.Data = map[string]string{}
-	switch {
-	case len(left) > 0 && !r.Resume:
+	if len(left) > 0 && !r.Resume {
 		return rec, fmt.Errorf("%w: the token holds %s: an interrupted ceremony left it: resume that one first", ErrStep, strings.Join(left, ", "))
-	case len(left) > 0:
-		rec.Data["destroyed"] = strings.Join(left, ", ")
+	}
+	rec.Data = map[string]string{}
+	for what, names := range map[string][]string{"destroyed": gone, "left alone": left} {
+		if len(names) > 0 {
+			rec.Data[what] = strings.Join(names, ", ")
+		}
 	}
 	if err := r.vacant(ctx); err != nil {
 		return rec, err
 	}
 	return rec, r.settle(ctx)
+}
+
+// births are those that were begun and not recorded: what they left without a label
+// is this ceremony's to destroy.
+func (r *run) births() (all []hsm.Birth) {
+	for _, s := range r.Plan.Steps {
+		if _, done := r.done[s.Number]; !done && r.begun[s.Number].Number > 0 && bears(s.Op) {
+			ref, _ := keyref.Parse(s.Key)
+			all = append(all, hsm.Birth{Ref: ref, Mark: r.mark(s)})
+		}
+	}
+	return all
 }
 
 // vacant refuses a plan that would make a key which exists.

@@ -145,6 +145,39 @@ func TestDestroyedOnce(t *testing.T) {
 	}
 }
 
+// TestKeyThatWasMeant: a transcript of a ceremony that destroys, cut back to before its
+// step and resumed after the key's label went to another, destroys nothing if its
+// script says the check value of the key that is meant.
+func TestKeyThatWasMeant(t *testing.T) {
+	token := hsmtest.Empty(t)
+	const label = "transit.mpk.v1"
+	run := func(name, kind, key string) {
+		t.Helper()
+		if _, err := engine.Run(t.Context(), ceremonyOf(t, token, name, kind, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("first", "generate", "{label: "+label+"}")
+	meant := fmt.Sprintf(`{label: %s, evidence: a drill, check: "%s"}`, label, shows(t, token, label))
+	old := ceremonyOf(t, token, "old", "destroy", meant)
+	ctx, stop := context.WithCancel(t.Context())
+	old.At = func(step int, what string) {
+		if what == "before" && old.Plan.Steps[step-1].Op == script.OpDestroy {
+			stop()
+		}
+	}
+	if _, err := engine.Run(ctx, old); err == nil {
+		t.Fatal("it did not stop before its step")
+	}
+	run("done", "destroy", meant)
+	run("second", "generate", "{label: "+label+"}")
+	second := shows(t, token, label)
+	old.Resume, old.At = true, nil
+	if _, err := engine.Run(t.Context(), old); err == nil || !strings.Contains(err.Error(), "the script means the key with") || shows(t, token, label) != second {
+		t.Errorf("resumed: %v", err)
+	}
+}
+
 // TestOwnKeyIsFound: a copy of a transcript that ends where the key's birth had
 // begun goes on with the key that this ceremony made.
 func TestOwnKeyIsFound(t *testing.T) {

@@ -281,7 +281,11 @@ func (b *builder) move(k Key) {
 	case RetireKeys:
 		b.add(OpRetire, "", k.Label, "%s becomes RETIRED (%s).", k.Label, k.Evidence)
 	case DestroyKeys:
-		b.add(OpDestroy, "", k.Label, "%s is destroyed for good (%s). Nothing brings it back but a backup.", k.Label, k.Evidence)
+		which := k.Label
+		if k.Check != "" {
+			which += ", if it shows the check value " + k.Check + ","
+		}
+		b.add(OpDestroy, "", k.Label, "%s is destroyed for good (%s). Nothing brings it back but a backup.", which, k.Evidence)
 	}
 }
 

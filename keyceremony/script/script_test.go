@@ -94,6 +94,7 @@ func TestRefused(t *testing.T) {
 		"a block under 3DES":       {strings.Replace(text("import-tr31", good["import-tr31"]), "aes, bits: 256", "tdes, bits: 128", 1), "version D"},
 		"a rotation to another":    {strings.Replace(text("rotate", good["rotate"]), "replaces: transit.mpk.v1", "replaces: transit.mlk.v1", 1), "another version"},
 		"a rotation on no ground":  {text("rotate", "keys: [{label: transit.mpk.v2}]"), "held_by"},
+		"destroyed by no value":    {text("destroy", "keys: [{label: transit.mpk.v1, evidence: x, check: abc}]"), "check is 6 or 10"},
 		"destroyed for nothing":    {text("destroy", "keys: [{label: transit.mpk.v1}]"), "evidence"},
 		"a threshold of one":       {strings.Replace(text("backup", good["backup"]), "threshold: 2", "threshold: 1", 1), "2 at least"},
 		"a purse key, unsaid":      {text("export-tr31", "kbpk: {algorithm: aes, bits: 256, custodians: [carol, dan]}\nkeys: [{label: transit.mpk.v1, source: birth, state: ACTIVE}]"), "usage: B3"},

@@ -29,7 +29,7 @@ var kinds = map[Kind]uses{
 	ExportTR31:  {kbpk: true, custodians: true, fields: []string{"state", "bits", "source", "usage", "parity"}},
 	RotateKeys:  {fields: []string{"replaces", "held_by", "evidence"}},
 	RetireKeys:  {fields: []string{"evidence"}},
-	DestroyKeys: {fields: []string{"evidence"}},
+	DestroyKeys: {fields: []string{"evidence", "check"}},
 	Backup:      {backup: true, fields: []string{"state", "bits"}},
 	Restore:     {backup: true, fields: []string{"state", "bits"}},
 }

@@ -132,6 +132,7 @@ func NewCard(b *Bundle, cfg Config) (*Card, error) {
 	}
 	recs, err := cfg.Journal.Records()
 	if err != nil {
+		b.Wipe()
 		return nil, fmt.Errorf("reading journal: %w", err)
 	}
 	spent := map[uint16]bool{}

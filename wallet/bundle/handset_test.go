@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/terminal/apdu"
+	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/bundle"
 	"github.com/tapvault/tapvault/wallet/mask"
 	"github.com/tapvault/tapvault/wallet/payload"
@@ -92,6 +93,67 @@ func ExampleHandset() {
 	// 3 slots, 3000 fen
 	// locked: 6985
 	// open: 214 bytes
+}
+
+// unread is a journal that cannot be read at times.
+type unread struct {
+	bundle.Memory
+	down bool
+}
+
+func (f *unread) Records() ([]bundle.Record, error) {
+	if f.down {
+		return nil, errors.New("down")
+	}
+	return f.Memory.Records()
+}
+
+// TestBundleNotTaken: a bundle that could not be put on its card is not acknowledged, and the
+// same answer brings it once it can, with the proofs that its taps need.
+func TestBundleNotTaken(t *testing.T) {
+	issuer, err := wallettest.New(t.Context(), t.TempDir(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = issuer.Close() })
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &unread{}
+	h, err := bundle.NewHandset(bundle.HandsetConfig{Wallet: wallettest.WalletID, SyncKey: &k.PublicKey, PINKey: &k.PublicKey, Stretch: quick,
+		Slots: wallettest.Slots, Now: func() time.Time { return noon }, Journal: func(token.Ref) (bundle.Journal, error) { return j, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Enrolled(wallettest.DeviceID)
+	h.PINChanged(1)
+	q, err := h.Sync(wallettest.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := mask.ParsePIN([]byte("482915"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := issuer.Sync(t.Context(), h, q, quick(p, mask.Salt(wallettest.WalletID, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.down = true
+	if err := h.Apply(wallettest.Ref, a); err == nil || h.Card(wallettest.Ref) != nil {
+		t.Errorf("taken without a journal: %v", err)
+	}
+	if _, _, ok := h.Ack(wallettest.Ref); ok {
+		t.Error("acknowledged")
+	}
+	j.down = false
+	if err := h.Apply(wallettest.Ref, a); err != nil || h.Count(wallettest.Ref) != 3 {
+		t.Fatalf("applied again: %v, %d slots", err, h.Count(wallettest.Ref))
+	}
+	if _, _, ok := h.Ack(wallettest.Ref); !ok {
+		t.Error("not acknowledged")
+	}
 }
 
 // guarded is a handset that has a bundle of three slots.

@@ -144,12 +144,17 @@ func (h *Handset) take(ref token.Ref, p *purse, a SyncAnswer) error {
 		b.Wipe()
 		return fmt.Errorf("%w: it is for another token, device or PIN", ErrSealed)
 	}
-	p.ack, p.script, p.next = b.ID, b.payload.Script, nil
-	if p.card != nil {
-		return p.card.Add(b)
+	id, script, card := b.ID, b.payload.Script, p.card
+	if card != nil {
+		err = card.Add(b)
+	} else {
+		card, err = NewCard(b, Config{Journal: p.journal, Seal: h.sealTap, Now: h.cfg.Now, Rand: h.cfg.Rand})
 	}
-	p.card, err = NewCard(b, Config{Journal: p.journal, Seal: h.sealTap, Now: h.cfg.Now, Rand: h.cfg.Rand})
-	return err
+	if err != nil { // the answer can be applied again: the key of its proof stays, and nothing is acknowledged
+		return err
+	}
+	p.card, p.ack, p.script, p.next = card, id, script, nil
+	return nil
 }
 
 func (h *Handset) sealTap(t payload.Tap) (string, error) {

@@ -82,7 +82,7 @@ type Config struct {
 	Now        func() time.Time // nil: time.Now
 }
 
-// vouched is how long a verdict on a device's integrity is good.
+// vouched is how long an attestation of a device is good for more than tier B.
 const vouched = 24 * time.Hour
 
 // Service brings phones and accounts in step. It is safe for concurrent use.
@@ -204,14 +204,13 @@ func (s *Service) known(ctx context.Context, id token.DeviceID, said payload.Sig
 	return k, reason, err
 }
 
-// judge says what the device may have today. A verdict that the phone brings can
-// lower it, never raise it; without one that is fresh it gets no more than a
-// device that nobody vouches for.
+// judge says what the device may have today. A verdict that the phone brings is its own
+// word: it can lower it, and neither raise it nor keep it where it is. Without an
+// attestation that is fresh it gets no more than a device that nobody vouches for.
 func (s *Service) judge(ctx context.Context, k known) (d enrol.Device, t enrol.Terms, err error) {
 	if d, err = s.cfg.Devices.Now(ctx, k.device); err != nil {
 		return d, t, err
 	}
-	at := d.Attestation.At
 	if i := k.said.Integrity; i != nil {
 		floor := map[string]enrol.Tier{"UNTRUSTED": enrol.TierB, "FAILED": enrol.TierC}[i.Verdict]
 		if floor != "" {
@@ -219,12 +218,9 @@ func (s *Service) judge(ctx context.Context, k known) (d enrol.Device, t enrol.T
 				return d, t, err
 			}
 		}
-		if said := time.Unix(i.At, 0); said.After(at) && !said.After(s.cfg.Now().Add(120*time.Second)) {
-			at = said
-		}
 	}
 	tier := d.Tier
-	if tier != enrol.TierC && tier != enrol.TierSE && s.cfg.Now().Sub(at) > vouched {
+	if tier != enrol.TierC && tier != enrol.TierSE && s.cfg.Now().Sub(d.Attestation.At) > vouched {
 		tier = enrol.TierB
 	}
 	t = s.cfg.Devices.Terms(tier)

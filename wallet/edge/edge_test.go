@@ -138,14 +138,14 @@ func TestTierFalls(t *testing.T) {
 		slots int
 		tier  enrol.Tier
 	}{
-		"fresh":             {func(*phone) {}, 10, enrol.TierA},
-		"vouched for again": {func(p *phone) { r.vault.Clock.Add(25 * time.Hour); p.Vouched("TRUSTED", r.vault.Clock.Now()) }, 10, enrol.TierA},
-		"not vouched for":   {func(*phone) { r.vault.Clock.Add(25 * time.Hour) }, 5, enrol.TierA},
-		"untrusted":         {func(p *phone) { p.Vouched("UNTRUSTED", r.vault.Clock.Now()) }, 5, enrol.TierB},
-		"failed":            {func(p *phone) { p.Vouched("FAILED", r.vault.Clock.Now()) }, 0, enrol.TierC},
+		"fresh":           {func(*phone) {}, 10, enrol.TierA},
+		"attested again":  {func(p *phone) { r.vault.Clock.Add(25 * time.Hour); r.again(t, p) }, 10, enrol.TierA},
+		"its own word":    {func(p *phone) { r.vault.Clock.Add(25 * time.Hour); p.Vouched("TRUSTED", r.vault.Clock.Now()) }, 5, enrol.TierA},
+		"not vouched for": {func(*phone) { r.vault.Clock.Add(25 * time.Hour) }, 5, enrol.TierA},
+		"untrusted":       {func(p *phone) { p.Vouched("UNTRUSTED", r.vault.Clock.Now()) }, 5, enrol.TierB},
+		"failed":          {func(p *phone) { p.Vouched("FAILED", r.vault.Clock.Now()) }, 0, enrol.TierC},
 		"old patch": {func(p *phone) {
 			r.vault.Clock.Set(time.Date(2027, 3, 2, 4, 0, 0, 0, time.UTC))
-			p.Vouched("TRUSTED", r.vault.Clock.Now())
 		}, 5, enrol.TierB},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,6 +174,20 @@ func TestTierFalls(t *testing.T) {
 			}
 		})
 		r.vault.Clock.Set(time.Date(2026, 3, 2, 4, 0, 0, 0, time.UTC))
+	}
+}
+
+// again attests a phone anew, as its wallet server does with what the platform says now.
+func (r *rig) again(t *testing.T, p *phone) {
+	t.Helper()
+	d, err := r.devices.Device(t.Context(), p.id)
+	if err == nil {
+		a := d.Attestation
+		a.At = r.vault.Clock.Now()
+		_, err = r.devices.Attest(t.Context(), caller, p.id, a)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
