@@ -37,7 +37,9 @@ type Response struct {
 }
 
 // Authorise checks the cryptogram of a transaction, takes its counter, and
-// answers as the issuer. The same attempt again is answered again.
+// answers as the issuer. Of a token the controls are judged on what the data says
+// of the purchase, once the counter is taken. The same attempt again is answered
+// again.
 func (s *Service) Authorise(ctx context.Context, c access.Caller, r Request, a access.Attempt) (Response, error) {
 	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "emv"); err != nil {
 		return Response{}, err
@@ -66,6 +68,10 @@ func (s *Service) authorise(ctx context.Context, c access.Caller, r Request, a a
 	}
 	out.ATC = uint16(atc[0])<<8 | uint16(atc[1])
 	if err := f.spend(ctx, a, name, out.ATC); err != nil {
+		return Response{}, err
+	}
+	amount, currency, use := said(r.Data)
+	if err := f.controlled(ctx, name, out.ATC, amount, currency, use); err != nil {
 		return Response{}, err
 	}
 	if !r.Silent {

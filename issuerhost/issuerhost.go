@@ -108,6 +108,7 @@ type Config struct {
 	Names    Names
 	NameKey  keyref.Ref // of usage par: what it names never changes
 	Counters Counters
+	Controls Controls
 	Uses     Uses
 	PINs     PINTries
 	Opener   Opener           // of sealed PINs; nil: cards get none
@@ -124,8 +125,8 @@ type Service struct {
 
 // New checks c and returns a service.
 func New(c Config) (*Service, error) {
-	if c.Keys == nil || c.Gate.Recorder == nil || c.Tokens == nil || c.Ranges == nil || c.Names == nil || c.Counters == nil || c.Uses == nil || c.PINs == nil {
-		return nil, errors.New("configuring issuers: keys, gate, tokens, ranges, names, counters, uses and tries of PINs are required")
+	if c.Keys == nil || c.Gate.Recorder == nil || c.Tokens == nil || c.Ranges == nil || c.Names == nil || c.Counters == nil || c.Controls == nil || c.Uses == nil || c.PINs == nil {
+		return nil, errors.New("configuring issuers: keys, gate, tokens, ranges, names, counters, controls, uses and tries of PINs are required")
 	}
 	if c.NameKey.Usage != keyref.PARKey {
 		return nil, errors.New("configuring issuers: counters are named with a key of usage par")

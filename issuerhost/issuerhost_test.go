@@ -140,7 +140,7 @@ func newHouse(t *testing.T) *house {
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
 	kept := counterdb.New(h.db, func() time.Time { return now })
 	h.cfg = issuerhost.Config{Keys: tok, Gate: audit.Gate{Recorder: h.log}, Issuers: issuers, Profiles: own(t), Tokens: h.tokens, Ranges: prefix("623529"),
-		Names: tok, NameKey: name, Counters: kept, Uses: kept, PINs: kept, Now: func() time.Time { return now }}
+		Names: tok, NameKey: name, Counters: kept, Controls: uses{}, Uses: kept, PINs: kept, Now: func() time.Time { return now }}
 	h.open()
 	return h
 }

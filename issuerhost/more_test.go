@@ -10,6 +10,7 @@ import (
 	"github.com/tapvault/tapvault/internal/mac"
 	"github.com/tapvault/tapvault/internal/tdes"
 	"github.com/tapvault/tapvault/issuerhost"
+	"github.com/tapvault/tapvault/token"
 )
 
 // TestValues: what is made is what is checked; a counter serves once.
@@ -221,9 +222,15 @@ func TestPhone(t *testing.T) {
 	for n := range uint16(4) {
 		expect(tap(3+n, "9999", true), emv.WrongPIN, "wrong-pin")
 	}
-	expect(tap(7, "1234", true), emv.Good, "") // forgets the four
+	expect(tap(7, "1234", true), emv.Good, "")           // forgets the four
+	h.tokens.t.Controls = token.Controls{MaxAmount: 100} // nobody tells the amount
+	_, err = judge(tap(8, "1234", true))
+	h.refuses(err, fault.Refused, "control-amount")
+	h.tokens.t.Controls = token.Controls{Channels: []token.Channel{token.Contactless}, MaxCount: 1}
+	expect(tap(9, "1234", true), emv.Good, "")
+	h.tokens.t.Controls = token.Controls{}
 	for n := range uint16(5) {
-		expect(tap(8+n, "9999", true), emv.WrongPIN, "wrong-pin")
+		expect(tap(10+n, "9999", true), emv.WrongPIN, "wrong-pin")
 	}
 	h.open()
 	_, err = judge(tap(20, "1234", true))

@@ -85,7 +85,8 @@ func (s *Service) Cryptogram(ctx context.Context, c access.Caller, p Purchase, a
 	return Made{f.token.Number, f.token.Expiry, t.String()}, nil
 }
 
-// UseCryptogram checks the cryptogram of a purchase and uses it up.
+// UseCryptogram checks the cryptogram of a purchase and uses it up. The token's
+// controls are judged then.
 func (s *Service) UseCryptogram(ctx context.Context, c access.Caller, p Purchase, text string, a access.Attempt) error {
 	if err := s.cfg.Gate.Allow(ctx, c, access.EMVVerify, "emv"); err != nil {
 		return err
@@ -108,11 +109,15 @@ func (s *Service) UseCryptogram(ctx context.Context, c access.Caller, p Purchase
 	if err != nil {
 		return err
 	}
-	err = s.cfg.Uses.Use(ctx, c.ID, a, name, uint16(t.ATC[0])<<8|uint16(t.ATC[1]))
+	value := uint16(t.ATC[0])<<8 | uint16(t.ATC[1])
+	err = s.cfg.Uses.Use(ctx, c.ID, a, name, value)
 	if errors.Is(err, ErrReplayed) {
 		return f.refuse(ctx, "cryptogram-used", ErrReplayed)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return f.controlled(ctx, name, value, p.Amount, p.Currency, remote(f.token.Controls, p.Requestor))
 }
 
 // forPurchase finds the token of a purchase. Cards have no such cryptograms.
@@ -211,7 +216,11 @@ func (f subject) judge(ctx context.Context, t Tap, a access.Attempt) (emv.Verdic
 		return emv.NotOurs, errors.Join(err, f.cfg.PINs.Settle(ctx, pins, false))
 	}
 	if verdict == emv.Good {
-		return verdict, f.cfg.PINs.Settle(ctx, pins, true)
+		if err := f.cfg.PINs.Settle(ctx, pins, true); err != nil {
+			return verdict, err
+		}
+		// What both cover is not read here: no amount is known.
+		return verdict, f.controlled(ctx, name, t.ATC, 0, unknown, token.Use{Channel: token.Contactless})
 	}
 	return verdict, f.refuse(ctx, "wrong-pin", nil)
 }

@@ -210,7 +210,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	issuers, err := p.issuerHost(ctx)
+	issuers, err := p.issuerHost(ctx, taps)
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func (c Config) issuers() (all []issuerhost.Issuer) {
 }
 
 // issuerHost answers for the EMV cards of the configuration's issuers.
-func (p *parts) issuerHost(ctx context.Context) (*issuerhost.Service, error) {
+func (p *parts) issuerHost(ctx context.Context, controls issuerhost.Controls) (*issuerhost.Service, error) {
 	sealed, err := p.intake(ctx)
 	if err != nil {
 		return nil, err
@@ -76,5 +76,5 @@ func (p *parts) issuerHost(ctx context.Context) (*issuerhost.Service, error) {
 	return issuerhost.New(issuerhost.Config{Opener: sealed, Reveal: reveal,
 		Keys: p.hsm, Gate: p.gate, Issuers: p.issuers(), Profiles: p.cfg.EMV.Profiles,
 		Tokens: p.vault.Reader(), Ranges: p.vault, Names: lateKeys{p.hsm}, NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version},
-		Counters: kept, Uses: kept, PINs: kept, Now: p.opt.Now})
+		Counters: kept, Controls: controls, Uses: kept, PINs: kept, Now: p.opt.Now})
 }

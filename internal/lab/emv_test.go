@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tapvault/tapvault/api/client"
@@ -29,7 +31,7 @@ func TestEMV(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := lab.New(t, lab.Options{Keys: map[keyref.Ref][]byte{master: value}, Config: func(c *assembly.Config) {
-		c.EMV = assembly.EMV{Profiles: []emv.Profile{city}, Issuers: []assembly.EMVIssuer{{Realm: "bank", Prefixes: []string{"6212", "6299"}, Profiles: []string{"city"}}}}
+		c.EMV = assembly.EMV{Profiles: []emv.Profile{city}, Issuers: []assembly.EMVIssuer{{Realm: "bank", Prefixes: []string{"6212", "6299"}, Profiles: []string{"city"}, ATCBehind: 63}}}
 	}})
 	c := l.Client(t, "issuer")
 	digits := "621212345678901"
@@ -84,6 +86,36 @@ func TestEMV(t *testing.T) {
 	if err != nil || len(results) != 2 || results[0].Problem == nil || !strings.HasSuffix(results[0].Problem.Type, ":refused") {
 		t.Errorf("%+v, %v", results, err)
 	}
+	// At the last use of a control, 32 at once: as many hold as it allows.
+	if _, err := c.UpdateToken(t.Context(), tok.Ref, wire.Attributes{Controls: &wire.Controls{MaxCount: 5, MaxAmount: 200, Channels: []string{"contactless"}}}); err != nil {
+		t.Fatal(err)
+	}
+	qs := make([]wire.EMVRequest, 32)
+	for i := range qs {
+		qs[i] = made(tok.Number, tok.PSN, byte(10+i))
+		qs[i].Ref, qs[i].Data["9F39"] = tok.Ref, []byte{7}
+	}
+	var held, refused atomic.Int64
+	var wg sync.WaitGroup
+	for _, q := range qs {
+		wg.Go(func() {
+			_, err := c.AuthoriseEMV(t.Context(), q)
+			var e *client.Error
+			switch {
+			case err == nil:
+				held.Add(1)
+			case errors.As(err, &e) && strings.HasSuffix(e.Type, ":refused"):
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if held.Load() != 5 || refused.Load() != 27 {
+		t.Errorf("%d held and %d were refused, with 5 allowed", held.Load(), refused.Load())
+	}
+
 	if text := l.Logs.String(); strings.Contains(text, digits) || strings.Contains(text, fmt.Sprintf("%X", byCard.Cryptogram[:])) {
 		t.Error("the log holds a number or a cryptogram")
 	}
