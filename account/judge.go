@@ -26,9 +26,11 @@ type verdict struct {
 // judge looks at one record. An error says that it could not be judged; the
 // record is then neither accepted nor rejected.
 func (s *Service) judge(ctx context.Context, t Tap, where token.Use, shown guess.Standing) (v verdict, err error) {
-	if v.moment, err = t.At.In(s.cfg.Zone); err != nil || !wellFormed(t) {
+	moments, err := t.At.Moments(s.cfg.Zone, s.cfg.Now().Add(s.cfg.Skew))
+	if err != nil || !wellFormed(t) {
 		return verdict{reason: Malformed}, nil
 	}
+	v.moment = moments[0]
 	if !slices.Contains(s.cfg.Versions(), t.KeyVer) || t.AlgID != s.cfg.AlgorithmID || t.UD.KeyVer != t.KeyVer&0x0F {
 		return verdict{reason: UnknownKey}, nil
 	}
@@ -53,12 +55,23 @@ func (s *Service) judge(ctx context.Context, t Tap, where token.Use, shown guess
 	case !mac2:
 		v.reason = Forged
 	default:
-		v.reason = s.allowed(t, v.token, v.moment)
+		v.moment, v.reason = s.when(t, v.token, moments)
 	}
 	if v.reason == "" {
 		v.bind(t, where)
 	}
 	return v, nil
+}
+
+// when is the moment at which a tap was made, of those that its time may mean, and
+// what speaks against it then. Where one of two is fine, that is the one.
+func (s *Service) when(t Tap, tok token.Token, moments []time.Time) (at time.Time, why Reason) {
+	for _, m := range slices.Backward(moments) {
+		if r := s.allowed(t, tok, m); at.IsZero() || r == "" || why != "" {
+			at, why = m, r
+		}
+	}
+	return at, why
 }
 
 // wellFormed reports whether a handset's purchase can have these fields.

@@ -48,7 +48,8 @@ type Mismatch struct {
 	Found int64
 }
 
-// Recon reconciles one service day, from midnight to midnight.
+// Recon reconciles one civil day, from midnight to midnight: operators close their
+// books by that, not by the cut-over.
 func (s *Service) Recon(ctx context.Context, c access.Caller, day token.Day) (Recon, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.ReconRead, day.String()); err != nil {
 		return Recon{}, err

@@ -42,6 +42,44 @@ func (d DateTime) In(loc *time.Location) (time.Time, error) {
 	return t, nil
 }
 
+// Moments returns the moments that d names in zone loc: one, or, in the hour that
+// clocks show twice when they are set back, two of which the later comes first.
+// What lies after by cannot have been written down yet, and is left out where
+// another is left.
+func (d DateTime) Moments(loc *time.Location, by time.Time) ([]time.Time, error) {
+	t, err := d.In(loc)
+	if err != nil {
+		return nil, err
+	}
+	first, last := t, t
+	start, end := t.ZoneBounds()
+	if o := same(t, start.Add(-1)); !start.IsZero() && o.Before(t) {
+		first = o
+	}
+	if o := same(t, end); !end.IsZero() && o.After(t) {
+		last = o
+	}
+	if first.Equal(last) {
+		return []time.Time{t}, nil
+	}
+	if last.After(by) {
+		return []time.Time{first}, nil
+	}
+	return []time.Time{last, first}, nil
+}
+
+// same is the other moment at which clocks show what they show at t, by the offset
+// that is in force at then; t when there is none.
+func same(t, then time.Time) time.Time {
+	_, here := t.Zone()
+	_, there := then.Zone()
+	o := t.Add(time.Duration(here-there) * time.Second)
+	if _, offset := o.Zone(); offset == there {
+		return o
+	}
+	return t
+}
+
 // Valid reports whether d is BCD of a date and time that exist.
 func (d DateTime) Valid() bool { _, err := d.In(time.UTC); return err == nil }
 

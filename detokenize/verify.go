@@ -205,12 +205,15 @@ func (s *Service) judge(ctx context.Context, c access.Caller, t token.Standing, 
 
 // inWindow says that a tap was not made while t could be used, or "".
 func (s *Service) inWindow(t token.Standing, tap account.Tap) string {
-	at, err := tap.At.In(s.cfg.Zone)
+	now := s.cfg.Now().Add(s.cfg.Skew)
+	moments, err := tap.At.Moments(s.cfg.Zone, now)
 	if err != nil {
 		return "malformed-tap"
 	}
-	if at.Before(t.NotBefore.Add(-s.cfg.Skew)) || !at.Before(t.NotAfter.Add(s.cfg.Skew)) || at.After(s.cfg.Now().Add(s.cfg.Skew)) {
-		return "outside-window"
+	for _, at := range moments {
+		if !at.Before(t.NotBefore.Add(-s.cfg.Skew)) && at.Before(t.NotAfter.Add(s.cfg.Skew)) && !at.After(now) {
+			return ""
+		}
 	}
-	return ""
+	return "outside-window"
 }

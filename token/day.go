@@ -31,11 +31,15 @@ type Calendar struct {
 	CutOver time.Duration // after civil midnight, 0 to 23h59m
 }
 
-// start is the moment d begins. time.Date resolves clock changes: a cut-over
-// that a spring change skips moves forward by the change.
+// start is the moment d begins. A cut-over that a spring change skips moves
+// forward by the change: by itself [time.Date] moves it back in some zones, at
+// midnight into the day before.
 func (c Calendar) start(d Day) time.Time {
 	h, m := int(c.CutOver/time.Hour), int(c.CutOver%time.Hour/time.Minute)
-	return time.Date(d.Year, d.Month, d.Day, h, m, 0, 0, c.Zone)
+	t := time.Date(d.Year, d.Month, d.Day, h, m, 0, 0, c.Zone)
+	asked := time.Date(d.Year, d.Month, d.Day, h, m, 0, 0, time.UTC)
+	shown := time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), 0, 0, time.UTC)
+	return t.Add(max(0, asked.Sub(shown)))
 }
 
 // DayOf returns the service day that holds t.

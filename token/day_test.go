@@ -36,7 +36,14 @@ func TestDayOf(t *testing.T) {
 		// Berlin skips 02:00 to 03:00 on 29 March 2026: a cut-over of 02:30 is at 03:30.
 		{"Europe/Berlin", 2*time.Hour + 30*time.Minute, "2026-03-29T01:59:59+01:00", "2026-03-28"},
 		{"Europe/Berlin", 2*time.Hour + 30*time.Minute, "2026-03-29T03:30:00+02:00", "2026-03-29"},
-		// and has 02:00 to 03:00 twice on 25 October.
+		// So is one in New York, which skips the same on 8 March,
+		{"America/New_York", 2*time.Hour + 30*time.Minute, "2026-03-08T01:59:59-05:00", "2026-03-07"},
+		{"America/New_York", 2*time.Hour + 30*time.Minute, "2026-03-08T03:29:59-04:00", "2026-03-07"},
+		{"America/New_York", 2*time.Hour + 30*time.Minute, "2026-03-08T03:30:00-04:00", "2026-03-08"},
+		// and midnight in Santiago, which is skipped on 6 September, is at 01:00.
+		{"America/Santiago", 0, "2026-09-05T23:59:59-04:00", "2026-09-05"},
+		{"America/Santiago", 0, "2026-09-06T01:00:00-03:00", "2026-09-06"},
+		// Berlin has 02:00 to 03:00 twice on 25 October.
 		{"Europe/Berlin", 4 * time.Hour, "2026-10-25T02:30:00+01:00", "2026-10-24"},
 		{"Europe/Berlin", 4 * time.Hour, "2026-10-25T04:00:00+01:00", "2026-10-25"},
 	} {
@@ -75,7 +82,7 @@ func TestWindowLengths(t *testing.T) {
 // TestDaysTile: every moment is in exactly one service day, in every zone and
 // at every cut-over, clock changes included.
 func TestDaysTile(t *testing.T) {
-	for _, zone := range []string{"UTC", "Asia/Shanghai", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"} {
+	for _, zone := range []string{"UTC", "Asia/Shanghai", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "America/Santiago", "Africa/Cairo", "Asia/Beirut"} {
 		for _, cutOver := range []time.Duration{0, 2*time.Hour + 30*time.Minute, 3 * time.Hour, 23*time.Hour + 59*time.Minute} {
 			cal := calendar(t, zone, cutOver)
 			d := token.Day{Year: 2027, Month: time.December, Day: 30}

@@ -24,8 +24,8 @@ const (
 	funding = 1_000_000
 )
 
-// bank is the database beside the running service, with a funded wallet.
-func bank(t *testing.T, l *lab.Lab) (balances func() account.Funds) {
+// bookOf is the database beside the running service, as accounts see it.
+func bookOf(t *testing.T, l *lab.Lab) *tapdb.DB {
 	t.Helper()
 	db, err := assembly.OpenStore(t.Context(), l.Config, l.Now)
 	if err != nil {
@@ -36,7 +36,13 @@ func bank(t *testing.T, l *lab.Lab) (balances func() account.Funds) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	book := tapdb.New(db, l.Now).With(events, account.Rules{Zone: time.UTC})
+	return tapdb.New(db, l.Now).With(events, account.Rules{Zone: time.UTC})
+}
+
+// bank is that database with a funded wallet.
+func bank(t *testing.T, l *lab.Lab) (balances func() account.Funds) {
+	t.Helper()
+	book := bookOf(t, l)
 	w := account.Wallet{ID: loader, Requestor: "50110000001", Client: "issuer", State: account.WalletActive, OpenedAt: l.Now(), ChangedAt: l.Now()}
 	if _, err := book.Open(t.Context(), "issuer", access.Attempt{}, w); err != nil {
 		t.Fatal(err)

@@ -139,7 +139,7 @@ func (r *Reader) Upload(ctx context.Context) ([]terminal.Receipt, error) {
 
 // Report says to the service that every tap of this reader is there, if it is.
 func (r *Reader) Report(ctx context.Context) error {
-	number, now := r.terminal.Terminal(), r.now()
+	number, now := r.terminal.Terminal(), r.now().UTC()
 	if r.queue.Pending() > 0 {
 		return nil
 	}

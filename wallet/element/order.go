@@ -130,7 +130,25 @@ func (s *Service) issuable(ctx context.Context, e Element, ref token.Ref) (t tok
 	case !s.cfg.Terms.Covers(t.NotBefore, t.NotAfter):
 		return t, "token-ttl", nil
 	}
-	return t, "", nil
+	early, err := s.early(ctx, e, ref)
+	if err != nil || !early {
+		return t, "", err
+	}
+	return t, "token-early", nil
+}
+
+// early reports whether e holds another token that still pays: an element has one at
+// a time, and the next takes its slots away. Those count against the ceiling until
+// their token's end, so the next could not be given as many.
+func (s *Service) early(ctx context.Context, e Element, next token.Ref) (bool, error) {
+	if e.Ref == "" || e.Ref == next || e.State == Erased {
+		return false, nil
+	}
+	t, err := s.cfg.Tokens.Token(ctx, e.Ref)
+	if err != nil {
+		return false, err
+	}
+	return t.State.Usable() && s.cfg.Now().Before(t.NotAfter), nil
 }
 
 // pin opens a sealed PIN. Its digits are in memory until they are enciphered to
