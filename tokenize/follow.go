@@ -12,6 +12,7 @@ import (
 // verb is done to it. Other verbs are of one token.
 var goesOn = map[token.Verb]token.Verb{
 	token.Suspend: token.Suspend, token.Resume: token.Resume, token.Delete: token.Delete, token.Decline: token.Delete,
+	token.StepUp: token.StepUp, token.Approve: token.Approve,
 }
 
 // following lists what ch comes to for the tokens that follow t, nearest first.

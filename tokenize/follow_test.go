@@ -224,3 +224,44 @@ func TestFollowRaces(t *testing.T) {
 		}
 	}
 }
+
+// TestDecisionFollows: a token that the issuer wants to ask about first is not
+// handed out by way of the one that was made after it.
+func TestDecisionFollows(t *testing.T) {
+	s := telling(t)
+	all := s.chain(t, 3)
+	decide := func(d token.Decision) {
+		t.Helper()
+		if _, err := s.Decide(t.Context(), bank, all[0].Ref, d, access.Attempt{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deliver := func(tok token.Token) error {
+		now, err := s.Reader().Token(t.Context(), tok.Ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Writer().Move(t.Context(), tok.Ref, now.State, token.Deliver, s.Clock.Now())
+		return err
+	}
+	if err := deliver(all[2]); err != nil { // fetched before: it keeps its approval
+		t.Fatal(err)
+	}
+	decide(token.DecisionStepUp)
+	for i, tok := range all {
+		if err := deliver(tok); (err == nil) != (i == 2) {
+			t.Errorf("token %d is handed out: %v", i, err)
+		}
+	}
+	_, err := s.Renew(t.Context(), bank, all[1].Ref, access.Attempt{})
+	kind(t, "renewing what is asked about", err, fault.TokenState)
+	decide(token.DecisionApproved)
+	for i, tok := range all {
+		if err := deliver(tok); err != nil {
+			t.Errorf("token %d after all: %v", i, err)
+		}
+		if n := s.events(t, tok.Ref, "token.decided"); i < 2 && n != 2 || i == 2 && n != 0 {
+			t.Errorf("%d events of token %d", n, i)
+		}
+	}
+}

@@ -58,7 +58,8 @@ func (s *Service) prepare(ctx context.Context, t token.Token, ch *token.Change) 
 
 // Decide writes down what the card's issuer says of a token that is REQUESTED:
 // APPROVED lets it be handed out, STEP_UP asks the cardholder first, DECLINED
-// deletes it and those that follow it. The decision is durable on return, and an attempt makes it once.
+// deletes it and those that follow it. The first two are said of those that follow,
+// too, as far as they may still be decided of. The decision is durable on return, and an attempt makes it once.
 func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d token.Decision, a access.Attempt) (token.Token, error) {
 	v, ok := d.Verb()
 	if !ok {
