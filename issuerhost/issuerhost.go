@@ -94,6 +94,9 @@ type (
 		// counts one more.
 		Misses(ctx context.Context, client string, name [32]byte) (int, error)
 		Miss(ctx context.Context, client string, name [32]byte) error
+		// Take counts one more before a check is made, unless there are most already:
+		// giveBack is nil then. Whoever finds that the check held gives it back.
+		Take(ctx context.Context, client string, name [32]byte, most int) (giveBack func(context.Context) error, err error)
 	}
 )
 

@@ -40,9 +40,9 @@ type Value struct {
 	Version uint8   // of the issuer's key; 0: its first, and for a check whichever fits
 }
 
-// maxValueMisses is how many wrong values of a card a caller may show in a day:
-// they have three digits. Of several processes, each may judge one more while
-// the others do.
+// maxValueMisses is how many wrong values of a card a caller may show in a day, to all
+// processes together: they have three digits. Only as many processes more than that, each
+// asked at the same moment about a card of which nothing was wrong today, judge as many more.
 const maxValueMisses = 5
 
 // MakeValue makes a value of a card. It is recorded, and has a right of its own:
@@ -173,6 +173,15 @@ func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte)
 	if n >= maxValueMisses {
 		return f.tooMany(ctx, "misses")
 	}
+	var giveBack func(context.Context) error
+	if n > 0 { // another process may judge at the same moment: what is judged is counted first
+		if giveBack, err = f.cfg.Counters.Take(ctx, f.caller.ID, name, maxValueMisses); err != nil {
+			return err
+		}
+		if giveBack == nil {
+			return f.tooMany(ctx, "misses")
+		}
+	}
 	err = f.underEach(func() error {
 		want, err := f.value(ctx, v)
 		if err != nil {
@@ -180,11 +189,16 @@ func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte)
 		}
 		return emv.Match(want[len(want)-len(shown):], shown)
 	})
-	if !errors.Is(err, emv.ErrMismatch) {
+	wrong := errors.Is(err, emv.ErrMismatch)
+	switch {
+	case !wrong && giveBack == nil:
 		return err
-	}
-	if err := f.cfg.Counters.Miss(ctx, f.caller.ID, name); err != nil {
-		return err
+	case !wrong:
+		return errors.Join(err, giveBack(context.WithoutCancel(ctx)))
+	case giveBack == nil:
+		if err := f.cfg.Counters.Miss(ctx, f.caller.ID, name); err != nil {
+			return err
+		}
 	}
 	return f.refuse(ctx, "value", ErrRefused)
 }

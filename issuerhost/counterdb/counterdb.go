@@ -108,6 +108,34 @@ func (d *DB) Misses(ctx context.Context, client string, name [32]byte) (n int, e
 	return n, nil
 }
 
+// Take implements [issuerhost.Counters].
+func (d *DB) Take(ctx context.Context, client string, name [32]byte, most int) (giveBack func(context.Context) error, err error) {
+	day := d.day()
+	err = d.db.Tx(ctx, func(tx *gorm.DB) error {
+		giveBack = nil
+		done := tx.Exec("INSERT INTO emv_misses (client, name, day, misses) VALUES (?, ?, ?, 1) "+
+			"ON CONFLICT (client, name, day) DO UPDATE SET misses = emv_misses.misses + 1 WHERE emv_misses.misses < ?", client, name[:], day, most)
+		if done.Error != nil {
+			return fmt.Errorf("counting a check: %w", done.Error)
+		}
+		if done.RowsAffected == 1 {
+			giveBack = func(ctx context.Context) error { return d.giveBack(ctx, client, name, day) }
+		}
+		return nil
+	})
+	return giveBack, err
+}
+
+func (d *DB) giveBack(ctx context.Context, client string, name [32]byte, day int64) error {
+	return d.db.Tx(ctx, func(tx *gorm.DB) error {
+		err := tx.Exec("UPDATE emv_misses SET misses = misses - 1 WHERE client = ? AND name = ? AND day = ? AND misses > 0", client, name[:], day).Error
+		if err != nil {
+			return fmt.Errorf("giving a check back: %w", err)
+		}
+		return nil
+	})
+}
+
 // Miss implements [issuerhost.Counters].
 func (d *DB) Miss(ctx context.Context, client string, name [32]byte) error {
 	return d.db.Tx(ctx, func(tx *gorm.DB) error {

@@ -90,6 +90,18 @@ func misses(t *testing.T, db *store.DB) {
 		}
 	}
 	count("bank", 1, 3)
+	for _, want := range []bool{true, false} { // up to four
+		back, err := d.Take(t.Context(), "bank", [32]byte{1}, 4)
+		if err != nil || (back != nil) != want {
+			t.Errorf("taken %t, %v; want %t", back != nil, err, want)
+		}
+	}
+	count("bank", 1, 4)
+	back, err := d.Take(t.Context(), "bank", [32]byte{1}, 9)
+	if err != nil || back == nil || back(t.Context()) != nil {
+		t.Errorf("given back: %v", err)
+	}
+	count("bank", 1, 4)
 	count("other", 1, 0)
 	count("bank", 2, 0)
 	at = at.Add(2 * time.Minute)
