@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -127,7 +128,11 @@ func (v *Vault) issueFrom(ctx context.Context, n *numbering, d draft) (token.Tok
 	for {
 		s, err := v.take(ctx, n)
 		if errors.Is(err, ErrExhausted) {
-			t, _, err := v.insert(ctx, n, d, func(tx *gorm.DB) (numberRow, error) { return v.comeBack(tx, n, d) })
+			now, err := v.surely(ctx)
+			if err != nil {
+				return token.Token{}, err
+			}
+			t, _, err := v.insert(ctx, n, d, func(tx *gorm.DB) (numberRow, error) { return v.comeBack(tx, n, d, now) })
 			return t, err
 		}
 		if err != nil {
@@ -243,10 +248,10 @@ func (v *Vault) freshRow(n *numbering, s slot, d draft) numberRow {
 // comeBack gives out the number that has been free for longest. Its counters
 // go on where the last holder's stopped. Numbers without counters are put away
 // as they are met, so that nobody has to pass them again.
-func (v *Vault) comeBack(tx *gorm.DB, n *numbering, d draft) (numberRow, error) {
+func (v *Vault) comeBack(tx *gorm.DB, n *numbering, d draft, now time.Time) (numberRow, error) {
 	for {
 		var rows []numberRow
-		err := tx.Where("range_id = ? AND free_after <= ?", n.Name, v.cfg.Now().UnixMilli()).
+		err := tx.Where("range_id = ? AND free_after <= ?", n.Name, now.UnixMilli()).
 			Order("free_after").Limit(1).Find(&rows).Error
 		if err != nil {
 			return numberRow{}, fmt.Errorf("looking for a number that came back: %w", err)

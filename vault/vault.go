@@ -71,7 +71,11 @@ type Config struct {
 	LeaseBlock    int64         // serials leased at a time; 0: 256
 	Events        Events        // nil: nobody is told
 	Now           func() time.Time
-	Rand          io.Reader // names of cards and of this process; 0: crypto/rand
+	// Clock is a second clock, which all processes share, such as the database
+	// server's. What cannot be undone is done when both say that it is time; nil:
+	// Now alone.
+	Clock func(ctx context.Context) (time.Time, error)
+	Rand  io.Reader // names of cards and of this process; 0: crypto/rand
 }
 
 var binController = regexp.MustCompile(`^[0-9A-Z]{4}$`)

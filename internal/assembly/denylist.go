@@ -76,7 +76,7 @@ func (p *parts) denyList(ctx context.Context) (*denylist.Service, error) {
 	}
 	db, c := denydb.New(p.db), p.cfg.DenyList
 	return denylist.New(denylist.Config{
-		Clock:  p.clock(),
+		Clock:  p.cfg.clock(p.db),
 		Tokens: p.vault.Reader(), Store: db, Orders: db, History: db, Gate: p.gate,
 		Sign:  func(ctx context.Context, digest [32]byte) ([64]byte, error) { return p.hsm.Sign(ctx, denyKey, digest) },
 		KeyID: uint16(denyKey.Version), Policy: policy, Ranges: p.policyRanges,
@@ -86,12 +86,12 @@ func (p *parts) denyList(ctx context.Context) (*denylist.Service, error) {
 
 // clock is the database's, which decides in place of a machine's that is wrong; nil
 // where there is none, and in rehearsals, whose time may be another day's.
-func (p *parts) clock() func(context.Context) (time.Time, error) {
-	if p.cfg.Environment == Rehearsal || !store.IsPostgres(p.cfg.Store.DSN) {
+func (c Config) clock(db *store.DB) func(context.Context) (time.Time, error) {
+	if c.Environment == Rehearsal || !store.IsPostgres(c.Store.DSN) {
 		return nil
 	}
 	return func(ctx context.Context) (time.Time, error) {
-		at, _, err := p.db.Clock(ctx)
+		at, _, err := db.Clock(ctx)
 		return at, err
 	}
 }

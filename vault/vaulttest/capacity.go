@@ -1,6 +1,7 @@
 package vaulttest
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -22,6 +23,7 @@ var rangeTests = map[string]func(*testing.T, *Fixture){
 	"another process's range":  anothersRange,
 	"a closed range":           closedRange,
 	"serials that were lost":   lostSerials,
+	"a clock ahead":            clockAhead,
 }
 
 // Fill gives out the serials below n of a range, as if each had been issued
@@ -266,4 +268,29 @@ func lostSerials(t *testing.T, f *Fixture) {
 	if c := capacityOf(t, f, Small.Name); c.Fresh != 0 {
 		t.Errorf("%d are fresh where none can be given out", c.Fresh)
 	}
+}
+
+// clockAhead: a process whose clock is months ahead of the one that all share
+// ends no token and gives out no number that rests.
+func clockAhead(t *testing.T, f *Fixture) {
+	f = f.Again(t, small)
+	f.SkipTo(t, Small.Name, 999_999)
+	tok := issue(t, f, 1) // the last number
+	wrong := NewClock(f.Clock.Now().Add(60 * 24 * time.Hour))
+	g := f.Again(t, func(c *vault.Config) {
+		c.Now, c.Clock = wrong.Now, func(context.Context) (time.Time, error) { return f.Clock.Now(), nil }
+	})
+	if moved, _, err := g.Writer().ExpireDue(t.Context(), 10); moved != 0 || err != nil {
+		t.Errorf("%d tokens were ended, %v", moved, err)
+	}
+	if got, err := g.Writer().Issue(t.Context(), g.Order(t, 2), "bank", access.Attempt{}); err == nil {
+		t.Errorf("a number that %s bears is borne by %s", tok.Ref, got.Ref)
+	} else {
+		kind(t, err, fault.RangeExhausted)
+	}
+	f.Clock.Add(60 * 24 * time.Hour) // it has come by both
+	if moved, _, err := g.Writer().ExpireDue(t.Context(), 10); moved != 1 || err != nil {
+		t.Errorf("%d tokens were ended when it was time, %v", moved, err)
+	}
+	issue(t, g, 2)
 }
