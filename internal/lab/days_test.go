@@ -195,7 +195,7 @@ func phoneForDays(w *weeks) {
 			}
 		}
 		tok := w.next(p.Holder, s)
-		p.Vouched("TRUSTED", w.c.now())
+		w.must(p.Attest(w.Context()))
 		got, err := p.Sync(w.Context())
 		w.must(err)
 		if got.Result != "CLEAN" || got.Slots != 10 {
@@ -211,7 +211,7 @@ func phoneForDays(w *weeks) {
 			w.upload(3)
 		}
 		w.to("12:00:00")
-		p.Vouched("TRUSTED", w.c.now())
+		w.must(p.Attest(w.Context()))
 		if got, err = p.Sync(w.Context()); err != nil || got.Result != "CLEAN" || p.Live() != 10 {
 			w.Fatalf("step %d: at noon it has %d slots, the sync was %s: %v", n, p.Live(), got.Result, err)
 		}

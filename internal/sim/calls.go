@@ -60,23 +60,48 @@ func (h *Holder) enrol(ctx context.Context, wrap, sign []byte) error {
 	if err := errors.Join(json.Unmarshal(wrap, &q.WrapKey), json.Unmarshal(sign, &q.SignKey)); err != nil {
 		return err
 	}
-	leaf := h.Leaf
-	if leaf == "" {
-		leaf = Leaf(q.SignKey.X)
+	if h.Leaf == "" {
+		h.Leaf = Leaf(q.SignKey.X)
 	}
-	b, err := hex.DecodeString(leaf)
-	if err != nil || len(b) != len(q.Attestation.Leaf) {
-		return errors.New("sim: a leaf is 64 hex digits")
+	if err := h.certify(&q.Attestation); err != nil {
+		return err
 	}
-	copy(q.Attestation.Leaf[:], b)
 	d, err := h.by.Wallet.Enrol(ctx, q)
 	if err != nil {
 		return errors.Join(ErrEnrolment, err)
 	}
+	h.Device = token.DeviceID(d.ID)
+	return h.ranked(d)
+}
+
+// Attest shows the device's attestation anew, as an app does once a day.
+func (h *Holder) Attest(ctx context.Context) error {
+	a := h.attestation()
+	if err := h.certify(&a); err != nil {
+		return err
+	}
+	d, err := h.by.Wallet.Attest(ctx, string(h.Device), a)
+	if err != nil {
+		return errors.Join(ErrEnrolment, err)
+	}
+	return h.ranked(d)
+}
+
+// certify puts the device's leaf under an attestation.
+func (h *Holder) certify(a *wire.Attestation) error {
+	b, err := hex.DecodeString(h.Leaf)
+	if err != nil || len(b) != len(a.Leaf) {
+		return errors.New("sim: a leaf is 64 hex digits")
+	}
+	copy(a.Leaf[:], b)
+	return nil
+}
+
+// ranked reports a device that is not of the tier that its holder has.
+func (h *Holder) ranked(d wire.Device) error {
 	if d.Tier != string(h.Tier) {
 		return fmt.Errorf("%w as tier %s but as %s: %v", ErrEnrolment, h.Tier, d.Tier, d.Reasons)
 	}
-	h.Device = token.DeviceID(d.ID)
 	return nil
 }
 
