@@ -129,4 +129,8 @@ func TestCovers(t *testing.T) {
 			t.Errorf("%s, %v: %t", name, c.to.Sub(c.from), got)
 		}
 	}
+	short := Terms{TTL: 6 * time.Hour}
+	if !short.Covers(at(3, 5, 0), at(3, 11, 0)) || short.Covers(at(3, 5, 0), at(3, 11, 1)) {
+		t.Error("a tier of six hours does not end with six hours")
+	}
 }

@@ -31,9 +31,15 @@ type Tiers map[Tier]Terms
 const dayMore = 2 * time.Hour
 
 // Covers reports whether a token that is good from one moment to another lives no
-// longer than a tier allows. A life is counted in service days: what a day's token
-// is good for beside its day is not held against it.
-func (t Terms) Covers(from, to time.Time) bool { return to.Sub(from) <= t.TTL+dayMore }
+// longer than a tier allows. A life of days is counted in service days: what a day's
+// token is good for beside its day is not held against it.
+func (t Terms) Covers(from, to time.Time) bool {
+	most := t.TTL
+	if most >= 24*time.Hour {
+		most += dayMore
+	}
+	return to.Sub(from) <= most
+}
 
 // expressCap and expressSlots bound what pays without a PIN.
 const (
