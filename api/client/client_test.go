@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,6 +162,26 @@ func TestEveryKeyLogsIn(t *testing.T) {
 
 // TestTokenIsRenewed: one login serves until four fifths of the token's life,
 // and a token that is refused earlier is replaced once.
+// TestLoginIsRepeated: a connection that ends without an answer, as one does that was
+// kept open while the service started anew, costs no login.
+func TestLoginIsRepeated(t *testing.T) {
+	s := newService(t)
+	answer := s.answer
+	for cut, want := range map[int32]bool{1: true, 2: false} {
+		var left atomic.Int32
+		left.Store(cut)
+		s.answer = func(w http.ResponseWriter, r *http.Request) {
+			if left.Add(-1) >= 0 {
+				panic(http.ErrAbortHandler)
+			}
+			answer(w, r)
+		}
+		if _, err := s.client(fmt.Sprint("cut", cut), p256(t)).AccessToken(t.Context()); (err == nil) != want {
+			t.Errorf("%d connections were cut: %v", cut, err)
+		}
+	}
+}
+
 func TestTokenIsRenewed(t *testing.T) {
 	s := newService(t)
 	c := s.client("a", p256(t))

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -57,6 +58,9 @@ func (c *Client) AccessToken(ctx context.Context) (string, error) {
 		return t, nil
 	}
 	answer, err := c.exchange(ctx)
+	if unanswered(ctx, err) {
+		answer, err = c.exchange(ctx)
+	}
 	if err != nil {
 		return "", fmt.Errorf("logging in: %w", err)
 	}
@@ -65,6 +69,15 @@ func (c *Client) AccessToken(ctx context.Context) (string, error) {
 	c.token = answer.AccessToken
 	c.until = c.cfg.Now().Add(time.Duration(answer.ExpiresIn) * time.Second * 4 / 5)
 	return c.token, nil
+}
+
+// unanswered reports whether a login ended without an answer, before its time. That
+// is how a connection ends that was kept open while the service started anew. A new
+// assertion can be sent, whatever became of the one before.
+func unanswered(ctx context.Context, err error) bool {
+	var answered *Error
+	var slow net.Error
+	return err != nil && ctx.Err() == nil && !errors.As(err, &answered) && !(errors.As(err, &slow) && slow.Timeout())
 }
 
 func (c *Client) current() string {

@@ -58,8 +58,8 @@ func startService(ctx context.Context, bin, dir string, offset time.Duration) (*
 		return c, nil
 	case <-c.done:
 		return nil, fmt.Errorf("starting the service: %w", errors.Join(c.err, errors.New("it ended at once")))
-	case <-time.After(60 * time.Second):
-		return nil, errors.Join(errors.New("starting the service: it did not listen within a minute"), c.stop())
+	case <-time.After(3 * time.Minute):
+		return nil, errors.Join(errors.New("starting the service: it did not listen within three minutes"), c.stop())
 	}
 }
 
