@@ -10,12 +10,12 @@ import (
 
 // A turn is the time for which a caller keeps the worker while another waits,
 // and watch how often somebody looks whether the caller still comes back to it:
-// seldom, because each look wakes a thread, and Go's monitor with it.
+// not often, because each look wakes a thread, and Go's monitor with it.
 // A caller comes at once if its call begins so soon after the last one ended, and
 // is loyal after so many of these.
 const (
 	turn   = 4 * time.Millisecond
-	watch  = 5 * time.Millisecond
+	watch  = time.Millisecond
 	atOnce = 20 * time.Microsecond
 	loyal  = 4
 )

@@ -36,8 +36,8 @@ type contest struct {
 const cards = 16384
 
 // contestRound is longer than other rounds: at the end of a slice one of two callers
-// waits until somebody sees that the other has gone, which takes 2 % off slices of
-// 30 ms. A service's callers do not all stop thirty times in a second.
+// waits, up to a millisecond, until somebody sees that the other has gone. A service's
+// callers do not all stop thirty times in a second.
 const contestRound = time.Second
 
 // AllModules in [Options.Module] measures on every software module.
@@ -60,7 +60,7 @@ func hold(ctx context.Context, o Options, c *contest) (res Result, err error) {
 	}
 	o = o.withDefaults()
 	if o.slices == slicesOfRound {
-		o.slices = 10 // long enough for callers to be busy in one, and for its ends to weigh nothing
+		o.slices = 4 // long enough for callers to be busy in one, and for its ends to weigh nothing
 	}
 	modules := []string{o.Module}
 	if o.Module == AllModules {
