@@ -60,7 +60,7 @@ func hold(ctx context.Context, o Options, c *contest) (res Result, err error) {
 	}
 	o = o.withDefaults()
 	if o.slices == slicesOfRound {
-		o.slices = 4 // long enough for callers to be busy in one, and for its ends to weigh nothing
+		o.slices = 10 // long enough for callers to be busy in one, and for its ends to weigh nothing
 	}
 	modules := []string{o.Module}
 	if o.Module == AllModules {
