@@ -69,7 +69,7 @@ func (c Card) Digest() (hashed []byte, sum [20]byte) {
 }
 
 func complemented(y []byte) []byte {
-	out := append([]byte{}, y...)
+	out := append(make([]byte, 0, 2*len(y)), y...)
 	for _, b := range y {
 		out = append(out, ^b)
 	}
@@ -130,7 +130,7 @@ func CommonStep(seed []byte, size int) []byte {
 	if size == 16 {
 		return append([]byte{}, seed...)
 	}
-	out := append(append([]byte{}, seed...), seed...)
+	out := append(append(make([]byte, 0, 2*len(seed)), seed...), seed...)
 	out[2], out[len(seed)+2] = 0xF0, 0x0F
 	return out
 }

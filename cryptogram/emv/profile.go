@@ -150,6 +150,7 @@ func (p Profile) Validate() error {
 
 // Input puts the fields of d together in the order of p.
 func (p Profile) Input(d Data) (msg []byte, err error) {
+	msg = make([]byte, 0, usual)
 	for _, f := range p.Fields {
 		v := d[f.Name]
 		if len(v) < f.Least || len(v) > f.Most {
@@ -159,6 +160,9 @@ func (p Profile) Input(d Data) (msg []byte, err error) {
 	}
 	return msg, nil
 }
+
+// usual is as long as the data of most cryptograms is, and a little more.
+const usual = 64
 
 // Divide adds the parts of 9F10 that fields of p are, where d lacks them.
 func (p Profile) Divide(d Data) error {
