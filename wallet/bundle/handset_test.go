@@ -111,23 +111,10 @@ func (f *unread) Records() ([]bundle.Record, error) {
 // TestBundleNotTaken: a bundle that could not be put on its card is not acknowledged, and the
 // same answer brings it once it can, with the proofs that its taps need.
 func TestBundleNotTaken(t *testing.T) {
-	issuer, err := wallettest.New(t.Context(), t.TempDir(), noon)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = issuer.Close() })
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	j := &unread{}
-	h, err := bundle.NewHandset(bundle.HandsetConfig{Wallet: wallettest.WalletID, SyncKey: &k.PublicKey, PINKey: &k.PublicKey, Stretch: quick,
-		Slots: wallettest.Slots, Now: func() time.Time { return noon }, Journal: func(token.Ref) (bundle.Journal, error) { return j, nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Enrolled(wallettest.DeviceID)
-	h.PINChanged(1)
+	h, issuer, _ := enrolled(t, func(c *bundle.HandsetConfig) {
+		c.Journal = func(token.Ref) (bundle.Journal, error) { return j, nil }
+	})
 	q, err := h.Sync(wallettest.Ref)
 	if err != nil {
 		t.Fatal(err)
@@ -156,8 +143,8 @@ func TestBundleNotTaken(t *testing.T) {
 	}
 }
 
-// guarded is a handset that has a bundle of three slots.
-func guarded(t *testing.T, edit func(*bundle.HandsetConfig)) (*bundle.Handset, *wallettest.Issuer, *time.Time) {
+// enrolled is a handset that has a PIN and no bundle yet.
+func enrolled(t *testing.T, edit func(*bundle.HandsetConfig)) (*bundle.Handset, *wallettest.Issuer, *time.Time) {
 	t.Helper()
 	now := noon
 	issuer, err := wallettest.New(t.Context(), t.TempDir(), noon)
@@ -178,6 +165,13 @@ func guarded(t *testing.T, edit func(*bundle.HandsetConfig)) (*bundle.Handset, *
 	}
 	h.Enrolled(wallettest.DeviceID)
 	h.PINChanged(1)
+	return h, issuer, &now
+}
+
+// guarded is a handset that has a bundle of three slots.
+func guarded(t *testing.T, edit func(*bundle.HandsetConfig)) (*bundle.Handset, *wallettest.Issuer, *time.Time) {
+	t.Helper()
+	h, issuer, now := enrolled(t, edit)
 	q, err := h.Sync(wallettest.Ref)
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +188,7 @@ func guarded(t *testing.T, edit func(*bundle.HandsetConfig)) (*bundle.Handset, *
 			t.Fatal(err)
 		}
 	}
-	return h, issuer, &now
+	return h, issuer, now
 }
 
 // shows reports whether the handset shows a slot, as a reader asks for it first.
