@@ -59,6 +59,8 @@ const (
 	DenyManage     Action = "denylist:manage"    // order entries, switch things off
 	TapAuthorize   Action = "taps:authorize"     // an online tap at a terminal
 	CardLoad       Action = "cards:load"         // move money between an account and a physical card
+	LoadRead       Action = "loads:read"         // orders to cards that wait for somebody
+	LoadDecide     Action = "loads:decide"       // decide about them, which moves money
 	ElementProvide Action = "elements:provision" // keys and scripts for secure elements
 	ElementCarry   Action = "elements:carry"     // be the courier of scripts and receipts
 
@@ -73,7 +75,7 @@ const (
 var Actions = []Action{TokenRequest, TokenRead, TokenManage, TokenRenew, TokenDecide, TokenNotify, CardReplace,
 	PARRead, Detokenize, DetokenizeDirect, BundleCreate, TapUpload, TerminalRead, PurchaseMake, TACVerify, LoadHost,
 	KeyRead, EventRead, RangeRead, AuditRead, ApprovalRequest, ApprovalDecide, ApprovalRead, WalletManage, WalletRead, WalletSync, DeviceEnrol, PINManage, AccountPost, CaseRead,
-	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, ElementProvide, EMVVerify, EMVExplain, ElementCarry, EMVValues, EMVScript, EMVToken}
+	ReconRead, DenyRead, DenyManage, TapAuthorize, CardLoad, LoadRead, LoadDecide, ElementProvide, EMVVerify, EMVExplain, ElementCarry, EMVValues, EMVScript, EMVToken}
 
 // roleActions is what a role can be given at all; scopes then narrow it.
 var roleActions = map[Role][]Action{
@@ -85,13 +87,13 @@ var roleActions = map[Role][]Action{
 		PINManage, EventRead, ElementProvide, ElementCarry},
 	Officer: {KeyRead, ApprovalRequest, ApprovalDecide, ApprovalRead},
 	Operator: {TokenRead, TokenManage, TokenDecide, CardReplace, TACVerify, KeyRead, TerminalRead, EventRead, RangeRead,
-		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage, EMVExplain, ApprovalRequest, ApprovalRead},
-	Auditor: {ApprovalRead, KeyRead, TokenRead, EventRead, RangeRead, AuditRead, WalletRead, CaseRead, ReconRead, DenyRead},
+		WalletManage, WalletRead, CaseRead, ReconRead, DenyRead, DenyManage, LoadRead, LoadDecide, EMVExplain, ApprovalRequest, ApprovalRead},
+	Auditor: {ApprovalRead, KeyRead, TokenRead, EventRead, RangeRead, AuditRead, WalletRead, CaseRead, ReconRead, DenyRead, LoadRead},
 }
 
 // wide lists scopes that reach far: their holder is given card numbers, can make
 // money or cards, or decides for others.
-var wide = []Action{Detokenize, DetokenizeDirect, CardReplace, LoadHost, EMVValues, EMVScript, DenyManage, ApprovalDecide}
+var wide = []Action{Detokenize, DetokenizeDirect, CardReplace, LoadHost, EMVValues, EMVScript, DenyManage, LoadDecide, ApprovalDecide}
 
 // Wide reports whether a scope reaches far.
 func Wide(a Action) bool { return contains(wide, a) }

@@ -46,6 +46,8 @@ var policy = map[access.Action][]access.Role{
 	access.DenyManage:       {access.Operator},
 	access.TapAuthorize:     {access.Terminal},
 	access.CardLoad:         {access.Issuer},
+	access.LoadRead:         {access.Operator, access.Auditor},
+	access.LoadDecide:       {access.Operator},
 	access.ElementProvide:   {access.Wallet},
 	access.ElementCarry:     {access.Terminal, access.Wallet},
 	access.EMVVerify:        {access.Issuer},

@@ -41,7 +41,7 @@ const (
 	PaidOut          Type = "wallet.paid_out"         // of a closed wallet: what its holder is to be given; data: amount
 	SyncRequested    Type = "wallet.sync_requested"   // its phone holds more than the account now backs
 	ChargeRequested  Type = "wallet.charge_requested" // debts are to be charged to its card, none twice; data: amount
-	CardLoad         Type = "wallet.card_load"        // an order to a physical card; data: load, kind, state, amount
+	CardLoad         Type = "wallet.card_load"        // an order to a physical card; data: load, kind, state, amount; decision, if somebody decided
 	CaseOpened       Type = "case.opened"             // data: case_id, kind
 )
 

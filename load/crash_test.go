@@ -28,6 +28,10 @@ func (b *breaking) Finish(ctx context.Context, id string, revision int64, f load
 	return broken(b, func() (load.Record, error) { return b.Store.Finish(ctx, id, revision, f) })
 }
 
+func (b *breaking) Decide(ctx context.Context, d load.Decision) (load.Record, error) {
+	return broken(b, func() (load.Record, error) { return b.Store.Decide(ctx, d) })
+}
+
 func broken(b *breaking, write func() (load.Record, error)) (load.Record, error) {
 	if b.before {
 		b.before = false

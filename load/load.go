@@ -157,7 +157,8 @@ type Record struct {
 	// became of the order. It is drawn when the order is given out, so a MAC1 over
 	// it was made later, and the order's own session was over by then.
 	Probe     [6]byte
-	Misses    int // proofs that did not hold
+	Misses    int  // proofs that did not hold
+	Decided   bool // somebody decided about its dispute
 	Revision  int64
 	CreatedAt time.Time
 	ChangedAt time.Time // when State last moved

@@ -82,13 +82,14 @@ type world struct {
 	store   *breaking
 	service *load.Service
 	log     *record
+	now     time.Time
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	hsm := hsmtest.New(t, hsmtest.Options{Refs: []keyref.Ref{{Usage: keyref.PARKey, Version: 1}}})
 	fill(t, hsm)
-	w := &world{t: t, db: storetest.New(t), log: &record{}}
+	w := &world{t: t, db: storetest.New(t), log: &record{}, now: noon}
 	gate := audit.Gate{Recorder: w.log}
 	cards, err := cardhost.New(cardhost.Config{Keys: hsm, Gate: gate, Realms: []cryptogram.Scheme{scheme()}, Tokens: none{}})
 	if err != nil {
@@ -98,14 +99,14 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := loaddb.New(loaddb.Config{Store: w.db, Events: events, Now: func() time.Time { return noon }})
+	kept, err := loaddb.New(loaddb.Config{Store: w.db, Events: events, Now: func() time.Time { return w.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.store = &breaking{Store: kept}
 	host := cards.For(access.CardLoad)
 	w.service, err = load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{}, Names: hsm,
-		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: 1}, Store: w.store, Gate: gate, Now: func() time.Time { return noon }})
+		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: 1}, Store: w.store, Gate: gate, Now: func() time.Time { return w.now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,6 +59,15 @@ type (
 		Finish(ctx context.Context, id string, revision int64, f Finding) (Record, error)
 		// Miss counts a proof that did not hold.
 		Miss(ctx context.Context, id string) error
+		// Decide moves an order as [Record.Decide] says and keeps the decision. One
+		// that was made before changes nothing. [ErrDecided], [ErrClosed] and
+		// [ErrChanged] say that nothing was decided, and an error of kind
+		// [fault.FundsShort] that the account does not hold what it would have to pay.
+		Decide(ctx context.Context, d Decision) (Record, error)
+		// Search returns orders with what was decided of them, the oldest first.
+		Search(ctx context.Context, q Search) ([]Matter, error)
+		// Waiting counts the orders that wait, as Search does.
+		Waiting(ctx context.Context, overdue time.Time) (int, error)
 		// Overdue opens a case, once, for each order that was begun before and of
 		// which nothing was heard since. It returns for how many.
 		Overdue(ctx context.Context, before time.Time) (int, error)
@@ -283,13 +292,15 @@ func (s *Service) Reverse(ctx context.Context, c access.Caller, id string, card 
 // maxMisses bounds how often a MAC of four bytes can be guessed about one load.
 const maxMisses = 10
 
+// tries is how often an order is looked at that others change at the same time.
+const tries = 3
+
 // learn moves an order by what its card says. What it says is about the order as
 // it was read: when that was given out anew meanwhile, it is judged again.
 func (s *Service) learn(ctx context.Context, c access.Caller, id string, card cardhost.Card, prove func(Record) (Finding, error)) (r Record, err error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.CardLoad, object(id)); err != nil {
 		return Record{}, err
 	}
-	const tries = 3
 	for range tries {
 		if r, err = s.find(ctx, c, id); err != nil {
 			return Record{}, err

@@ -66,6 +66,10 @@ const (
 	hang  = "hang"
 	freed = "freed" // what hung, after all
 	lost  = "lost"
+	// Of decisions.
+	returned = "returned" // what hung, to the account
+	upheld   = "upheld"   // the proof, against the reversal
+	stays    = "stays"    // the reversal, against the proof
 )
 
 // moves says between which accounts money moves. A load is debited before the
@@ -76,10 +80,11 @@ var moves = map[Kind]map[string]Move{
 		begin: {ledger.Available, ledger.CardLoad}, done: {ledger.CardLoad, ledger.ExternalCash},
 		back: {ledger.CardLoad, ledger.Available}, hang: {ledger.CardLoad, ledger.Suspense},
 		freed: {ledger.Suspense, ledger.ExternalCash}, lost: {ledger.FraudLoss, ledger.ExternalCash},
+		returned: {ledger.Suspense, ledger.Available}, upheld: {ledger.Available, ledger.FraudLoss},
 	},
 	Debit: {
 		done: {ledger.ExternalCash, ledger.Available}, freed: {ledger.ExternalCash, ledger.Available},
-		lost: {ledger.ExternalCash, ledger.Suspense},
+		lost: {ledger.ExternalCash, ledger.Suspense}, upheld: {ledger.Suspense, ledger.Available}, stays: {ledger.Suspense, ledger.ExternalCash},
 	},
 }
 

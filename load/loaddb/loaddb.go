@@ -126,7 +126,7 @@ func (d *DB) begin(tx *gorm.DB, r load.Record, a access.Attempt) (load.Record, e
 	if err := tx.Create(&row).Error; err != nil {
 		return r, fmt.Errorf("keeping a load: %w", err)
 	}
-	return r, d.tell(tx, r)
+	return r, d.tell(tx, r, "")
 }
 
 // take moves the money of a new order.
@@ -189,7 +189,7 @@ func (d *DB) finish(tx *gorm.DB, id string, revision int64, f load.Finding) (loa
 	if err := d.look(tx, next); err != nil {
 		return r, err
 	}
-	return next, d.tell(tx, next)
+	return next, d.tell(tx, next, "")
 }
 
 // arrived has money that came to an account put to use: a debt is paid of it, and
@@ -211,7 +211,11 @@ func (d *DB) look(tx *gorm.DB, r load.Record) error {
 	if !r.State.Open() || d.cfg.Cases == nil {
 		return nil
 	}
-	id := sha256.Sum256([]byte("card-load\x00" + r.ID))
+	what := "card-load\x00"
+	if r.State == load.Disputed { // the case may have been opened, and decided, before
+		what = "card-load-disputed\x00"
+	}
+	id := sha256.Sum256([]byte(what + r.ID))
 	c := account.Case{ID: hex.EncodeToString(id[:16]), Kind: "CARD_LOAD", Severity: 2, Wallet: r.Account, Ctr: r.Seq, Terminal: r.Terminal}
 	if r.State == load.Disputed {
 		c.Severity = 3
@@ -226,13 +230,17 @@ func (d *DB) Miss(ctx context.Context, id string) error {
 	})
 }
 
-// tell puts what became of an order into the outbox.
-func (d *DB) tell(tx *gorm.DB, r load.Record) error {
+// tell puts what became of an order into the outbox, and which verdict it follows
+// from, if it does.
+func (d *DB) tell(tx *gorm.DB, r load.Record, v load.Verdict) error {
 	if d.cfg.Events == nil {
 		return nil
 	}
-	return d.cfg.Events.Emit(tx, event.Event{Type: event.CardLoad, Wallet: r.Account, Requestor: r.Requestor, At: d.cfg.Now(),
-		Data: map[string]string{"load": r.ID, "kind": string(r.Kind), "state": string(r.State), "amount": fmt.Sprint(r.Amount)}})
+	data := map[string]string{"load": r.ID, "kind": string(r.Kind), "state": string(r.State), "amount": fmt.Sprint(r.Amount)}
+	if v != "" {
+		data["decision"] = string(v)
+	}
+	return d.cfg.Events.Emit(tx, event.Event{Type: event.CardLoad, Wallet: r.Account, Requestor: r.Requestor, At: d.cfg.Now(), Data: data})
 }
 
 // swap stores r if it is still as it was read, and counts its revision.
@@ -241,7 +249,7 @@ func swap(tx *gorm.DB, r load.Record) (load.Record, error) {
 	r.Revision++
 	row := toRow(r)
 	done := tx.Model(&cardLoad{}).Where("id = ? AND revision = ?", r.ID, was).
-		Select("state", "rand", "balance", "old_limit", "terminal", "at", "probe", "revision", "changed_at").Updates(&row)
+		Select("state", "rand", "balance", "old_limit", "terminal", "at", "probe", "decided", "revision", "changed_at").Updates(&row)
 	if done.Error != nil {
 		return r, fmt.Errorf("changing a load: %w", done.Error)
 	}

@@ -33,6 +33,7 @@ type cardLoad struct {
 	At        []byte
 	Probe     []byte
 	Misses    int
+	Decided   bool
 	Revision  int64
 	CreatedAt int64 `gorm:"autoCreateTime:false"`
 	ChangedAt int64
@@ -45,13 +46,13 @@ func toRow(r load.Record) cardLoad {
 	return cardLoad{ID: r.ID, Card: r.Card[:], Purse: int(r.Purse()), Seq: r.Seq, Kind: string(r.Kind), State: string(r.State),
 		Account: string(r.Account), Requestor: string(r.Requestor), Client: r.Client, Rand: r.Rand[:], Balance: int64(r.Balance),
 		Amount: int64(r.Amount), OldLimit: int64(r.OldLimit.Fen()), NewLimit: int64(r.NewLimit.Fen()), TxnType: int(r.Type),
-		Terminal: r.Terminal[:], At: r.At[:], Probe: r.Probe[:], Misses: r.Misses, Revision: r.Revision,
+		Terminal: r.Terminal[:], At: r.At[:], Probe: r.Probe[:], Misses: r.Misses, Decided: r.Decided, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UnixMilli(), ChangedAt: r.ChangedAt.UnixMilli()}
 }
 
 func (c cardLoad) record() (load.Record, error) {
 	r := load.Record{ID: c.ID, Requestor: token.Requestor(c.Requestor), Client: c.Client, State: load.State(c.State),
-		Misses: c.Misses, Revision: c.Revision, CreatedAt: time.UnixMilli(c.CreatedAt).UTC(), ChangedAt: time.UnixMilli(c.ChangedAt).UTC(),
+		Misses: c.Misses, Decided: c.Decided, Revision: c.Revision, CreatedAt: time.UnixMilli(c.CreatedAt).UTC(), ChangedAt: time.UnixMilli(c.ChangedAt).UTC(),
 		Order: load.Order{Kind: load.Kind(c.Kind), Account: token.WalletID(c.Account), Seq: c.Seq, Balance: uint32(c.Balance),
 			Amount: uint32(c.Amount), Type: cryptogram.Type(c.TxnType)}}
 	ok := c.Balance>>32 == 0 && c.Amount>>32 == 0 && c.TxnType>>8 == 0 && c.OldLimit>>24 == 0 && c.NewLimit>>24 == 0
