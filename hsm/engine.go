@@ -71,6 +71,7 @@ func (e *engine) do(ctx context.Context, j *job) error {
 	select {
 	case <-j.done:
 		if j.lent != nil {
+			runtime.Gosched() // see keep
 			return e.borrow(ctx, j.lent, j)
 		}
 		return j.err

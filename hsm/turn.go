@@ -69,7 +69,10 @@ func (e *engine) keep(ctx context.Context, w *worker, begun, ended time.Time) bo
 		return true
 	}
 	t.until = time.Time{}
-	w.rested = ended // its caller will wait: that is a rest
+	// That is a rest, if the other yields once. A goroutine that is woken by one
+	// that goes to sleep runs on in what is left of its 10 ms, so without a yield the
+	// scheduler takes two who take turns for one who never rests.
+	w.rested = ended
 	j := e.queue[0]
 	clear(e.queue)
 	e.queue = e.queue[:0]
