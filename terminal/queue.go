@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/tapvault/tapvault/internal/durable"
 )
 
 // MaxBatch is how many taps one upload holds at most.
@@ -217,26 +217,8 @@ func rewrite(path string, uploaded, waiting []Tap) error {
 			return fmt.Errorf("writing queue: %w", err)
 		}
 	}
-	return replaceFile(path, b.Bytes())
-}
-
-// replaceFile writes b beside path and moves it there, durably.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".queue-*")
-	if err != nil {
+	if err := durable.Replace(path, b.Bytes()); err != nil {
 		return fmt.Errorf("writing queue: %w", err)
 	}
-	_, err = io.Copy(f, bytes.NewReader(b))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("writing queue: %w", errors.Join(err, os.Remove(f.Name())))
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("writing queue: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/audit/tree"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
@@ -87,6 +89,9 @@ func (s *Service) open() (err error) {
 		return fmt.Errorf("%w: %w", ErrKept, err)
 	}
 	if s.kept, err = os.OpenFile(s.cfg.Kept, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+		return fmt.Errorf("%w: %w", ErrKept, err)
+	}
+	if err := durable.Folder(filepath.Dir(s.cfg.Kept)); err != nil { // a new file's name
 		return fmt.Errorf("%w: %w", ErrKept, err)
 	}
 	last, size, err := newest(s.kept)

@@ -3,7 +3,6 @@ package trail
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"syscall"
 )
 
@@ -15,13 +14,4 @@ func lock(f *os.File) error {
 		return errors.New("another process writes the audit trail")
 	}
 	return err
-}
-
-// syncDir makes the name of a new file durable.
-func syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -14,11 +14,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
 
 	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/trace"
 )
@@ -138,7 +140,7 @@ func (t *Trail) resume(path string, f *os.File) error {
 			return err
 		}
 	}
-	return syncDir(path)
+	return durable.Folder(filepath.Dir(path))
 }
 
 // samePlace fails when what stands at path is not the file that was opened. A
@@ -181,19 +183,12 @@ func moveAside(path string, f *os.File, end, size int64) (aside string, err erro
 	}
 	for n := 1; ; n++ {
 		aside = fmt.Sprintf("%s.torn-%d", path, n)
-		var o *os.File
-		o, err = os.OpenFile(aside, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
+		if err = durable.Write(aside, b); err == nil {
+			break
 		}
-		if err != nil {
+		if !errors.Is(err, fs.ErrExist) {
 			return "", err
 		}
-		_, err = o.Write(b)
-		if err = errors.Join(err, o.Sync(), o.Close()); err != nil {
-			return "", err
-		}
-		break
 	}
 	return aside, errors.Join(f.Truncate(end), f.Sync())
 }

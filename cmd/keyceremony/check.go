@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/keyceremony/script"
 	"github.com/tapvault/tapvault/keyceremony/transcript"
 )
@@ -80,11 +81,8 @@ func (a *app) verify(name, approved, page, audit string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(page, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := durable.Write(page, html); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
-	defer f.Close()
-	_, err = f.Write(html)
-	return err
+	return nil
 }

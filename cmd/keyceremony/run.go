@@ -17,6 +17,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/keyceremony/console"
 	"github.com/tapvault/tapvault/keyceremony/engine"
 	"github.com/tapvault/tapvault/keyceremony/officer"
@@ -318,12 +319,7 @@ func (a *app) enrolled(dir, name, public string, text []byte) error {
 		return fmt.Errorf("writing the key: %w", err)
 	}
 	file := filepath.Join(dir, name+".key")
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("writing the key: %w", err)
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := durable.Write(file, text); err != nil {
 		return fmt.Errorf("writing the key: %w", err)
 	}
 	fmt.Fprintf(a.stdout, "%s is written. For the script:\n  - {name: %s, role: ..., key: \"%s\"}\n", file, name, public)

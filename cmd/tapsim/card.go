@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/internal/sim"
 	"github.com/tapvault/tapvault/internal/sim/rig"
 	"github.com/tapvault/tapvault/internal/sim/vpcd"
@@ -135,12 +135,10 @@ func writeMasters(file string, masters map[keyref.Ref][16]byte) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := durable.Write(file, append(b, '\n')); err != nil {
 		return fmt.Errorf("writing throw-away masters: %w", err)
 	}
-	_, err = f.Write(append(b, '\n'))
-	return errors.Join(err, f.Close())
+	return nil
 }
 
 // show keeps a phone in the virtual reader until ctx ends, and says what to do

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/audit/trail"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/durable"
 )
 
 // exportFlags are what an export of the record is told.
@@ -110,15 +110,14 @@ func (a *app) exportAudit(ctx context.Context, file string, f exportFlags) error
 
 // writeFile makes a new file of the chosen lines, whole or not at all.
 func writeFile(name, file string, good trail.Summary, f trail.Filter) (n int, err error) {
-	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := durable.Create(name)
 	if err != nil {
 		return 0, err
 	}
-	n, err = writeLines(out, file, good, f)
-	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
-		err = errors.Join(err, os.Remove(name)) // half an export looks like a whole one
+	if n, err = writeLines(out, file, good, f); err != nil {
+		return n, errors.Join(err, out.Discard()) // half an export looks like a whole one
 	}
-	return n, err
+	return n, out.Commit()
 }
 
 func writeLines(to io.Writer, file string, good trail.Summary, f trail.Filter) (n int, err error) {

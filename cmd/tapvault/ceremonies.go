@@ -14,6 +14,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/keyceremony/engine"
 	"github.com/tapvault/tapvault/keyceremony/rehearsal"
 	"github.com/tapvault/tapvault/keyceremony/script"
@@ -72,7 +73,7 @@ func newPlayers(dir string) (map[string]*rehearsal.Player, error) {
 		p := &rehearsal.Player{Seed: seed, Letters: letters, PIN: newPIN(), SO: newPIN(), Out: io.Discard}
 		players[token] = p
 		for end, pin := range map[string]string{"-so.pin": p.SO, "-user.pin": p.PIN} {
-			if err := writeNew(filepath.Join(dir, "secrets", secret+end), []byte(pin+"\n")); err != nil {
+			if err := durable.Write(filepath.Join(dir, "secrets", secret+end), []byte(pin+"\n")); err != nil {
 				return nil, fmt.Errorf("writing PINs: %w", err)
 			}
 		}
@@ -126,5 +127,5 @@ func hold(ctx context.Context, cfg assembly.Config, dir string, plan script.Plan
 	_, err = engine.Run(ctx, engine.Config{Plan: plan, Dir: out, Desk: p, People: people,
 		Module: engine.HSM{Config: hsm.Config{Module: cfg.HSM.Module, PIN: hsm.StaticPIN(p.PIN)}},
 		Host:   map[string]string{"host": name, "program": "tapvault init"}, Now: time.Now})
-	return errors.Join(err, writeNew(filepath.Join(out, "script.yaml"), plan.Text))
+	return errors.Join(err, durable.Write(filepath.Join(out, "script.yaml"), plan.Text))
 }

@@ -12,6 +12,8 @@ import (
 	"net"
 	"path/filepath"
 	"time"
+
+	"github.com/tapvault/tapvault/internal/durable"
 )
 
 // devCertificates makes a development CA and a server certificate for this
@@ -65,7 +67,7 @@ func devCertificates(dir string, now time.Time) error {
 		{"server.key", "PRIVATE KEY", keyDER},
 	} {
 		block := pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der})
-		if err := writeNew(filepath.Join(dir, f.name), block); err != nil {
+		if err := durable.Write(filepath.Join(dir, f.name), block); err != nil {
 			return fmt.Errorf("writing certificates: %w", err)
 		}
 	}

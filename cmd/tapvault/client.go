@@ -23,6 +23,7 @@ import (
 	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/quorum"
@@ -52,7 +53,7 @@ func (a *app) clientNewKeyCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("making a key pair: %w", err)
 			}
-			if err := writeNew(out, private); err != nil {
+			if err := durable.Write(out, private); err != nil {
 				return fmt.Errorf("writing the private key: %w", err)
 			}
 			_, err = fmt.Fprintf(a.stdout, "%s\n", public)

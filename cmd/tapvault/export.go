@@ -18,6 +18,7 @@ import (
 	tokens "github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/quorum"
 	"github.com/tapvault/tapvault/vault"
 	"github.com/tapvault/tapvault/vault/archive"
@@ -100,31 +101,42 @@ func (a *app) export(ctx context.Context, f portFlags) error {
 			return err
 		}
 		// What would fail anyway must not use an approval up.
-		if _, err := os.Lstat(f.file); err == nil {
-			return taken(fmt.Errorf("writing the export: %s: %w", f.file, fs.ErrExist))
-		}
 		if err := archive.CheckPassphrase(passphrase); err != nil {
 			return fmt.Errorf("writing the export: %w", err)
 		}
-		if err := a.approved(ctx, o.cfg, o.db, quorum.VaultExport, "vault:export", map[string]any{"file": f.file}); err != nil {
-			return err
-		}
-		if err := o.record(ctx, "vault:export", "vault", fmt.Sprintf("rows: %d", total)); err != nil {
-			return err
-		}
-		made, err := a.writeExport(ctx, o, f.file, passphrase, total)
+		file, err := durable.Create(f.file)
 		if err != nil {
-			return err
+			return taken(fmt.Errorf("writing the export: %w", err))
 		}
-		m, err := a.verifyExport(ctx, f.file, passphrase, made.Total())
-		if err == nil && m.Digest != made.Digest {
-			err = fmt.Errorf("reading the export back: %w", vault.ErrManifest)
-		}
+		m, err := a.fillExport(ctx, o, f, file, passphrase, total)
 		if err != nil {
-			return errors.Join(err, os.Remove(f.file))
+			return errors.Join(err, file.Discard())
+		}
+		if err := file.Commit(); err != nil {
+			return taken(fmt.Errorf("writing the export: %w", err))
 		}
 		return a.sayManifest("exported", m)
 	})
+}
+
+// fillExport writes the export once somebody has approved it, and reads it back:
+// it gets its name only after that.
+func (a *app) fillExport(ctx context.Context, o opened, f portFlags, file *durable.File, passphrase []byte, total int64) (m vault.Manifest, err error) {
+	if err := a.approved(ctx, o.cfg, o.db, quorum.VaultExport, "vault:export", map[string]any{"file": f.file}); err != nil {
+		return m, err
+	}
+	if err := o.record(ctx, "vault:export", "vault", fmt.Sprintf("rows: %d", total)); err != nil {
+		return m, err
+	}
+	made, err := a.writeExport(ctx, o, file, passphrase, total)
+	if err != nil {
+		return m, err
+	}
+	m, err = a.verifyExport(ctx, file.Name(), passphrase, made.Total())
+	if err == nil && m.Digest != made.Digest {
+		err = fmt.Errorf("reading the export back: %w", vault.ErrManifest)
+	}
+	return m, err
 }
 
 func taken(err error) error {
@@ -134,17 +146,8 @@ func taken(err error) error {
 	return withHint(err, "name another file: nothing is ever overwritten")
 }
 
-// writeExport leaves a file only when it is whole.
-func (a *app) writeExport(ctx context.Context, o opened, name string, passphrase []byte, total int64) (m vault.Manifest, err error) {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return m, taken(fmt.Errorf("writing the export: %w", err))
-	}
-	defer func() {
-		if err = errors.Join(err, file.Close()); err != nil {
-			err = errors.Join(err, os.Remove(name))
-		}
-	}()
+// writeExport writes a whole export to the disk.
+func (a *app) writeExport(ctx context.Context, o opened, file *durable.File, passphrase []byte, total int64) (m vault.Manifest, err error) {
 	out := bufio.NewWriterSize(file, 1<<20)
 	w, err := archive.Create(out, passphrase, time.Now(), rand.Reader)
 	if err != nil {

@@ -15,16 +15,6 @@ import (
 	"path/filepath"
 )
 
-// writeNew writes a file that only its owner may read, and never over another.
-func writeNew(name string, data []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Close())
-}
-
 // emptyOrNew makes dir, or accepts it when it holds nothing.
 func emptyOrNew(dir string) error {
 	entries, err := os.ReadDir(dir)

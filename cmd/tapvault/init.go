@@ -19,6 +19,7 @@ import (
 	"github.com/tapvault/tapvault/identity/clientdb"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/durable"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
 
@@ -103,10 +104,22 @@ func (a *app) fill(ctx context.Context, dir, listen string) (int, error) {
 			return 0, fmt.Errorf("making folders: %w", err)
 		}
 	}
-	cfg, err := a.writeConfig(dir, listen)
+	file, cfg, err := a.writeConfig(dir, listen)
 	if err != nil {
 		return 0, err
 	}
+	births, err := a.furnish(ctx, cfg, dir)
+	if err != nil {
+		return 0, errors.Join(err, file.Discard())
+	}
+	if err := file.Commit(); err != nil { // last: whoever finds it finds the rest
+		return 0, fmt.Errorf("writing configuration: %w", err)
+	}
+	return births, nil
+}
+
+// furnish makes what the configuration names.
+func (a *app) furnish(ctx context.Context, cfg assembly.Config, dir string) (int, error) {
 	if err := devCertificates(filepath.Join(dir, "tls"), time.Now()); err != nil {
 		return 0, err
 	}
@@ -117,14 +130,15 @@ func (a *app) fill(ctx context.Context, dir, listen string) (int, error) {
 	return births, a.registerDevClients(ctx, cfg, dir)
 }
 
-func (a *app) writeConfig(dir, listen string) (assembly.Config, error) {
+// writeConfig writes a configuration that has not got its name yet.
+func (a *app) writeConfig(dir, listen string) (file *durable.File, cfg assembly.Config, err error) {
 	module, err := softhsmconfig.Module()
 	if err != nil {
-		return assembly.Config{}, withHint(fmt.Errorf("finding SoftHSM: %w", err), "apt-get install softhsm2, or make setup")
+		return nil, cfg, withHint(fmt.Errorf("finding SoftHSM: %w", err), "apt-get install softhsm2, or make setup")
 	}
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return assembly.Config{}, cli.Misusef("reading flags: --listen %s: must be host:port", listen)
+		return nil, cfg, cli.Misusef("reading flags: --listen %s: must be host:port", listen)
 	}
 	var text strings.Builder
 	t, err := template.New("config").Parse(rehearsalYAML)
@@ -132,14 +146,19 @@ func (a *app) writeConfig(dir, listen string) (assembly.Config, error) {
 		err = t.Execute(&text, map[string]string{"Listen": listen, "Port": port, "Module": module})
 	}
 	if err != nil {
-		return assembly.Config{}, fmt.Errorf("writing configuration: %w", err)
+		return nil, cfg, fmt.Errorf("writing configuration: %w", err)
 	}
-	file := filepath.Join(dir, "tapvault.yaml")
-	if err := writeNew(file, []byte(text.String())); err != nil {
-		return assembly.Config{}, fmt.Errorf("writing configuration: %w", err)
+	if file, err = durable.Create(filepath.Join(dir, "tapvault.yaml")); err != nil {
+		return nil, cfg, fmt.Errorf("writing configuration: %w", err)
 	}
-	a.config = file
-	return a.loadConfig()
+	if _, err := file.WriteString(text.String()); err != nil {
+		return nil, cfg, errors.Join(fmt.Errorf("writing configuration: %w", err), file.Discard())
+	}
+	a.config = file.Name()
+	if cfg, err = a.loadConfig(); err != nil {
+		return nil, cfg, errors.Join(err, file.Discard())
+	}
+	return file, cfg, nil
 }
 
 func (a *app) registerDevClients(ctx context.Context, cfg assembly.Config, dir string) (err error) {
@@ -154,7 +173,7 @@ func (a *app) registerDevClients(ctx context.Context, cfg assembly.Config, dir s
 		if err != nil {
 			return fmt.Errorf("making the key of client %s: %w", c.ID, err)
 		}
-		if err := writeNew(filepath.Join(dir, "clients", c.ID+".pem"), private); err != nil {
+		if err := durable.Write(filepath.Join(dir, "clients", c.ID+".pem"), private); err != nil {
 			return fmt.Errorf("writing client keys: %w", err)
 		}
 		c.JWK, c.Scopes = public, access.ForRole(c.Role)

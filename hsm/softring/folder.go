@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/durable"
 )
 
 // Sealer is what the ring needs of an HSM; *hsm.Token is one.
@@ -55,21 +56,12 @@ func (f Folder) Import(ctx context.Context, ref keyref.Ref, key []byte) error {
 	return nil
 }
 
-// write makes a file whole or not at all.
+// write stores a sealed key under its own name.
 func (f Folder) write(ref keyref.Ref, sealed []byte) error {
 	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
 		return err
 	}
-	t, err := os.CreateTemp(f.Dir, "new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(t.Name())
-	_, err = t.Write(sealed)
-	if err = errors.Join(err, t.Sync(), t.Close()); err != nil {
-		return err
-	}
-	err = os.Link(t.Name(), f.file(ref))
+	err := durable.Write(f.file(ref), sealed)
 	if errors.Is(err, fs.ErrExist) {
 		return ErrKeyExists
 	}

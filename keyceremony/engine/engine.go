@@ -20,6 +20,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/keyceremony/officer"
 	"github.com/tapvault/tapvault/keyceremony/script"
@@ -401,15 +402,11 @@ func (r *run) page() error {
 	return writeNew(r.path(PageFile), page)
 }
 
-// writeNew writes a file that is never another one's, and is on the disk.
+// writeNew writes a file that is never another one's, into a folder that may not
+// be there yet.
 func writeNew(name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	return durable.Write(name, data)
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/keyceremony/engine"
 	"github.com/tapvault/tapvault/keyceremony/officer"
 	"github.com/tapvault/tapvault/keyceremony/script"
@@ -155,7 +156,7 @@ func Seed(dir string, random io.Reader) (seed [32]byte, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return seed, err
 	}
-	return seed, os.WriteFile(name, seed[:], 0o600)
+	return seed, durable.Write(name, seed[:])
 }
 
 // readLetter finds a person's newest letter about a key, and types what it

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/keyceremony/engine"
 	"github.com/tapvault/tapvault/keyceremony/script"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
@@ -89,7 +90,7 @@ func (st Stage) furnish(ctx context.Context, dir string, s script.Script, p *Pla
 	if err := st.expected(ctx, t, s, p); err != nil {
 		return fmt.Errorf("preparing the scratch token: %w", err)
 	}
-	return os.WriteFile(mark, nil, 0o600)
+	return durable.Write(mark, nil)
 }
 
 // expected makes the keys that a script does not make itself.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tapvault/tapvault/internal/durable"
 )
 
 // Book is a transcript that is being written. It is locked against a second
@@ -34,7 +36,7 @@ func Create(path string, now func() time.Time) (*Book, error) {
 	if err := b.lock(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return b, syncDir(filepath.Dir(path))
+	return b, durable.Folder(filepath.Dir(path))
 }
 
 // Reopen goes on with an unfinished transcript. A record whose writing was cut
@@ -117,11 +119,3 @@ func (b *Book) Add(r Record) error {
 
 // Close ends the writing, finished or not.
 func (b *Book) Close() error { return b.file.Close() }
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tapvault/tapvault/internal/durable"
 )
 
 // ErrGone is what a [Source] answers when it cannot lead on from a version.
@@ -82,7 +83,7 @@ func (f *File) Take(doc []byte, now time.Time) error {
 		return err
 	}
 	docs := follow(f.docs, append([]byte(nil), doc...))
-	if err := replaceFile(f.path, printFile(docs)); err != nil {
+	if err := durable.Replace(f.path, printFile(docs)); err != nil {
 		return fmt.Errorf("keeping the deny list: %w", err)
 	}
 	f.docs = docs
@@ -152,26 +153,4 @@ func printFile(docs [][]byte) (b []byte) {
 		b = append(binary.BigEndian.AppendUint32(b, uint32(len(d))), d...)
 	}
 	return b
-}
-
-// replaceFile writes b beside path and moves it there, durably: whoever reads
-// path, whenever the process dies, finds the old bytes or the new ones.
-func replaceFile(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
