@@ -23,6 +23,7 @@ package hsm
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -39,6 +40,9 @@ var (
 	ErrKeyUnfit     = fault.New(fault.HSMKey, "a key in the HSM is not fit for its use")
 	ErrKeyExists    = fault.New(fault.HSMKey, "the HSM already holds a key of this label")
 )
+
+// errNoToken is a part of errors which say that no token has the label.
+var errNoToken = errors.New("no token has the label")
 
 // Config says which token to open and how. Module, Token and PIN are required.
 type Config struct {

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/rsa"
+	"errors"
 	"fmt"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -16,6 +17,11 @@ import (
 type Token struct{}
 
 var errNoCgo = fmt.Errorf("%w: this binary was built without cgo; build it with CGO_ENABLED=1 and a C compiler", ErrUnavailable)
+
+// Absent reports whether err says that a token is not there.
+func Absent(err error) (how string, is bool) {
+	return errNoToken.Error(), errors.Is(err, errNoToken)
+}
 
 // Open returns [ErrUnavailable].
 func Open(context.Context, Config) (*Token, error) { return nil, errNoCgo }

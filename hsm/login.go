@@ -115,6 +115,20 @@ func lost(err error) bool {
 	return false
 }
 
+// Absent reports whether err says that the token is not there, or was pulled out, and
+// how that showed.
+func Absent(err error) (how string, is bool) {
+	switch c := code(err); {
+	case errors.Is(err, errNoToken):
+		return errNoToken.Error(), true
+	case errors.Is(err, ErrPIN), c == pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED, c == pkcs11.CKR_HOST_MEMORY:
+		return "", false
+	case lost(err), c == pkcs11.CKR_TOKEN_NOT_RECOGNIZED, c == pkcs11.CKR_SLOT_ID_INVALID:
+		return c.Error(), true
+	}
+	return "", false
+}
+
 // opError wraps what went wrong while doing something.
 func opError(doing string, err error) error {
 	if err == nil {

@@ -226,7 +226,7 @@ func noToken(label string, others []string, or string) error {
 		slices.Sort(others)
 		there = "the module's tokens are " + strings.Join(others, ", ")
 	}
-	return fmt.Errorf("%w: no token has the label %q; %s: correct the label in the configuration; %s", ErrUnavailable, label, there, or)
+	return fmt.Errorf("%w: %w %q; %s: correct the label in the configuration; %s", ErrUnavailable, errNoToken, label, there, or)
 }
 
 // claim makes a Token the owner of the login on the token of a label.

@@ -44,9 +44,10 @@ type room struct {
 	typed  map[string]string // what a person types for a key, by "key/person"
 	checks map[string]string // check value in their letter
 	spoil  func(step script.Step, n int) string
-	conf   string            // of SoftHSM
-	pins   map[string]string // of people's own tokens
-	screen bytes.Buffer      // everything that the terminal showed
+	before func(step script.Step, prompt string) (goOn bool) // an answer is typed; false kills the program
+	conf   string                                            // of SoftHSM
+	pins   map[string]string                                 // of people's own tokens
+	screen bytes.Buffer                                      // everything that the terminal showed
 }
 
 func newRoom(t *testing.T) *room {
@@ -128,7 +129,7 @@ func (r *room) hold(file string, plan script.Plan, more ...string) error {
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
 	r.must(err)
 	defer tty.Close()
-	shown := r.play(tty, plan)
+	shown := r.play(tty, plan, c.Process)
 	if err := c.Wait(); err != nil {
 		return fmt.Errorf("%w\n%s", err, tail(shown))
 	}
@@ -143,9 +144,9 @@ var (
 )
 
 // play answers prompts until the terminal closes, and returns what it showed.
-func (r *room) play(tty *os.File, plan script.Plan) []byte {
+func (r *room) play(tty *os.File, plan script.Plan, program *os.Process) []byte {
 	var shown []byte
-	at, entries := 0, map[int]int{}
+	at, entries, answered := 0, map[int]int{}, false
 	buf := make([]byte, 4096)
 	for {
 		n, err := tty.Read(buf)
@@ -154,15 +155,25 @@ func (r *room) play(tty *os.File, plan script.Plan) []byte {
 			return shown
 		}
 		shown = append(shown, buf[:n]...)
+		if answered { // until Enter is shown, the prompt may be drawn again for each key
+			i := bytes.Index(shown[at:], []byte("\r\n"))
+			if i < 0 {
+				continue
+			}
+			at, answered = at+i+2, false
+		}
 		m := prompt.FindSubmatch(shown[at:])
 		if m == nil {
 			continue
 		}
-		at = len(shown)
+		at, answered = len(shown), true
 		step := script.Step{}
 		if all := arrow.FindAllSubmatch(shown, -1); len(all) > 0 {
 			i, _ := strconv.Atoi(string(all[len(all)-1][1]))
 			step = plan.Steps[i-1]
+		}
+		if r.before != nil && !r.before(step, string(m[1])) {
+			r.must(program.Kill())
 		}
 		answer := ""
 		switch p := string(m[1]); {

@@ -15,7 +15,7 @@ import (
 
 // ownToken makes a token for a person, with a tool that is none of ours, and
 // lets them enrol with a key on it.
-func (r *room) ownToken(name, label, pin string) {
+func (r *room) ownToken(name, label, pin string, more ...string) {
 	r.t.Helper()
 	c := exec.Command("softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", pin)
 	c.Env = append(os.Environ(), "SOFTHSM2_CONF="+r.conf)
@@ -24,7 +24,7 @@ func (r *room) ownToken(name, label, pin string) {
 	}
 	file := filepath.Join(r.dir, "keys", name+".key")
 	r.must(os.RemoveAll(file))
-	out, err := r.enrol(name, label, pin)
+	out, err := r.enrol(name, label, pin, more...)
 	if err != nil {
 		r.t.Fatalf("enrolling %s: %v\n%s", name, err, out)
 	}
@@ -40,8 +40,8 @@ func (r *room) ownToken(name, label, pin string) {
 }
 
 // enrol runs the command at a terminal and returns what it showed.
-func (r *room) enrol(name, label, pin string) (string, error) {
-	c := r.command("enrol", name, "--keys", filepath.Join(r.dir, "keys"), "--token", label, "--softhsm-conf", r.conf)
+func (r *room) enrol(name, label, pin string, more ...string) (string, error) {
+	c := r.command(append([]string{"enrol", name, "--keys", filepath.Join(r.dir, "keys"), "--token", label, "--softhsm-conf", r.conf}, more...)...)
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
 	r.must(err)
 	defer tty.Close()

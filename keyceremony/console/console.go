@@ -153,14 +153,22 @@ func (c *Console) Officer(ctx context.Context, p script.Person) (officer.Signer,
 	return nil, fmt.Errorf("%w: three times", officer.ErrPassphrase)
 }
 
-// card takes the PIN of a person's own token, once: more tries could lock it.
-func (c *Console) card(ctx context.Context, p script.Person, card officer.Card) (officer.Signer, error) {
-	pin, err := c.PIN(ctx, fmt.Sprintf("%s (%s)", p.Name, p.Role), card.Token)
-	if err != nil {
-		return nil, err
+// card takes the PIN of a person's own token, once: more tries could lock it. A token
+// that is not there is waited for, because a ceremony that stops forgets what others typed.
+func (c *Console) card(ctx context.Context, p script.Person, card officer.Card) (k officer.Signer, err error) {
+	for range 3 {
+		pin, err2 := c.PIN(ctx, fmt.Sprintf("%s (%s)", p.Name, p.Role), card.Token)
+		if err2 != nil {
+			return nil, err2
+		}
+		k, err = engine.Unlock(ctx, card, pin.Bytes())
+		pin.Wipe()
+		if !errors.Is(err, engine.ErrCard) {
+			return k, err
+		}
+		c.wrap("! " + err.Error() + ". Then type its PIN again.")
 	}
-	defer pin.Wipe()
-	return engine.Unlock(ctx, card, pin.Bytes())
+	return nil, err
 }
 
 // PIN takes the PIN of a person's own token.
