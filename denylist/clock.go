@@ -15,14 +15,18 @@ const (
 	wrong = 5 * time.Second
 )
 
-// look compares this process's clock with the one that all go by.
+// look compares this process's clock with the one that all go by. The answer is of some
+// moment between question and answer, so an answer that was long in coming says little:
+// what was known before stands as far as it can be true.
 func (s *Service) look(ctx context.Context) error {
 	before := s.cfg.Now()
 	at, err := s.cfg.Clock(ctx)
 	if err != nil {
 		return fmt.Errorf("dating the deny list: %w", err)
 	}
-	off, was := at.Sub(before), time.Duration(s.off.Load())
+	least, most := at.Sub(s.cfg.Now()), at.Sub(before)
+	was := time.Duration(s.off.Load())
+	off := max(min(was, most), least)
 	if (off-was).Abs() <= jitter && (off == 0) == (was == 0) {
 		return nil
 	}

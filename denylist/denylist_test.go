@@ -505,6 +505,48 @@ func TestCommonClock(t *testing.T) {
 	})
 }
 
+// TestSlowClock: what the common clock said is heard minutes late, because the database
+// or this machine stood still. The process's own clock is not wrong for that.
+func TestSlowClock(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		const slow = 20 * time.Minute
+		off := time.Duration(0)
+		var wait func(early bool)
+		node := r.nodeBy(t, func() time.Time { return r.Clock.Now().Add(off) }, func(context.Context) (time.Time, error) {
+			wait(true)
+			at := r.Clock.Now()
+			wait(false)
+			return at, nil
+		})
+		snapshot := func() *deny.List {
+			doc, err := node.Snapshot(t.Context(), reader, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := deny.Open(doc.Bytes, r.pinned)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		for name, asked := range map[string]bool{"asked late": true, "answered late": false} {
+			for _, off = range []time.Duration{0, 2 * time.Hour} {
+				wait = func(bool) {} // once in time, so that it is known by how much the clock is wrong
+				snapshot()
+				wait = func(early bool) {
+					if early == asked {
+						r.Clock.Add(slow)
+					}
+				}
+				l := snapshot()
+				if age := r.Clock.Now().Sub(l.Issued()); age < 0 || age > 5*time.Minute {
+					t.Errorf("%s, by a clock that is off by %v: a list is %v old", name, off, age)
+				}
+			}
+		}
+	})
+}
+
 // TestClockMended: the only clock was ahead, and a reader took its list. When it is right
 // again the reader takes the next one, with all that was left out, before that date.
 func TestClockMended(t *testing.T) {
