@@ -95,7 +95,7 @@ func (f *subject) matches(ctx context.Context, t Transaction, name [32]byte) err
 	if err := f.profile.Divide(t.Data); err != nil {
 		return err
 	}
-	return f.guarded(ctx, name, func() error {
+	return f.guarded(ctx, name, func(ctx context.Context) error {
 		return f.underEach(func() error { return f.profile.Verify(ctx, f.cfg.Keys, f.master, f.card, t.Data, t.AC) })
 	})
 }

@@ -9,8 +9,33 @@ import (
 // this process. A value has three digits: checks that all look at the count
 // before any of them counts could try every one of them.
 type oneAtATime struct {
-	mu   sync.Mutex
-	busy map[checked]*door
+	mu    sync.Mutex
+	busy  map[checked]*door
+	owing map[checked]bool
+	all   bool
+}
+
+// mostOwing bounds the memory: callers whom another issuer names may be many.
+const mostOwing = 10_000
+
+// owe remembers that a wrong value was judged and could not be counted. Where too many
+// were, everybody owes.
+func (o *oneAtATime) owe(c checked) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.owing == nil {
+		o.owing = map[checked]bool{}
+	}
+	if o.all = o.all || len(o.owing) >= mostOwing; !o.all {
+		o.owing[c] = true
+	}
+}
+
+// owes reports whether a check has to be counted before it is made.
+func (o *oneAtATime) owes(c checked) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all || o.owing[c]
 }
 
 // checked is what a caller checks.

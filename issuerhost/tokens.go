@@ -103,7 +103,7 @@ func (s *Service) UseCryptogram(ctx context.Context, c access.Caller, p Purchase
 		return f.refuse(ctx, "key-version", ErrRefused)
 	}
 	f.master.Version = t.KeyIndex
-	err = f.guarded(ctx, name, func() error {
+	err = f.guarded(ctx, name, func(ctx context.Context) error {
 		return f.profile.VerifyToken(ctx, s.cfg.Keys, f.master, f.card, t, p.data(p.Requestor))
 	})
 	if err != nil {
@@ -140,7 +140,8 @@ func (p Purchase) data(r token.Requestor) (d emv.TokenData) {
 
 // guarded runs a check that ends in [emv.ErrMismatch], within what the caller
 // may still get wrong.
-func (f subject) guarded(ctx context.Context, name [32]byte, check func() error) error {
+func (f subject) guarded(ctx context.Context, name [32]byte, check func(context.Context) error) error {
+	ctx = context.WithoutCancel(ctx) // see [subject.missed]
 	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
 	if err != nil {
 		return err
@@ -148,13 +149,20 @@ func (f subject) guarded(ctx context.Context, name [32]byte, check func() error)
 	if n >= maxMisses {
 		return f.tooMany(ctx, "misses")
 	}
-	if err = check(); !errors.Is(err, emv.ErrMismatch) {
+	if err = check(ctx); !errors.Is(err, emv.ErrMismatch) {
 		return err
 	}
-	if err := f.cfg.Counters.Miss(ctx, f.caller.ID, name); err != nil {
+	if err := f.missed(ctx, name); err != nil {
 		return err
 	}
 	return f.refuse(ctx, "cryptogram", ErrRefused)
+}
+
+// missed counts what did not hold. Its context, and that of the check, must not end with
+// the caller's connection: who hangs up, and listens on, would know by whether there is an
+// answer, and nothing would be counted.
+func (f subject) missed(ctx context.Context, name [32]byte) error {
+	return f.cfg.Counters.Miss(ctx, f.caller.ID, name)
 }
 
 // Tap is what a phone whose keys a PIN masks showed: two cryptograms over one
@@ -226,7 +234,7 @@ func (f subject) judge(ctx context.Context, t Tap, a access.Attempt) (emv.Verdic
 }
 
 func (f subject) compare(ctx context.Context, t Tap, name [32]byte) (verdict emv.Verdict, err error) {
-	err = f.guarded(ctx, name, func() error {
+	err = f.guarded(ctx, name, func(ctx context.Context) error {
 		return f.underEach(func() error { verdict, err = f.phone(ctx, t); return err })
 	})
 	return verdict, err

@@ -161,11 +161,13 @@ func (v Value) service() string {
 }
 
 func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte) error {
-	leave, err := f.checks.enter(ctx, checked{f.caller.ID, name})
+	who := checked{f.caller.ID, name}
+	leave, err := f.checks.enter(ctx, who)
 	if err != nil {
 		return fmt.Errorf("waiting for another check of this card: %w", err)
 	}
 	defer leave()
+	ctx = context.WithoutCancel(ctx) // see [subject.missed]
 	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
 	if err != nil {
 		return err
@@ -174,7 +176,7 @@ func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte)
 		return f.tooMany(ctx, "misses")
 	}
 	var giveBack func(context.Context) error
-	if n > 0 { // another process may judge at the same moment: what is judged is counted first
+	if n > 0 || f.checks.owes(who) { // another process may judge at the same moment: what is judged is counted first
 		if giveBack, err = f.cfg.Counters.Take(ctx, f.caller.ID, name, maxValueMisses); err != nil {
 			return err
 		}
@@ -194,9 +196,10 @@ func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte)
 	case !wrong && giveBack == nil:
 		return err
 	case !wrong:
-		return errors.Join(err, giveBack(context.WithoutCancel(ctx)))
+		return errors.Join(err, giveBack(ctx))
 	case giveBack == nil:
-		if err := f.cfg.Counters.Miss(ctx, f.caller.ID, name); err != nil {
+		if err := f.missed(ctx, name); err != nil {
+			f.checks.owe(who)
 			return err
 		}
 	}

@@ -149,11 +149,13 @@ func (g *Guard) Refuse(ctx context.Context, client string, s Standing) error {
 	return fault.After(ErrMisses, s.Until)
 }
 
-// Missed counts a MAC that did not hold.
+// Missed counts a MAC that did not hold, also for a caller who hung up meanwhile: by
+// whether there is an answer at all, who listens on would know.
 func (g *Guard) Missed(ctx context.Context, client string, name func(context.Context) (Name, error)) error {
 	if g == nil {
 		return nil
 	}
+	ctx = context.WithoutCancel(ctx)
 	n, err := name(ctx)
 	if err != nil {
 		return err

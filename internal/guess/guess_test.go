@@ -64,3 +64,27 @@ func TestAnOldLookIsNotKept(t *testing.T) {
 		t.Errorf("it got %d wrong, %v", s.Total, err)
 	}
 }
+
+// leaving counts what it is told of, as long as the context lives.
+type leaving struct {
+	Counts
+	total int
+}
+
+func (l *leaving) Miss(ctx context.Context, _ string, _ Name) error {
+	if ctx.Err() == nil {
+		l.total++
+	}
+	return ctx.Err()
+}
+
+// TestHangingUp: a MAC that did not hold counts, though its caller is gone.
+func TestHangingUp(t *testing.T) {
+	counts := &leaving{}
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	err := New(counts, nil, nil).Missed(ctx, "thief", func(ctx context.Context) (Name, error) { return Name{}, ctx.Err() })
+	if err != nil || counts.total != 1 {
+		t.Errorf("%d counted, %v", counts.total, err)
+	}
+}
