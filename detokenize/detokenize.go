@@ -181,6 +181,7 @@ type Verified struct {
 	card   token.Sealed
 	tapID  string
 	tap    account.Tap
+	tapAt  time.Time // when it was made
 	caller string
 	action access.Action // the right by which it was asked
 	sealed *recipient    // nil: in clear

@@ -51,16 +51,12 @@ func (s *Service) sign(ctx context.Context, v Verified, a Answer, purpose string
 	if _, err := io.ReadFull(s.cfg.Rand, id[:]); err != nil {
 		return "", fmt.Errorf("naming a result: %w", err)
 	}
-	at, err := v.tap.At.Moments(s.cfg.Zone, s.cfg.Now().Add(s.cfg.Skew))
-	if err != nil {
-		return "", fmt.Errorf("dating a tap: %w", err)
-	}
 	b64 := base64.RawURLEncoding.EncodeToString
 	claims, err := json.Marshal(Result{
 		ID: b64(id[:]), Issuer: s.cfg.Signer.Issuer, Audience: v.caller, IssuedAt: s.cfg.Now().Unix(),
 		Verdict: verified, Purpose: purpose, Ref: string(a.Ref), PAR: string(a.PAR),
 		PAN: a.PAN.Reveal(), PANExpiry: string(a.Expiry), PANSealed: a.Sealed,
-		Amount: uint32(v.tap.Amount), Counter: v.tap.Seq, TapID: a.TapID, TapAt: at[0].Format("2006-01-02T15:04:05Z07:00"),
+		Amount: uint32(v.tap.Amount), Counter: v.tap.Seq, TapID: a.TapID, TapAt: v.tapAt.Format("2006-01-02T15:04:05Z07:00"),
 	})
 	if err != nil {
 		return "", fmt.Errorf("writing a result: %w", err)

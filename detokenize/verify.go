@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
@@ -132,8 +133,7 @@ func (s *Service) standing(c access.Caller, t token.Standing) string {
 func (s *Service) evidence(ctx context.Context, c access.Caller, v *Verified, q Query) (reason string, err error) {
 	if q.Tap != nil {
 		v.tap = *q.Tap
-		v.tapID, reason, err = s.judge(ctx, c, v.token, *q.Tap, q.Where)
-		return reason, err
+		return s.judge(ctx, c, v, q.Where)
 	}
 	tap, err := s.cfg.Evidence.Accepted(ctx, v.token.Ref, q.TapID)
 	if fault.KindOf(err) == fault.Refused {
@@ -143,7 +143,7 @@ func (s *Service) evidence(ctx context.Context, c access.Caller, v *Verified, q 
 		return "", fmt.Errorf("finding a tap: %w", err)
 	}
 	v.tap, v.tapID = tap, q.TapID
-	if reason := s.inWindow(v.token, tap); reason != "" {
+	if v.tapAt, reason = s.inWindow(v.token, tap); reason != "" {
 		return reason, nil
 	}
 	return stated(v.token, q.Where), nil
@@ -173,47 +173,50 @@ func stated(t token.Standing, u token.Use) (reason string) {
 	return c.Judge(u)
 }
 
-// judge has a whole tap judged. It must be the token's own before it is kept
+// judge has a whole tap judged, that of v. It must be the token's own before it is kept
 // under anyone's name.
-func (s *Service) judge(ctx context.Context, c access.Caller, t token.Standing, tap account.Tap, where token.Use) (tapID, reason string, err error) {
-	if tap.Number.Digits() != t.Number.Digits() {
-		return "", "other-token", nil
+func (s *Service) judge(ctx context.Context, c access.Caller, v *Verified, where token.Use) (reason string, err error) {
+	t := v.token
+	if v.tap.Number.Digits() != t.Number.Digits() {
+		return "other-token", nil
 	}
-	if reason := s.inWindow(t, tap); reason != "" {
-		return "", reason, nil
+	if v.tapAt, reason = s.inWindow(t, v.tap); reason != "" {
+		return reason, nil
 	}
-	result, by, err := s.cfg.Evidence.Judge(ctx, c, tap, where)
+	result, by, err := s.cfg.Evidence.Judge(ctx, c, v.tap, where)
 	if fault.KindOf(err) == fault.Refused {
-		return "", "bad-tap", nil
+		return "bad-tap", nil
 	}
 	if fault.KindOf(err) == fault.TooFast {
-		return "", "", s.cfg.Gate.Refuse(ctx, c, access.Detokenize, string(t.Ref), "misses", err)
+		return "", s.cfg.Gate.Refuse(ctx, c, access.Detokenize, string(t.Ref), "misses", err)
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("judging a tap: %w", err)
+		return "", fmt.Errorf("judging a tap: %w", err)
 	}
 	switch {
 	case result.Control != "":
-		return "", result.Control, nil
+		return result.Control, nil
 	case !result.Good():
-		return "", "tap-" + strings.ToLower(string(result.Outcome)+"-"+string(result.Reason)), nil
+		return "tap-" + strings.ToLower(string(result.Outcome)+"-"+string(result.Reason)), nil
 	case by.Ref != t.Ref:
-		return "", "other-token", nil
+		return "other-token", nil
 	}
-	return result.TapID, stated(t, where), nil
+	v.tapID = result.TapID
+	return stated(t, where), nil
 }
 
-// inWindow says that a tap was not made while t could be used, or "".
-func (s *Service) inWindow(t token.Standing, tap account.Tap) string {
+// inWindow is when a tap was made, of the moments that its time may mean, and says that
+// t could not be used then, or "".
+func (s *Service) inWindow(t token.Standing, tap account.Tap) (at time.Time, reason string) {
 	now := s.cfg.Now().Add(s.cfg.Skew)
 	moments, err := tap.At.Moments(s.cfg.Zone, now)
 	if err != nil {
-		return "malformed-tap"
+		return at, "malformed-tap"
 	}
-	for _, at := range moments {
-		if !at.Before(t.NotBefore.Add(-s.cfg.Skew)) && at.Before(t.NotAfter.Add(s.cfg.Skew)) && !at.After(now) {
-			return ""
+	for _, m := range moments {
+		if !m.Before(t.NotBefore.Add(-s.cfg.Skew)) && m.Before(t.NotAfter.Add(s.cfg.Skew)) && !m.After(now) {
+			return m, ""
 		}
 	}
-	return "outside-window"
+	return at, "outside-window"
 }
