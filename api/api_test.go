@@ -471,6 +471,8 @@ func samples() []sample {
 		{post, "/v1/accounts/" + account1 + "/unloads", "/v1/accounts/{id}/unloads", `{` + ordered + `,"amount":700}`, 201},
 		{post, "/v1/accounts/" + account1 + "/overdrafts", "/v1/accounts/{id}/overdrafts", `{` + ordered + `,"old_limit":0,"new_limit":500}`, 201},
 		{get, "/v1/accounts/" + account1 + "/loads?state=STARTED", "/v1/accounts/{id}/loads", "", 200},
+		{get, "/v1/loads?state=SUSPENSE&limit=1", "/v1/loads", "", 200},
+		{post, "/v1/loads/decisions", "/v1/loads/decisions", `{"load":"` + load1 + `","state":"SUSPENSE","decision":"REVERSE","reason":"read at the desk","evidence":"case-7"}`, 200},
 		{get, "/v1/loads/" + load1, "/v1/loads/{load}", "", 200},
 		{post, "/v1/loads/" + load1 + "/confirm", "/v1/loads/{load}/confirm", `{` + card + `,"tac":"FA00066D"}`, 200},
 		{post, "/v1/loads/" + load1 + "/reverse", "/v1/loads/{load}/reverse", `{` + card + `,"rand":"C903814D","online_seq":1,"balance":0,"amount":1,"mac1":"03976C22"}`, 200},

@@ -20,6 +20,9 @@ type Loads interface {
 	Orders(ctx context.Context, c access.Caller, f load.Filter) ([]load.Record, error)
 	Confirm(ctx context.Context, c access.Caller, id string, card cardhost.Card, tac [4]byte) (load.Record, error)
 	Reverse(ctx context.Context, c access.Caller, id string, card cardhost.Card, shown load.Shown, mac1 [4]byte) (load.Record, error)
+	// Matters lists the orders that wait for a decision, and Decide makes one.
+	Matters(ctx context.Context, c access.Caller, q load.Search) ([]load.Matter, error)
+	Decide(ctx context.Context, c access.Caller, d load.Decision) (load.Matter, error)
 }
 
 func (s *server) loadCard(ctx context.Context, q *request) (any, error) {
@@ -84,13 +87,10 @@ func (s *server) cardLoads(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := loadQuery(q.query); err != nil {
+		return nil, err
+	}
 	f := load.Filter{Account: token.WalletID(q.param("id")), State: load.State(q.query["state"]), Before: q.query["cursor"], Limit: limit}
-	if f.State != "" && !slices.Contains(load.States, f.State) {
-		return nil, &wire.FieldError{Path: "state", Text: "must be a state of loads"}
-	}
-	if f.Before != "" && !load.ValidID(f.Before) {
-		return nil, &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
-	}
 	found, err := s.Loads.Orders(ctx, q.caller, f)
 	if err != nil {
 		return nil, err
@@ -103,6 +103,65 @@ func (s *server) cardLoads(ctx context.Context, q *request) (any, error) {
 		out.Next = found[limit-1].ID
 	}
 	return out, nil
+}
+
+// loadQuery refuses what no list of orders can be asked for.
+func loadQuery(query map[string]string) error {
+	if s := query["state"]; s != "" && !slices.Contains(load.States, load.State(s)) {
+		return &wire.FieldError{Path: "state", Text: "must be a state of loads"}
+	}
+	if c := query["cursor"]; c != "" && !load.ValidID(c) {
+		return &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
+	}
+	return nil
+}
+
+// loadMatters lists what waits for a decision. The cursor is the id of the last
+// one.
+func (s *server) loadMatters(ctx context.Context, q *request) (any, error) {
+	limit, err := q.page()
+	if err == nil {
+		err = loadQuery(q.query)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.Loads.Matters(ctx, q.caller, load.Search{Load: q.query["load"], Account: token.WalletID(q.query["account"]),
+		State: load.State(q.query["state"]), After: q.query["cursor"], Limit: limit})
+	if err != nil {
+		return nil, err
+	}
+	out := wire.LoadMatters{Loads: make([]wire.LoadMatter, len(found))}
+	for i, m := range found {
+		out.Loads[i] = matterOut(m)
+	}
+	if len(found) == limit {
+		out.Next = found[limit-1].ID
+	}
+	return out, nil
+}
+
+func (s *server) decideLoad(ctx context.Context, q *request) (any, error) {
+	var in wire.LoadDecision
+	if err := wire.Decode(q.body, &in); err != nil {
+		return nil, err
+	}
+	m, err := s.Loads.Decide(ctx, q.caller, load.Decision{Load: in.Load, In: load.State(in.State), Verdict: load.Verdict(in.Decision),
+		Reason: in.Reason, Evidence: in.Evidence})
+	if err != nil {
+		return nil, err
+	}
+	return matterOut(m), nil
+}
+
+func matterOut(m load.Matter) wire.LoadMatter {
+	out := wire.LoadMatter{CardLoad: loadOut(m.Record), Requestor: string(m.Requestor), Purse: uint8(m.Purse()), Balance: m.Balance,
+		TermID: m.Terminal, Misses: m.Misses, Waits: m.Open, Decisions: make([]wire.LoadDecided, len(m.Decisions))}
+	for i, d := range m.Decisions {
+		out.Decisions[i] = wire.LoadDecided{State: string(d.In), Decision: string(d.Verdict), Reason: d.Reason, Evidence: d.Evidence,
+			Client: d.By, At: d.At.UTC()}
+	}
+	return out
 }
 
 func (s *server) confirmLoad(ctx context.Context, q *request) (any, error) {

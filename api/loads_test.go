@@ -53,6 +53,66 @@ func (l loads) Reverse(_ context.Context, _ access.Caller, _ string, _ cardhost.
 	return l.answer()
 }
 
+func (l loads) Matters(_ context.Context, _ access.Caller, q load.Search) ([]load.Matter, error) {
+	askedSearch = q
+	m, err := l.Decide(context.Background(), access.Caller{}, askedDecision)
+	return []load.Matter{m}, err
+}
+
+func (l loads) Decide(_ context.Context, _ access.Caller, d load.Decision) (load.Matter, error) {
+	askedDecision = d
+	r, err := l.answer()
+	d.By, d.At = "desk", now
+	return load.Matter{Record: r, Decisions: []load.Decision{d}, Open: true}, err
+}
+
+var (
+	askedSearch   load.Search
+	askedDecision = load.Decision{In: load.Suspense, Verdict: load.Reverse}
+)
+
+// TestDecisions: a decision arrives as it was written, and what is asked for of
+// the list; nothing that may be a card number does.
+func TestDecisions(t *testing.T) {
+	e := newEdge(t)
+	s := find(t, "/v1/loads/decisions")
+	var out wire.LoadMatter
+	if err := json.Unmarshal(e.do(s, s.request()).Body.Bytes(), &out); err != nil || out.ID != load1 || len(out.Decisions) != 1 || !out.Waits {
+		t.Errorf("%v: %+v", err, out)
+	}
+	want := load.Decision{Load: load1, In: load.Suspense, Verdict: load.Reverse, Reason: "read at the desk", Evidence: "case-7"}
+	if askedDecision != want {
+		t.Errorf("asked %+v", askedDecision)
+	}
+	if d := out.Decisions[0]; d.Client != "desk" || d.Decision != "REVERSE" || d.State != "SUSPENSE" || d.Reason != want.Reason || d.Evidence != want.Evidence {
+		t.Errorf("%+v", d)
+	}
+	good := s.body
+	for old, bad := range map[string][2]string{`read at the desk`: {" ", "reason"}, `case-7`: {cardDigits, "evidence"}, `SUSPENSE`: {"SETTLED", "state"},
+		`REVERSE`: {"FORGET", "decision"}, load1: {cardDigits, "load"}} {
+		s.body = strings.Replace(good, old, bad[0], 1)
+		if p := e.problem(s, s.request(), 400, "malformed"); p.Field != bad[1] {
+			t.Errorf("%s: %+v", old, p)
+		}
+	}
+	list := sample{"GET", "/v1/loads?load=" + load1 + "&account=" + account1 + "&state=DISPUTED&cursor=" + load1 + "&limit=1", "/v1/loads", "", 200}
+	if body := e.do(list, list.request()).Body.String(); !strings.Contains(body, `"next_cursor":"`+load1) ||
+		askedSearch != (load.Search{Load: load1, Account: account1, State: load.Disputed, After: load1, Limit: 1}) {
+		t.Errorf("%s, asked %+v", body, askedSearch)
+	}
+	for path, field := range map[string]string{"?state=LOST": "state", "?cursor=" + cardDigits: "cursor", "?limit=0": "limit"} {
+		list.path = "/v1/loads" + path
+		if p := e.problem(list, list.request(), 400, "malformed"); p.Field != field {
+			t.Errorf("%s: %+v", path, p)
+		}
+	}
+	for err, want := range map[error]string{load.ErrDecided: "load-state", load.ErrClosed: "load-state", load.ErrUnknown: "load-unknown", load.ErrDecision: "malformed"} {
+		e.back.err = err
+		s := find(t, "/v1/loads/decisions")
+		e.problem(s, s.request(), map[string]int{"load-state": 409, "load-unknown": 404, "malformed": 400}[want], want)
+	}
+}
+
 // TestLoads: orders arrive as they were written, and MAC2 is answered once.
 func TestLoads(t *testing.T) {
 	e := newEdge(t)

@@ -406,7 +406,7 @@ func (c call) naming(id string) (path, body string) {
 	if path == c.Path {
 		body = strings.Replace(body, `"`+old+`"`, `"`+id+`"`, 1)
 	}
-	if name := map[string]string{"GET /v1/tokens": "ref", "GET /v1/events": "ref", "GET /v1/cases": "wallet"}[c.name]; name != "" {
+	if name := map[string]string{"GET /v1/tokens": "ref", "GET /v1/events": "ref", "GET /v1/cases": "wallet", "GET /v1/loads": "load"}[c.name]; name != "" {
 		path = c.Route + "?" + name + "=" + id
 	}
 	return path, body

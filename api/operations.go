@@ -146,6 +146,8 @@ func (s *server) operations() []operation {
 		{method: get, path: "/v1/accounts/:id/loads", query: []string{"state", "cursor", "limit"}, do: s.cardLoads},
 		{method: post, path: "/v1/accounts/:id/unloads", limit: wire.MaxBody, attempt: taken, do: s.unloadCard},
 		{method: post, path: "/v1/accounts/:id/overdrafts", limit: wire.MaxBody, attempt: taken, do: s.limitCard},
+		{method: get, path: "/v1/loads", query: []string{"load", "account", "state", "cursor", "limit"}, do: s.loadMatters},
+		{method: post, path: "/v1/loads/decisions", limit: wire.MaxBody, guard: guard{quorum.LoadDecision, access.LoadDecide}, do: s.decideLoad},
 		{method: get, path: "/v1/loads/:load", do: s.cardLoad},
 		{method: post, path: "/v1/loads/:load/confirm", limit: wire.MaxBody, attempt: taken, do: s.confirmLoad},
 		{method: post, path: "/v1/loads/:load/reverse", limit: wire.MaxBody, attempt: taken, do: s.reverseLoad},

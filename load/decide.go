@@ -143,6 +143,7 @@ type Search struct {
 type Matter struct {
 	Record
 	Decisions []Decision // oldest first
+	Open      bool       // it waits for somebody, now
 }
 
 // Decide decides about an order that waits. The same decision again is answered
@@ -209,6 +210,9 @@ func (s *Service) search(ctx context.Context, c access.Caller, q Search) ([]Matt
 	}
 	if q.Load != "" && len(all) == 0 {
 		return nil, ErrUnknown
+	}
+	for i := range all {
+		all[i].Open = all[i].Waits(s.cfg.Now())
 	}
 	return all, nil
 }

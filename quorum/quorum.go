@@ -48,6 +48,7 @@ const (
 	Settings        Verb = "settings" // token ranges, requestors, and these rules
 	ClientCreation  Verb = "client-creation"
 	KeyDestruction  Verb = "key-destruction"
+	LoadDecision    Verb = "load-decision" // what becomes of the money of an order to a card
 )
 
 // Run is the method of what is done at the machine; the path is the command.
@@ -60,11 +61,12 @@ var places = map[Verb][]string{
 	Settings:        {Run + " serve"},
 	ClientCreation:  {Run + " client add"},
 	KeyDestruction:  {Run + " keys retire"},
+	LoadDecision:    {"POST /v1/loads/decisions"},
 }
 
 // Verbs lists every verb.
 func Verbs() []Verb {
-	return []Verb{DetokenizeBatch, VaultExport, Settings, ClientCreation, KeyDestruction}
+	return []Verb{DetokenizeBatch, VaultExport, Settings, ClientCreation, KeyDestruction, LoadDecision}
 }
 
 // Rule says whose approval a verb needs.
@@ -230,7 +232,7 @@ func (s *Service) Request(ctx context.Context, c access.Caller, q Ask) (Approval
 	now := s.cfg.Now().UTC().Truncate(time.Millisecond)
 	a := Approval{ID: "ap" + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]), Verb: q.Verb, Method: q.Method, Path: q.Path,
 		Digest: digest, Reason: q.Reason, Requester: c.ID, Needed: rule.Needed, State: Pending, CreatedAt: now, ExpiresAt: now.Add(rule.Valid)}
-	if a.Summary, err = summary(q.Method, body); err != nil {
+	if a.Summary, err = summary(q.Verb, q.Method, body); err != nil {
 		return Approval{}, err
 	}
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.ApprovalRequest, a.ID, told("requested", a)); err != nil {
@@ -269,13 +271,17 @@ func Digest(v Verb, method, path string, body []byte) (digest [32]byte, canonica
 var purpose = regexp.MustCompile(`^[a-z]{1,32}$`)
 
 // summary is what approvers are shown: the whole of a command, which holds no
-// secret, and of a request over HTTP how many records it has and for what.
-func summary(method string, body []byte) (string, error) {
+// secret, and of a request over HTTP how many records it has and for what, or
+// what it decides.
+func summary(v Verb, method string, body []byte) (string, error) {
 	if method == Run {
 		if len(body) > maxSummary {
 			return "", fmt.Errorf("%w: more than %d bytes", ErrAsk, maxSummary)
 		}
 		return string(body), nil
+	}
+	if v == LoadDecision {
+		return loadDecision(body)
 	}
 	var in struct {
 		Queries []json.RawMessage `json:"queries"`
@@ -285,6 +291,25 @@ func summary(method string, body []byte) (string, error) {
 		return "", fmt.Errorf("%w: its body is none of this operation", ErrAsk)
 	}
 	return fmt.Sprintf("%d queries, purpose %s", len(in.Queries), in.Purpose), nil
+}
+
+// A decision about an order to a card is shown whole. What it says is bounded as
+// the operation bounds it, so that nothing that may be a card number is kept.
+var (
+	orderID = regexp.MustCompile(`^ld[A-Z2-7]{26}$`)
+	word    = regexp.MustCompile(`^[A-Z]{1,16}$`)
+	digit   = regexp.MustCompile(`\p{Nd}`)
+)
+
+func loadDecision(body []byte) (string, error) {
+	var in struct{ Load, State, Decision, Reason, Evidence string }
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	plain := func(s string) bool { return s != "" && len(s) <= 128 && len(digit.FindAllString(s, 12)) < 12 }
+	if d.Decode(&in) != nil || !orderID.MatchString(in.Load) || !word.MatchString(in.State) || !word.MatchString(in.Decision) || !plain(in.Reason) || !plain(in.Evidence) {
+		return "", fmt.Errorf("%w: its body is none of this operation", ErrAsk)
+	}
+	return fmt.Sprintf("%s of %s in %s, evidence %q: %q", in.Decision, in.Load, in.State, in.Evidence, in.Reason), nil
 }
 
 // ValidID reports whether s looks like the id of an approval.

@@ -253,6 +253,8 @@ func TestCalls(t *testing.T) {
 		"GET /v1/loads/l ":                        func() error { _, err := c.CardLoad(ctx, "l"); return err },
 		"POST /v1/loads/l/confirm k1":             func() error { _, err := c.ConfirmLoad(ctx, "l", wire.CardProof{}); return err },
 		"POST /v1/loads/l/reverse k1":             func() error { _, err := c.ReverseLoad(ctx, "l", wire.CardShown{}); return err },
+		"GET /v1/loads ":                          func() error { _, err := c.LoadMatters(ctx, nil); return err },
+		"POST /v1/loads/decisions k1":             func() error { _, err := c.DecideLoad(ctx, wire.LoadDecision{}); return err },
 		"GET /v1/audit/checkpoint ":               func() error { _, err := c.AuditCheckpoint(ctx); return err },
 		"GET /v1/audit/inclusion ":                func() error { _, err := c.AuditInclusion(ctx, 1, 2); return err },
 		"GET /v1/audit/consistency ":              func() error { _, err := c.AuditConsistency(ctx, 1, 2); return err },

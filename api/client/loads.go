@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"net/url"
 
 	"github.com/tapvault/tapvault/api/wire"
 )
@@ -46,4 +47,16 @@ func (c *Client) ConfirmLoad(ctx context.Context, id string, q wire.CardProof) (
 // ReverseLoad finds out what became of an order whose acknowledgement is lost.
 func (c *Client) ReverseLoad(ctx context.Context, id string, q wire.CardShown) (wire.CardLoad, error) {
 	return post[wire.CardLoad](ctx, c, "/v1/loads/"+segment(id)+"/reverse", q)
+}
+
+// LoadMatters reads one page of the orders that wait for a decision, the oldest
+// first. q narrows it: load, account, state, cursor, limit.
+func (c *Client) LoadMatters(ctx context.Context, q url.Values) (wire.LoadMatters, error) {
+	return get[wire.LoadMatters](ctx, c, withQuery("/v1/loads", q))
+}
+
+// DecideLoad decides about an order that waits. The same decision again is
+// answered as it was.
+func (c *Client) DecideLoad(ctx context.Context, q wire.LoadDecision) (wire.LoadMatter, error) {
+	return post[wire.LoadMatter](ctx, c, "/v1/loads/decisions", q)
 }

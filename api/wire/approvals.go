@@ -17,11 +17,12 @@ type ApprovalRequest struct {
 
 var approvalRequest = table[ApprovalRequest]{
 	{"verb", must, func(d *decoder, v *ApprovalRequest) *FieldError {
-		return choice(d, &v.Verb, "detokenize-batch", "vault-export", "settings", "client-creation", "key-destruction")
+		return choice(d, &v.Verb, "detokenize-batch", "vault-export", "settings", "client-creation", "key-destruction", "load-decision")
 	}},
 	{"method", must, func(d *decoder, v *ApprovalRequest) *FieldError { return choice(d, &v.Method, "POST", "RUN") }},
 	{"path", must, func(d *decoder, v *ApprovalRequest) *FieldError {
-		return choice(d, &v.Path, "/v1/detokenize/batch", "/v1/detokenize/direct/batch", "export", "serve", "client add", "keys retire")
+		return choice(d, &v.Path, "/v1/detokenize/batch", "/v1/detokenize/direct/batch", "export", "serve", "client add", "keys retire",
+			"/v1/loads/decisions")
 	}},
 	{"body", must, func(d *decoder, v *ApprovalRequest) *FieldError {
 		b, err := d.text()

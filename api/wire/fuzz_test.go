@@ -54,6 +54,7 @@ func FuzzCardUnloadOrder(f *testing.F)    { fuzzBody(f, "CardUnloadOrder") }
 func FuzzCardLimitOrder(f *testing.F)     { fuzzBody(f, "CardLimitOrder") }
 func FuzzCardProof(f *testing.F)          { fuzzBody(f, "CardProof") }
 func FuzzCardShown(f *testing.F)          { fuzzBody(f, "CardShown") }
+func FuzzLoadDecision(f *testing.F)       { fuzzBody(f, "LoadDecision") }
 func FuzzTokenBatch(f *testing.F)         { fuzzBody(f, "TokenBatch") }
 func FuzzAttributes(f *testing.F)         { fuzzBody(f, "Attributes") }
 func FuzzRenewal(f *testing.F)            { fuzzBody(f, "Renewal") }

@@ -1,6 +1,9 @@
 package wire
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // CardOrder is what a card was initialised for, and what the host answers it
 // with: the part that loads, unloads and limits have in common.
@@ -104,6 +107,67 @@ var cardShown = table[CardShown]{
 }
 
 func (q *CardShown) read(d *decoder) *FieldError { return cardShown.read(d, q) }
+
+// LoadDecision is the body of POST /v1/loads/decisions: what becomes of an order
+// that waits in a state. Who decides says why, and where the evidence is kept.
+type LoadDecision struct {
+	Load     string `json:"load"`
+	State    string `json:"state"`    // STARTED, SUSPENSE or DISPUTED: in which it was seen
+	Decision string `json:"decision"` // SETTLE or REVERSE
+	Reason   string `json:"reason"`
+	Evidence string `json:"evidence"`
+}
+
+var loadDecision = table[LoadDecision]{
+	{"load", must, func(d *decoder, v *LoadDecision) *FieldError { return name(d, &v.Load, 64) }},
+	{"state", must, func(d *decoder, v *LoadDecision) *FieldError {
+		return choice(d, &v.State, "STARTED", "SUSPENSE", "DISPUTED")
+	}},
+	{"decision", must, func(d *decoder, v *LoadDecision) *FieldError { return choice(d, &v.Decision, "SETTLE", "REVERSE") }},
+	{"reason", must, func(d *decoder, v *LoadDecision) *FieldError { return remark(d, &v.Reason, 128) }},
+	{"evidence", must, func(d *decoder, v *LoadDecision) *FieldError { return remark(d, &v.Evidence, 64) }},
+}
+
+func (q *LoadDecision) read(d *decoder) *FieldError { return loadDecision.read(d, q) }
+
+// remark reads a note that has to say something.
+func remark(d *decoder, v *string, high int) *FieldError {
+	if err := note(d, v, high); err != nil {
+		return err
+	}
+	if strings.TrimSpace(*v) == "" {
+		return wrong("must not be empty")
+	}
+	return nil
+}
+
+// LoadMatter is an order to a card as operators see it, and what was decided of it.
+type LoadMatter struct {
+	CardLoad
+	Requestor string        `json:"token_requestor_id"`
+	Purse     uint8         `json:"purse"`   // 1 deposit, 2 purse
+	Balance   uint32        `json:"balance"` // fen, of the card before the order
+	TermID    Hex6          `json:"term_id"`
+	Misses    int           `json:"misses"` // proofs that did not hold
+	Waits     bool          `json:"waits"`  // for a decision
+	Decisions []LoadDecided `json:"decisions"`
+}
+
+// LoadDecided is a decision that was made.
+type LoadDecided struct {
+	State    string    `json:"state"` // in which the order waited
+	Decision string    `json:"decision"`
+	Reason   string    `json:"reason"`
+	Evidence string    `json:"evidence"`
+	Client   string    `json:"client"` // who decided
+	At       time.Time `json:"decided_at"`
+}
+
+// LoadMatters is a page of GET /v1/loads, the oldest first.
+type LoadMatters struct {
+	Loads []LoadMatter `json:"loads"`
+	Next  string       `json:"next_cursor,omitempty"` // absent on the last page
+}
 
 // CardLoad is an order to a card and what is known of it.
 type CardLoad struct {

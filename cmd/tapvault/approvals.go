@@ -77,6 +77,9 @@ func (a *app) approvalsRequestCommand() *cobra.Command {
 				return err
 			}
 			q := wire.ApprovalRequest{Verb: verb, Method: "POST", Path: path, Body: body, Reason: reason}
+			if path == "" {
+				q.Path = usual[quorum.Verb(verb)]
+			}
 			if command, local := commands[quorum.Verb(verb)]; local {
 				q.Method, q.Path = quorum.Run, command
 			}
@@ -91,13 +94,16 @@ func (a *app) approvalsRequestCommand() *cobra.Command {
 		},
 	}
 	f.add(c)
-	c.Flags().StringVar(&verb, "verb", "", "detokenize-batch, vault-export, settings, client-creation or key-destruction")
-	c.Flags().StringVar(&path, "path", "/v1/detokenize/batch", "path of the operation, for detokenize-batch")
+	c.Flags().StringVar(&verb, "verb", "", "detokenize-batch, load-decision, vault-export, settings, client-creation or key-destruction")
+	c.Flags().StringVar(&path, "path", "", "path of the operation over HTTP, where a verb has several")
 	c.Flags().StringVar(&body, "body", "", "the request's body")
 	c.Flags().StringVar(&file, "body-file", "", "file with the request's body; - is standard input")
 	c.Flags().StringVar(&reason, "reason", "", "for those who approve")
 	return c
 }
+
+// usual is the path of a verb that is asked for over HTTP, unless told.
+var usual = map[quorum.Verb]string{quorum.DetokenizeBatch: "/v1/detokenize/batch", quorum.LoadDecision: "/v1/loads/decisions"}
 
 // commands are what is done at the machine.
 var commands = map[quorum.Verb]string{quorum.VaultExport: "export", quorum.Settings: "serve", quorum.ClientCreation: "client add", quorum.KeyDestruction: "keys retire"}

@@ -90,6 +90,8 @@ type parts struct {
 	watch []func(context.Context)
 	// gauges are what the metrics show beside the requests.
 	gauges []obs.Gauge
+	// waiting counts the orders to cards that wait for a decision.
+	waiting atomic.Int64
 	// traces begins to record a request; nil: none is.
 	traces func(ctx context.Context, operation, parent string) (context.Context, trace.Span)
 }
@@ -274,7 +276,7 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run), publishing(ctx, denials, p.cfg.DenyList.Every),
-		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), sweepLoads(ctx, loads, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log), learning(ctx, p.vault, p.opt.Log))
+		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), sweepLoads(ctx, loads, &p.waiting, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log), learning(ctx, p.vault, p.opt.Log))
 	return handler, nil
 }
 

@@ -75,7 +75,7 @@ type Config struct {
 	// Traces sends the steps of some requests to an OpenTelemetry collector.
 	Traces Traces `yaml:"traces"`
 	// Quorum puts verbs under the approval of others: detokenize-batch,
-	// vault-export, settings, client-creation, key-destruction.
+	// vault-export, settings, client-creation, key-destruction, load-decision.
 	Quorum map[string]Quorum `yaml:"quorum"`
 
 	dir string // of the configuration file

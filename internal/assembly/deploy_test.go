@@ -21,7 +21,7 @@ func TestDeployNamesWhatThereIs(t *testing.T) {
 		return obs.Gauge{Name: name, Help: "-", Value: func() float64 { return 1 }}
 	}
 	var source []byte
-	for _, file := range []string{"capacity.go", "hsmtokens.go", "limits.go", "traces.go"} {
+	for _, file := range []string{"capacity.go", "hsmtokens.go", "limits.go", "loads.go", "traces.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

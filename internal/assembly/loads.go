@@ -2,13 +2,16 @@ package assembly
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/cardhost"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/obs"
 	"github.com/tapvault/tapvault/load"
 	"github.com/tapvault/tapvault/load/loaddb"
 	"github.com/tapvault/tapvault/token"
@@ -26,15 +29,22 @@ func (p *parts) loads(cards *cardhost.Service) (*load.Service, error) {
 		version = 1
 	}
 	host := cards.For(access.CardLoad)
+	p.gauges = append(p.gauges, obs.Gauge{Name: "card_loads_waiting", Help: "Orders to cards that waited for somebody's decision when this process last looked.",
+		Value: func() float64 { return float64(p.waiting.Load()) }})
 	return load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{book}, Names: lateKeys{p.hsm},
 		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version}, Store: kept, Gate: p.gate, Now: p.opt.Now})
 }
 
-// sweepLoads has somebody look at orders of which nothing was heard, until stop is
-// called.
-func sweepLoads(ctx context.Context, loads *load.Service, every time.Duration, log *slog.Logger) (stop func() error) {
+// sweepLoads has somebody look at orders of which nothing was heard, and counts
+// those that wait, until stop is called.
+func sweepLoads(ctx context.Context, loads *load.Service, waiting *atomic.Int64, every time.Duration, log *slog.Logger) (stop func() error) {
 	return repeat(ctx, every, func(ctx context.Context) {
-		if _, err := loads.Sweep(ctx); err != nil && ctx.Err() == nil {
+		_, err := loads.Sweep(ctx)
+		n, counting := loads.Waiting(ctx)
+		if counting == nil {
+			waiting.Store(int64(n))
+		}
+		if err = errors.Join(err, counting); err != nil && ctx.Err() == nil {
 			log.WarnContext(ctx, "card loads could not be swept", "error", err.Error())
 		}
 	})

@@ -48,6 +48,7 @@ type bench struct {
 var rules = map[quorum.Verb]quorum.Rule{
 	quorum.DetokenizeBatch: {Needed: 2, Approvers: []string{"o1", "o2", "o3"}, Valid: time.Hour},
 	quorum.VaultExport:     {Needed: 1, Approvers: []string{"o1", "o2"}, Valid: time.Hour},
+	quorum.LoadDecision:    {Needed: 1, Approvers: []string{"o1", "o2"}, Valid: time.Hour},
 }
 
 func newBench(t *testing.T, db *store.DB) *bench {
@@ -194,11 +195,20 @@ func exact(b *bench) {
 		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: "/v1/detokenize", Body: []byte(body)},
 		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte("[]")},
 		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte(body + "{}")},
-		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte(`{"purpose":"6212345678901232"}`)}} {
+		{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte(`{"purpose":"6212345678901232"}`)},
+		decision("/v1/loads/x", `"reason":"r","evidence":"e"`), decision("/v1/loads/decisions", `"reason":"r","evidence":"6212 3456-7890.1232"`),
+		decision("/v1/loads/decisions", `"reason":"６２１２３４５６７８９０１２３２","evidence":"e"`), decision("/v1/loads/decisions", `"reason":"","evidence":"e"`),
+		decision("/v1/loads/decisions", `"reason":"r","evidence":"e","pan":"x"`), decision("/v1/loads/decisions", `"reason":"r","evidence":"e","load":"6212345678901232"`)} {
 		if _, err := b.one.Request(b.Context(), bank, bad); !errors.Is(err, quorum.ErrAsk) {
 			b.Errorf("%+v: %v", bad, err)
 		}
 	}
+}
+
+// decision asks to decide about an order to a card.
+func decision(path, rest string) quorum.Ask {
+	return quorum.Ask{Verb: quorum.LoadDecision, Method: "POST", Path: path,
+		Body: []byte(`{"load":"ldAAAAAAAAAAAAAAAAAAAAAAAAAA","state":"SUSPENSE","decision":"REVERSE",` + rest + `}`)}
 }
 
 // once: of many who use one approval at the same moment, at two processes, one
