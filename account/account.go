@@ -166,6 +166,9 @@ type Config struct {
 	Skew time.Duration    // tolerance for terminals' clocks; 0: 120 s
 	Late time.Duration    // how long after a tap its evidence is taken; 0: 30 days
 	Now  func() time.Time // nil: time.Now
+	// Sure is the moment that has come by every clock there is: money is given back by
+	// it, because that is not undone when a clock is mended. Nil: Now.
+	Sure func(ctx context.Context) (time.Time, error)
 }
 
 // Service judges evidence. Safe for concurrent use.
@@ -192,6 +195,9 @@ func New(c Config) (*Service, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Sure == nil {
+		c.Sure = func(context.Context) (time.Time, error) { return c.Now(), nil }
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader

@@ -148,14 +148,18 @@ func Fell(before, after Funds) bool {
 // over, and gives back what only phones said was paid. It returns how many slots
 // changed.
 func (s *Service) Sweep(ctx context.Context) (n int, err error) {
-	released, err := s.releasable(ctx)
+	now, err := s.cfg.Sure(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("sweeping slots: %w", err)
+	}
+	released, err := s.releasable(ctx, now)
 	if err != nil {
 		return 0, err
 	}
 	for _, step := range []struct {
 		do     func(context.Context, time.Time) (int, error)
 		before time.Time
-	}{{s.cfg.Book.Release, released}, {s.cfg.Book.Refund, s.cfg.Now().Add(-grace)}} {
+	}{{s.cfg.Book.Release, released}, {s.cfg.Book.Refund, now.Add(-grace)}} {
 		for {
 			k, err := step.do(ctx, step.before)
 			n += k
@@ -172,9 +176,10 @@ func (s *Service) Sweep(ctx context.Context) (n int, err error) {
 }
 
 // releasable is when tokens must have ended for their slots to be free: a day
-// ago, or, when every terminal has uploaded, whatever ended before that.
-func (s *Service) releasable(ctx context.Context) (time.Time, error) {
-	at := s.cfg.Now().Add(-releaseAfter)
+// ago, or, when every terminal has uploaded, whatever ended before that. Terminals
+// cannot have uploaded what is still to come: the clock of who heard that was wrong.
+func (s *Service) releasable(ctx context.Context, now time.Time) (time.Time, error) {
+	at := now.Add(-releaseAfter)
 	if s.cfg.Estate == nil {
 		return at, nil
 	}
@@ -182,7 +187,7 @@ func (s *Service) releasable(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return at, errors.Join(errors.New("asking how far terminals have uploaded"), err)
 	}
-	if early := uploaded.Add(-s.cfg.Skew); !uploaded.IsZero() && early.After(at) {
+	if early := uploaded.Add(-s.cfg.Skew); !uploaded.IsZero() && early.After(at) && !uploaded.After(now.Add(s.cfg.Skew)) {
 		return early, nil
 	}
 	return at, nil
