@@ -9,6 +9,7 @@ import (
 	"github.com/tapvault/tapvault/internal/bench"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/softtoken"
+	"github.com/tapvault/tapvault/internal/sysmon"
 )
 
 func (a *app) benchCommand() *cobra.Command {
@@ -29,6 +30,9 @@ func (a *app) benchCommand() *cobra.Command {
 				return cli.Misusef("reading flags: --module: %v", err)
 			}
 			fmt.Fprintf(a.stderr, "tapvault: measuring %s, which takes a little while\n", args[0])
+			if err := sysmon.Rest(); err != nil { // as serve does
+				fmt.Fprintf(a.stderr, "tapvault: the figures will be lower than they could be: %v\n", err)
+			}
 			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Module: module, Rounds: rounds, Round: round, For: lasts, Apart: apart})
 			if err != nil {
 				return fmt.Errorf("measuring %s: %w", args[0], err)

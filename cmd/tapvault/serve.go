@@ -16,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/obs"
+	"github.com/tapvault/tapvault/internal/sysmon"
 )
 
 // drainTime is how long running requests may take to end once the service was
@@ -44,6 +45,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 	if offset != 0 && cfg.Environment != assembly.Rehearsal {
 		return cli.Misusef("reading flags: --clock-offset is for environment: rehearsal only")
 	}
+	resting := sysmon.Rest() // while what /proc says of the process is still its user's to read
 	if err := noCoreDumps(); err != nil {
 		return fmt.Errorf("forbidding core dumps: %w", err)
 	}
@@ -56,6 +58,9 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 	log, err := obs.NewLogger(a.stderr, "json", slog.LevelInfo)
 	if err != nil {
 		return err
+	}
+	if resting != nil {
+		log.Warn("Go's monitor thread keeps its priority: under load the service answers about a tenth less; allow sched_setattr", "error", resting)
 	}
 	cert, err := openCertificate(cfg, log)
 	if err != nil {

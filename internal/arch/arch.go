@@ -134,6 +134,7 @@ var Table = map[string][]string{
 	"internal/sim":      {Anything},
 
 	"internal/freeport":          {},
+	"internal/sysmon":            {},
 	"internal/progress":          {},
 	"internal/sim/attack":        {Anything},
 	"internal/sim/chaos":         {Anything},

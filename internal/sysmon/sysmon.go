@@ -1,0 +1,44 @@
+// Package sysmon has Go's monitor thread run only where a processor is free.
+//
+// The monitor takes a processor of Go's away from a thread that is in C, so that
+// other goroutines run meanwhile. To see that in time it looks every 20
+// microseconds for as long as there is something to take. That is right where C
+// waits, for a disk or a network, and wrong where C computes, as a software HSM
+// does: then the machine's processors are busy, what is taken away is one thread
+// more for them, and the looks themselves cost a tenth of what the service can do.
+package sysmon
+
+import "errors"
+
+// ErrUnknown is given where the monitor cannot be told from other threads.
+var ErrUnknown = errors.New("the thread of Go's monitor was not found")
+
+// Threads are looked at so many times at least and at most. The monitor is seen to sleep
+// by the clock so often at least, and not more often in any other call of the
+// system, as it is when nobody has run for a while. In all other looks it waits
+// for a processor, which it may on a busy machine.
+const (
+	least  = 24
+	most   = 480
+	asleep = 4
+)
+
+// look is what was seen of a thread.
+type look struct{ asleep, engaged int }
+
+// pick returns the one thread that was seen as the monitor is.
+func pick(seen map[int]look) (tid int, err error) {
+	for t, l := range seen {
+		if l.asleep < asleep || l.engaged > l.asleep {
+			continue
+		}
+		if tid != 0 {
+			return 0, ErrUnknown
+		}
+		tid = t
+	}
+	if tid == 0 {
+		return 0, ErrUnknown
+	}
+	return tid, nil
+}
