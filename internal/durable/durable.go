@@ -9,7 +9,6 @@ package durable
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,15 +27,24 @@ func Create(name string) (*File, error) {
 	if _, err := os.Lstat(name); err == nil {
 		return nil, exists(name)
 	}
-	dir, base := filepath.Split(name)
-	f, err := os.CreateTemp(filepath.Clean(dir), base+".partial-*") // O_EXCL, 0600
+	f, err := begin(name)
 	if err != nil {
 		return nil, err
 	}
 	return &File{f, name}, nil
 }
 
-func exists(name string) error { return fmt.Errorf("%s: %w", name, fs.ErrExist) }
+func exists(name string) error { return &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist} }
+
+// begin makes the file under its other name. Errors tell the name that it shall have.
+func begin(name string) (*os.File, error) {
+	dir, base := filepath.Split(name)
+	f, err := os.CreateTemp(filepath.Clean(dir), base+".partial-*") // O_EXCL, 0600
+	if at := new(fs.PathError); errors.As(err, &at) {
+		return nil, &fs.PathError{Op: at.Op, Path: name, Err: at.Err}
+	}
+	return f, err
+}
 
 // Commit gives the file its name, unless another has it meanwhile (an error of
 // [fs.ErrExist]). When it returns nil, the file is on the disk under that name;
@@ -72,8 +80,7 @@ func Write(name string, data []byte) error {
 // Replace makes a file with these bytes, in the place of one that may be there:
 // whoever reads name finds the old bytes or the new ones.
 func Replace(name string, data []byte) error {
-	dir, base := filepath.Split(name)
-	f, err := os.CreateTemp(filepath.Clean(dir), base+".partial-*")
+	f, err := begin(name)
 	if err != nil {
 		return err
 	}
