@@ -355,6 +355,18 @@ func closedMeanwhile(t *testing.T, config store.Config) {
 		t.Error(err)
 	}
 	holds(0, 400)
+	if told, err = events.List(t.Context(), event.Filter{Wallet: wallet}, 0, 100); err != nil {
+		t.Fatal(err)
+	}
+	cases := 0
+	for _, e := range told {
+		if e.Type == event.CaseOpened {
+			cases++
+		}
+	}
+	if cases != 3 { // of two orders that hung, and of a dispute after its order had been decided
+		t.Errorf("%d cases, want 3", cases)
+	}
 }
 
 // waiting: what waits, the oldest first, page by page.
