@@ -101,7 +101,7 @@ func (p *parts) phones(ctx context.Context, accounts *account.Service, bundles *
 	}
 	p.trust.devices = x.devices
 	x.pins, err = pin.New(pin.Config{Store: pins, Tries: pins, Accounts: a, Tokens: p.vault.Writer(), Keys: p.hsm, Opener: sealed,
-		Gate: p.gate, Parallel: p.cfg.PIN.Parallel, Waiting: p.cfg.PIN.Waiting, Now: p.opt.Now})
+		Gate: p.gate, Parallel: p.cfg.PIN.Parallel, Waiting: p.cfg.PIN.Waiting, Now: p.opt.Now, Sure: p.sure()})
 	if err != nil {
 		return x, err
 	}

@@ -23,7 +23,11 @@ func (s *Service) Set(ctx context.Context, c access.Caller, w token.WalletID, se
 	if err != nil {
 		return 0, err
 	}
-	next := Record{Wallet: w, Epoch: 1, LastSuccess: s.cfg.Now()}
+	now, err := s.cfg.Sure(ctx)
+	if err != nil {
+		return 0, err
+	}
+	next := Record{Wallet: w, Epoch: 1, LastSuccess: now}
 	if reason == "" { // there is one already
 		next.Epoch, next.Revoking = old.Epoch+1, true
 	}
@@ -63,7 +67,11 @@ func (s *Service) Change(ctx context.Context, c access.Caller, w token.WalletID,
 	if err != nil {
 		return 0, err
 	}
-	next := Record{Wallet: w, Epoch: r.Epoch + 1, LastSuccess: s.cfg.Now(), Revoking: true}
+	now, err := s.cfg.Sure(ctx)
+	if err != nil {
+		return 0, err
+	}
+	next := Record{Wallet: w, Epoch: r.Epoch + 1, LastSuccess: now, Revoking: true}
 	return s.put(ctx, c, next, p, holder, reason, a)
 }
 

@@ -56,7 +56,11 @@ func (s *Service) verify(ctx context.Context, c access.Caller, w token.WalletID,
 	if reason != "" {
 		return Record{}, s.refuse(ctx, c, counted, w, reason)
 	}
-	return r, s.cfg.Tries.Clear(ctx, w, s.cfg.Now())
+	now, err := s.cfg.Sure(ctx)
+	if err != nil {
+		return Record{}, err
+	}
+	return r, s.cfg.Tries.Clear(ctx, w, now)
 }
 
 // refuse brings a wrong try to where it has consequences, and refuses.

@@ -122,6 +122,10 @@ type Config struct {
 	Parallel int              // stretches at once, 64 MiB each; 0: 2
 	Waiting  int              // callers that wait for one; 0: 64
 	Now      func() time.Time // nil: time.Now
+	// Sure is the moment that has come by every clock there is: what was typed wrong
+	// before a right PIN is forgotten, so that one of the future would forget what is
+	// to come. Nil: Now.
+	Sure func(ctx context.Context) (time.Time, error)
 }
 
 // Service sets and checks PINs. It is safe for concurrent use.
@@ -149,6 +153,9 @@ func New(c Config) (*Service, error) {
 		return nil, errors.New("pin: how many stretch and wait is not negative")
 	}
 	c.Now, _ = wallet.Defaults(c.Now, nil)
+	if c.Sure == nil {
+		c.Sure = func(context.Context) (time.Time, error) { return c.Now(), nil }
+	}
 	return &Service{c, make(chan struct{}, c.Parallel), make(chan struct{}, c.Parallel+c.Waiting)}, nil
 }
 
