@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tapvault/tapvault/internal/freeport"
 )
@@ -99,6 +100,7 @@ func (s *shop) killed(moment func() bool, args ...string) bool {
 			<-ended
 			return !c.ProcessState.Exited()
 		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

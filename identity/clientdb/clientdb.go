@@ -140,11 +140,19 @@ func (s *Store) Client(ctx context.Context, id string) (identity.Client, error) 
 }
 
 // Spend notes that an assertion was used; see [identity.Registry]. Notes that
-// no longer matter go in the same transaction.
+// no longer matter by any clock go in the same transaction: one that goes too
+// soon lets its assertion be used again.
 func (s *Store) Spend(ctx context.Context, clientID, jti string, until time.Time) error {
 	row := assertion{clientID, jti, until.UnixMilli()}
+	over, err := s.db.Surely(ctx)
+	if err != nil {
+		return fmt.Errorf("noting assertion: %w", err)
+	}
+	if now := s.now(); now.Before(over) {
+		over = now
+	}
 	return s.db.Tx(ctx, func(tx *gorm.DB) error {
-		if err := tx.Where("valid_until < ?", s.now().UnixMilli()).Delete(&assertion{}).Error; err != nil {
+		if err := tx.Where("valid_until < ?", over.UnixMilli()).Delete(&assertion{}).Error; err != nil {
 			return fmt.Errorf("forgetting old assertions: %w", err)
 		}
 		done := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)

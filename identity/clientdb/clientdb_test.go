@@ -43,6 +43,7 @@ func TestEachDatabase(t *testing.T) {
 			"Clients":       clients,
 			"EncryptionKey": encryptionKey,
 			"SpendOnce":     spendOnce,
+			"SpendAhead":    spendAhead,
 			"Holders":       holders,
 			"ReadOnlyStore": readOnlyStore,
 			"ClosedStore":   closedStore,
@@ -187,6 +188,25 @@ func spendOnce(t *testing.T, config store.Config) {
 		if err := again.Spend(t.Context(), "a", "1", now.Add(time.Minute)); (err == nil) != (i == 0) {
 			t.Errorf("after its end, try %d: %v", i, err)
 		}
+	}
+}
+
+// spendAhead: a process whose clock is a day ahead of the server's forgets no use of
+// an assertion that others noted.
+func spendAhead(t *testing.T, config store.Config) {
+	right := clientdb.New(storetest.Open(t, config), nil)
+	until := time.Now().Add(24 * time.Hour)
+	if err := right.Spend(t.Context(), "a", "1", until); err != nil {
+		t.Fatal(err)
+	}
+	ahead := func() time.Time { return time.Now().Add(48 * time.Hour) }
+	server := store.IsPostgres(config.DSN)
+	config.Now = ahead
+	if err := clientdb.New(storetest.Open(t, config), ahead).Spend(t.Context(), "b", "1", ahead().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := right.Spend(t.Context(), "a", "1", until); errors.Is(err, identity.ErrSpent) != server {
+		t.Errorf("used again: %v", err)
 	}
 }
 

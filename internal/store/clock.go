@@ -19,3 +19,15 @@ func (d *DB) Clock(ctx context.Context) (at time.Time, ok bool, err error) {
 	}
 	return time.UnixMilli(ms).UTC(), true, nil
 }
+
+// Surely is the moment that has come by the clock of this process and by that of
+// the database's server, if it has one. By it rows are forgotten that nobody can
+// bring back: a process whose clock is ahead forgets nothing of others.
+func (d *DB) Surely(ctx context.Context) (time.Time, error) {
+	now := d.engine.reader().NowFunc()
+	server, ok, err := d.Clock(ctx)
+	if ok && server.Before(now) {
+		now = server
+	}
+	return now, err
+}

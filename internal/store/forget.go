@@ -16,10 +16,16 @@ const AttemptsKept = 31 * 24 * time.Hour
 // forgetting is how many attempts are looked at in one transaction.
 const forgetting = 500
 
-// Forget removes the attempts that were made longer ago than [AttemptsKept] and
-// returns how many. It walks along the table, so that no write pays for an index
+// Forget removes the attempts that were made longer ago than [AttemptsKept], by
+// every clock there is ([DB.Surely]), and returns how many: an attempt that is
+// forgotten too soon is made twice. It walks along the table, so that no write pays for an index
 // that only this needs. Several processes may do so at once.
 func (d *DB) Forget(ctx context.Context) (gone int64, err error) {
+	now, err := d.Surely(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("forgetting attempts: %w", err)
+	}
+	before := now.Add(-AttemptsKept).UnixMilli()
 	var last attempt
 	for {
 		var rows []attempt
@@ -32,7 +38,7 @@ func (d *DB) Forget(ctx context.Context) (gone int64, err error) {
 			return gone, nil
 		}
 		last = rows[len(rows)-1]
-		n, err := d.forget(ctx, rows)
+		n, err := d.forget(ctx, rows, before)
 		if err != nil {
 			return gone, err
 		}
@@ -40,10 +46,9 @@ func (d *DB) Forget(ctx context.Context) (gone int64, err error) {
 	}
 }
 
-// forget removes the old ones of attempts that follow each other. Most often
-// there are none, and nothing is written.
-func (d *DB) forget(ctx context.Context, rows []attempt) (n int64, err error) {
-	before := d.engine.reader().NowFunc().Add(-AttemptsKept).UnixMilli()
+// forget removes those of attempts that follow each other which were made before a
+// moment. Most often there are none, and nothing is written.
+func (d *DB) forget(ctx context.Context, rows []attempt, before int64) (n int64, err error) {
 	if !slices.ContainsFunc(rows, func(r attempt) bool { return r.CreatedAt < before }) {
 		return 0, nil
 	}
