@@ -35,7 +35,7 @@ const (
 )
 
 // newWeeks begins at a time of a zone that has its cut-over at 03:00.
-func newWeeks(t *testing.T, zone, at string) *weeks {
+func newWeeks(t *testing.T, zone, at string, more ...func(*assembly.Config)) *weeks {
 	t.Helper()
 	z, err := time.LoadLocation(zone)
 	if err != nil {
@@ -49,6 +49,9 @@ func newWeeks(t *testing.T, zone, at string) *weeks {
 	l := lab.New(t, lab.Options{Now: c.now, Config: func(c *assembly.Config) {
 		c.Calendar.Zone, c.Slots.ElementKeyVersion = zone, 2
 		c.Tokens.SweepEvery = 50 * time.Millisecond
+		for _, change := range more {
+			change(c)
+		}
 	}})
 	return &weeks{T: t, l: l, c: c, zone: z, issuer: l.Client(t, "issuer"), reader: newReader(t, l, c.now),
 		people: sim.Issuing{Issuer: l.Client(t, "issuer"), Wallet: l.Client(t, "wallet"), Terminal: l.Client(t, "terminal"),

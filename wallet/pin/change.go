@@ -47,7 +47,7 @@ func (s *Service) Set(ctx context.Context, c access.Caller, w token.WalletID, se
 
 // Change replaces a PIN by another, given the old one; both are sealed. With
 // the old PIN go the bundles that were masked with it: the wallet's tokens are
-// deleted, so no key is ever masked under two PINs.
+// deleted, so no key is ever masked under two PINs, and those that follow them.
 func (s *Service) Change(ctx context.Context, c access.Caller, w token.WalletID, old, sealed string, holder []string, a access.Attempt) (epoch uint32, err error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.PINManage, string(w)); err != nil {
 		return 0, err
@@ -127,26 +127,45 @@ func (s *Service) finish(ctx context.Context, w token.WalletID) error {
 		return err
 	}
 	for _, ref := range refs {
-		if err := s.delete(ctx, ref); err != nil {
+		if err := s.deleteFrom(ctx, w, ref); err != nil {
 			return fmt.Errorf("deleting a token of the PIN before: %w", err)
 		}
 	}
 	return s.cfg.Store.Revoked(ctx, w, r.Epoch)
 }
 
-// delete ends a token that is not over yet.
-func (s *Service) delete(ctx context.Context, ref token.Ref) error {
+// deleteFrom ends a token and those that follow it by renewal, as far as no other
+// wallet has them. A successor that was fetched ahead and is bound to nobody would
+// otherwise be held back for the PIN before, with nobody to let it go.
+func (s *Service) deleteFrom(ctx context.Context, w token.WalletID, ref token.Ref) error {
+	next, err := s.delete(ctx, ref)
+	for err == nil && next != "" {
+		of, _, holderErr := s.cfg.Accounts.Holder(ctx, next)
+		if holderErr == nil && of != w {
+			return nil
+		}
+		if holderErr != nil && fault.KindOf(holderErr) != fault.Refused {
+			return holderErr
+		}
+		next, err = s.delete(ctx, next)
+	}
+	return err
+}
+
+// delete ends a token that is not over yet, and returns the one that follows it:
+// one that is deleted gets no other successor.
+func (s *Service) delete(ctx context.Context, ref token.Ref) (next token.Ref, err error) {
 	for try := 0; ; try++ {
 		t, err := s.cfg.Tokens.Token(ctx, ref)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if t.State == token.Deleted || t.State == token.Expired {
-			return nil
+			return t.RenewedBy, nil
 		}
-		_, err = s.cfg.Tokens.Move(ctx, ref, t.State, token.Delete, s.cfg.Now())
+		t, err = s.cfg.Tokens.Move(ctx, ref, t.State, token.Delete, s.cfg.Now())
 		if err == nil || fault.KindOf(err) != fault.TokenState || try > 3 {
-			return err
+			return t.RenewedBy, err
 		}
 	}
 }

@@ -87,6 +87,9 @@ type Accounts interface {
 	PINTried(ctx context.Context, w token.WalletID) error
 	// Tokens lists the tokens that are bound to the wallet.
 	Tokens(ctx context.Context, w token.WalletID) ([]token.Ref, error)
+	// Holder says to which wallet and device a token is bound; an error of kind
+	// [fault.Refused] says to none.
+	Holder(ctx context.Context, ref token.Ref) (token.WalletID, token.DeviceID, error)
 }
 
 // Tokens is what this package needs of the vault.
