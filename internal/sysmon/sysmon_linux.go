@@ -58,8 +58,11 @@ func lookAt(seen map[int]look) error {
 			continue
 		}
 		call, err := os.ReadFile(tasks + "/" + t.Name() + "/syscall")
+		if err != nil && tid == os.Getpid() { // the first thread is always there
+			return err
+		}
 		if err != nil {
-			continue // it has ended, or is nobody's to see
+			continue // it has ended
 		}
 		l := seen[tid]
 		switch nr, _, _ := strings.Cut(strings.TrimSpace(string(call)), " "); nr {

@@ -1,8 +1,11 @@
 package sysmon
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -10,10 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mayNot reports that this system, or the sandbox on it, does not let a process do
+// it. Then nothing is to be changed.
+func mayNot(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOSYS)
+}
+
 // One thread changes its policy, it is none that runs goroutines, and it still takes
 // processors away from those who wait for the kernel.
 func TestRest(t *testing.T) {
-	if err := Rest(); err != nil {
+	want := 1
+	if err := Rest(); mayNot(err) {
+		t.Log(err)
+		want = 0
+	} else if err != nil {
 		t.Fatal(err)
 	}
 	threads, err := os.ReadDir(tasks)
@@ -31,8 +44,8 @@ func TestRest(t *testing.T) {
 			rest = append(rest, tid)
 		}
 	}
-	if len(rest) != 1 {
-		t.Fatalf("threads %v have the policy, want one", rest)
+	if len(rest) != want {
+		t.Fatalf("threads %v have the policy, want %d", rest, want)
 	}
 	ran, read := make(chan int), make(chan error)
 	for range 64 { // more than there are threads, so that each of them runs some
@@ -43,7 +56,7 @@ func TestRest(t *testing.T) {
 		}()
 	}
 	for range 64 {
-		if tid := <-ran; tid == rest[0] {
+		if tid := <-ran; slices.Contains(rest, tid) {
 			t.Fatal("a goroutine runs on the thread that has the policy")
 		}
 	}
