@@ -48,7 +48,8 @@ func begin(name string) (*os.File, error) {
 
 // Commit gives the file its name, unless another has it meanwhile (an error of
 // [fs.ErrExist]). When it returns nil, the file is on the disk under that name;
-// when it fails, there is no file of it.
+// when it fails, there is no file of it, or, if only its folder could not be made
+// durable, the whole file.
 func (f *File) Commit() error {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))

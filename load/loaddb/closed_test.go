@@ -16,8 +16,8 @@ import (
 	"github.com/tapvault/tapvault/load/loaddb"
 )
 
-// closed: what a card gives back after its wallet was closed is paid out, once.
-func closed(t *testing.T, config store.Config) {
+// opened is a database with one active wallet, its book, and loads that tell it.
+func opened(t *testing.T, config store.Config) (*store.DB, *outbox.Outbox, *tapdb.DB, *loaddb.DB) {
 	db := storetest.Open(t, config)
 	events, err := outbox.New(outbox.Config{DB: db, Now: now})
 	if err != nil {
@@ -32,9 +32,16 @@ func closed(t *testing.T, config store.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return db, events, book, d
+}
+
+// closed: what a card gives back after its wallet was closed is paid out, once.
+func closed(t *testing.T, config store.Config) {
+	db, events, book, d := opened(t, config)
 	r := order(1, 1, 7, 400)
 	r.Kind = load.Debit
-	if r, err = d.Begin(t.Context(), r, access.Attempt{}); err != nil {
+	r, err := d.Begin(t.Context(), r, access.Attempt{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if w, err := book.Close(t.Context(), wallet, "test", access.Attempt{}); err != nil || w.State != account.WalletClosed {

@@ -12,7 +12,6 @@ import (
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/account/ledgerdb"
-	"github.com/tapvault/tapvault/account/tapdb"
 	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/event/outbox"
 	"github.com/tapvault/tapvault/internal/store"
@@ -277,20 +276,7 @@ func race(t *testing.T, config store.Config) {
 // closedMeanwhile: what a decision brings to a wallet that was closed is paid out,
 // once, and what it does not hold it is not asked for.
 func closedMeanwhile(t *testing.T, config store.Config) {
-	db := storetest.Open(t, config)
-	events, err := outbox.New(outbox.Config{DB: db, Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	book := tapdb.New(db, now).With(events, account.Rules{})
-	d, err := loaddb.New(loaddb.Config{Store: db, Events: events, Cases: book, Phones: book, Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = book.Open(t.Context(), "test", access.Attempt{}, account.Wallet{ID: wallet, Requestor: "12345678901", State: account.WalletActive, OpenedAt: now(), ChangedAt: now()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, events, book, d := opened(t, config)
 	if _, err := book.Happen(t.Context(), wallet, account.Happening{ID: "top-up", Kind: account.TopUp, Amount: 1000}); err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +284,8 @@ func closedMeanwhile(t *testing.T, config store.Config) {
 	unload.Kind = load.Debit
 	all := []load.Record{load1, unload}
 	for i, r := range all {
-		if r, err = d.Begin(t.Context(), r, access.Attempt{}); err == nil {
+		r, err := d.Begin(t.Context(), r, access.Attempt{})
+		if err == nil {
 			all[i], err = d.Finish(t.Context(), r.ID, r.Revision, load.Unclear)
 		}
 		if err != nil {
