@@ -59,14 +59,18 @@ type Trail struct {
 	torn string
 	tree Tree
 	wake chan struct{} // has room for one: there is something to write
-	full chan struct{} // has room for one: as many wait as were expected
+	news chan struct{} // has room for one: what a gathering writer waits for may have come
 	done chan struct{} // closed when the writer has ended
 
-	mu     sync.Mutex
-	queue  []waiter
-	expect int // how many entries are worth waiting for
-	closed bool
-	broken error // why the writer writes no more
+	mu       sync.Mutex
+	queue    []waiter
+	group    uint64    // that queue is
+	since    time.Time // when its first entry came
+	urgent   bool      // somebody waits for an entry of it
+	together int       // how many callers were here a moment ago
+	crowd    int       // and how many at most, not long ago
+	closed   bool
+	broken   error // why the writer writes no more
 
 	// Only the writer uses these.
 	seq   uint64
@@ -101,7 +105,7 @@ func Open(cfg Config) (*Trail, error) {
 		return nil, fmt.Errorf("%w: opening the audit trail: %w", ErrDown, err)
 	}
 	t := &Trail{file: f, now: cfg.Now, tree: cfg.Tree, wake: make(chan struct{}, 1),
-		full: make(chan struct{}, 1), done: make(chan struct{})}
+		news: make(chan struct{}, 1), done: make(chan struct{})}
 	if err := t.resume(cfg.Path, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the audit trail: %w", err), f.Close())
 	}
@@ -207,14 +211,23 @@ func (t *Trail) Record(ctx context.Context, e audit.Entry) error {
 }
 
 // Begin is Record for callers who have something else to do until e is durable.
+// In a crowd e is written when the first of its group is waited for, or after
+// [lag].
 func (t *Trail) Begin(ctx context.Context, e audit.Entry) (wait func() error, err error) {
 	w := waiter{e, t.now(), make(chan error, 1)}
-	if !t.enqueue(w) {
+	group, ok := t.enqueue(w)
+	if !ok {
 		return nil, fmt.Errorf("%w: the audit trail is closed", ErrDown)
 	}
 	_, span := trace.Start(ctx, trace.Record)
 	runtime.Gosched() // those who are as far begin theirs, before anyone does something else
 	wait = func() error {
+		select {
+		case err := <-w.done:
+			return err
+		default:
+			t.hurry(group)
+		}
 		select {
 		case err := <-w.done:
 			return err
