@@ -158,12 +158,15 @@ func (s *Service) Decide(ctx context.Context, c access.Caller, d Decision) (Matt
 	if _, err := s.search(ctx, c, Search{Load: d.Load, Limit: 1}); err != nil {
 		return Matter{}, err
 	}
+	now, err := s.surely(ctx)
+	if err != nil {
+		return Matter{}, err
+	}
 	why := fmt.Sprintf("%s of %s, evidence %q: %s", d.Verdict, d.In, d.Evidence, d.Reason)
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.LoadDecide, d.Load, why); err != nil {
 		return Matter{}, err
 	}
-	d.By, d.At = c.ID, s.cfg.Now()
-	err := ErrChanged
+	d.By, d.At, err = c.ID, now, ErrChanged
 	for try := 0; try < tries && errors.Is(err, ErrChanged); try++ {
 		_, err = s.cfg.Store.Decide(ctx, d)
 	}
@@ -203,7 +206,11 @@ func (s *Service) search(ctx context.Context, c access.Caller, q Search) ([]Matt
 	if q.Load != "" && !ValidID(q.Load) {
 		return nil, ErrUnknown
 	}
-	q.Requestor, q.Overdue = token.Requestor(c.Requestor), s.cfg.Now().Add(-overdue)
+	now, err := s.surely(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q.Requestor, q.Overdue = token.Requestor(c.Requestor), now.Add(-overdue)
 	all, err := s.cfg.Store.Search(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("looking for loads that wait: %w", err)
@@ -212,7 +219,7 @@ func (s *Service) search(ctx context.Context, c access.Caller, q Search) ([]Matt
 		return nil, ErrUnknown
 	}
 	for i := range all {
-		all[i].Open = all[i].Waits(s.cfg.Now())
+		all[i].Open = all[i].Waits(now)
 	}
 	return all, nil
 }
@@ -220,5 +227,9 @@ func (s *Service) search(ctx context.Context, c access.Caller, q Search) ([]Matt
 // Waiting counts the orders that wait for somebody. It is for the operator's own
 // metrics.
 func (s *Service) Waiting(ctx context.Context) (int, error) {
-	return s.cfg.Store.Waiting(ctx, s.cfg.Now().Add(-overdue))
+	now, err := s.surely(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.cfg.Store.Waiting(ctx, now.Add(-overdue))
 }

@@ -83,6 +83,7 @@ type world struct {
 	service *load.Service
 	log     *record
 	now     time.Time
+	other   func() (time.Time, error) // the moment by every clock; nil: now
 }
 
 func newWorld(t *testing.T) *world {
@@ -106,7 +107,13 @@ func newWorld(t *testing.T) *world {
 	w.store = &breaking{Store: kept}
 	host := cards.For(access.CardLoad)
 	w.service, err = load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{}, Names: hsm,
-		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: 1}, Store: w.store, Gate: gate, Now: func() time.Time { return w.now }})
+		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: 1}, Store: w.store, Gate: gate, Now: func() time.Time { return w.now },
+		Sure: func(context.Context) (time.Time, error) {
+			if w.other != nil {
+				return w.other()
+			}
+			return w.now, nil
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

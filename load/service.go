@@ -84,7 +84,10 @@ type Config struct {
 	Store    Store
 	Gate     audit.Gate
 	Now      func() time.Time // nil: time.Now
-	Rand     io.Reader        // nil: crypto/rand
+	// Sure is the moment that has come by every clock there is: by it an order has
+	// waited long enough for its card. Nil: Now.
+	Sure func(ctx context.Context) (time.Time, error)
+	Rand io.Reader // nil: crypto/rand
 }
 
 // Service loads and unloads cards. Safe for concurrent use.
@@ -100,6 +103,9 @@ func New(c Config) (*Service, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Sure == nil {
+		c.Sure = func(context.Context) (time.Time, error) { return c.Now(), nil }
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader

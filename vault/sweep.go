@@ -56,19 +56,11 @@ func (w *Writer) ExpireDue(ctx context.Context, limit int) (moved, seen int, err
 	return moved, seen, nil
 }
 
-// surely is the moment that has come by every clock there is: a process whose
-// clock is ahead neither ends tokens of others nor gives out numbers that rest.
+// surely asks for the moment that has come by every clock there is.
 func (v *Vault) surely(ctx context.Context) (time.Time, error) {
-	now := v.cfg.Now()
-	if v.cfg.Clock == nil {
-		return now, nil
-	}
-	other, err := v.cfg.Clock(ctx)
+	now, err := v.cfg.Sure(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("asking a second clock: %w", err)
-	}
-	if other.Before(now) {
-		return other, nil
 	}
 	return now, nil
 }

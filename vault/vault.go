@@ -71,11 +71,10 @@ type Config struct {
 	LeaseBlock    int64         // serials leased at a time; 0: 256
 	Events        Events        // nil: nobody is told
 	Now           func() time.Time
-	// Clock is a second clock, which all processes share, such as the database
-	// server's. What cannot be undone is done when both say that it is time; nil:
-	// Now alone.
-	Clock func(ctx context.Context) (time.Time, error)
-	Rand  io.Reader // names of cards and of this process; 0: crypto/rand
+	// Sure is the moment that has come by every clock there is: a process whose clock
+	// is ahead neither ends tokens of others nor gives out numbers that rest. Nil: Now.
+	Sure func(ctx context.Context) (time.Time, error)
+	Rand io.Reader // names of cards and of this process; 0: crypto/rand
 }
 
 var binController = regexp.MustCompile(`^[0-9A-Z]{4}$`)
@@ -95,6 +94,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Sure == nil {
+		c.Sure = func(context.Context) (time.Time, error) { return c.Now(), nil }
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader

@@ -98,20 +98,14 @@ func (c Config) clock(db *store.DB) func(context.Context) (time.Time, error) {
 
 // sure is the moment that has come by this process's clock and by the database's; nil
 // where there is only one. See docs/decisions/131.
-func (p *parts) sure() func(context.Context) (time.Time, error) {
-	clock := p.cfg.clock(p.db)
-	if clock == nil {
+func (c Config) sure(db *store.DB, now func() time.Time) func(context.Context) (time.Time, error) {
+	if c.clock(db) == nil {
 		return nil
 	}
-	return func(ctx context.Context) (time.Time, error) {
-		now := p.opt.Now()
-		at, err := clock(ctx)
-		if err != nil || at.Before(now) {
-			return at, err
-		}
-		return now, nil
-	}
+	return func(ctx context.Context) (time.Time, error) { return db.Earlier(ctx, now()) }
 }
+
+func (p *parts) sure() func(context.Context) (time.Time, error) { return p.cfg.sure(p.db, p.opt.Now) }
 
 // terminalPolicy is what terminals are told: token ranges lead to slots, card
 // ranges to cards.

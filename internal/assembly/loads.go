@@ -32,7 +32,7 @@ func (p *parts) loads(cards *cardhost.Service) (*load.Service, error) {
 	p.gauges = append(p.gauges, obs.Gauge{Name: "card_loads_waiting", Help: "Orders to cards that waited for somebody's decision when this process last looked.",
 		Value: func() float64 { return float64(p.waiting.Load()) }})
 	return load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{book}, Names: lateKeys{p.hsm},
-		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version}, Store: kept, Gate: p.gate, Now: p.opt.Now})
+		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version}, Store: kept, Gate: p.gate, Now: p.opt.Now, Sure: p.sure()})
 }
 
 // sweepLoads has somebody look at orders of which nothing was heard, and counts

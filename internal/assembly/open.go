@@ -70,7 +70,7 @@ func VaultConfig(c Config, t *group.Group, db *store.DB, now func() time.Time) (
 	}
 	ranges, cards := c.ranges()
 	return vault.Config{DB: db, HSM: lateKeys{t}, Keys: vault.Keys(c.Vault.KeyVersions), Ranges: ranges, CardRanges: cards,
-		BINController: c.Vault.BINController, Quarantine: c.Vault.Quarantine, Events: events, Now: now, Clock: c.clock(db)}, nil
+		BINController: c.Vault.BINController, Quarantine: c.Vault.Quarantine, Events: events, Now: now, Sure: c.sure(db, now)}, nil
 }
 
 // OpenHSM logs in to the first token; no key of it is ready for use yet.

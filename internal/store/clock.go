@@ -20,14 +20,22 @@ func (d *DB) Clock(ctx context.Context) (at time.Time, ok bool, err error) {
 	return time.UnixMilli(ms).UTC(), true, nil
 }
 
-// Surely is the moment that has come by the clock of this process and by that of
-// the database's server, if it has one. By it rows are forgotten that nobody can
-// bring back: a process whose clock is ahead forgets nothing of others.
-func (d *DB) Surely(ctx context.Context) (time.Time, error) {
-	now := d.engine.reader().NowFunc()
+// Earlier is now, or the time of the database's server if that is earlier: the moment
+// that has come by both. What cannot be undone is done by it, so that a process whose
+// clock is ahead ends, frees and forgets nothing of others. Of a database without a
+// clock of its own it is now.
+func (d *DB) Earlier(ctx context.Context, now time.Time) (time.Time, error) {
 	server, ok, err := d.Clock(ctx)
-	if ok && server.Before(now) {
-		now = server
+	if err != nil {
+		return time.Time{}, err
 	}
-	return now, err
+	if ok && server.Before(now) {
+		return server, nil
+	}
+	return now, nil
+}
+
+// Surely is [DB.Earlier] for the clock of this process that rows are written by.
+func (d *DB) Surely(ctx context.Context) (time.Time, error) {
+	return d.Earlier(ctx, d.engine.reader().NowFunc())
 }

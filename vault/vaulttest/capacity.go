@@ -278,7 +278,7 @@ func clockAhead(t *testing.T, f *Fixture) {
 	tok := issue(t, f, 1) // the last number
 	wrong := NewClock(f.Clock.Now().Add(60 * 24 * time.Hour))
 	g := f.Again(t, func(c *vault.Config) {
-		c.Now, c.Clock = wrong.Now, func(context.Context) (time.Time, error) { return f.Clock.Now(), nil }
+		c.Now, c.Sure = wrong.Now, func(context.Context) (time.Time, error) { return f.Clock.Now(), nil }
 	})
 	if moved, _, err := g.Writer().ExpireDue(t.Context(), 10); moved != 0 || err != nil {
 		t.Errorf("%d tokens were ended, %v", moved, err)
