@@ -157,6 +157,7 @@ type Config struct {
 	PINs   PINTries  // nil: nobody enters PINs online
 	Lists  Freshness // nil: every terminal's deny list is new enough
 	Estate Estate    // nil: nobody knows how far terminals have uploaded
+	Loads  Loads     // nil: there are no orders to cards
 	// Devices are trusted less after a sign of fraud; nil: none is known.
 	Devices Devices
 	// Guesses bounds who shows records whose MAC2 does not hold; nil: nothing does.

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tapvault/tapvault/access"
@@ -17,9 +18,27 @@ type Recon struct {
 	Accounts  map[string]int64 // of the ledger, over all time
 	// Mismatches name what does not agree inside this service: a wallet whose
 	// balances are not what its transfers come to, an operator who was not paid
-	// what the records come to.
+	// what the records come to, a slot or an order to a card that does not explain
+	// what the ledger holds for it in SUSPENSE.
 	Mismatches []Mismatch
 	OpenCases  int
+	// Loads are the orders to cards that hold money in SUSPENSE, or should; what they
+	// do not explain of it, slots do.
+	Loads []HeldLoad
+}
+
+// HeldLoad is what one order to a card holds in SUSPENSE, in fen.
+type HeldLoad struct {
+	ID    string
+	Want  int64 // by the state of the order; 0 also where there is no such order
+	Found int64 // in the ledger
+}
+
+// Loads knows the orders to cards.
+type Loads interface {
+	// Held lists orders that hold money in SUSPENSE, or should: first those of which
+	// the ledger says otherwise than their state, a thousand at most.
+	Held(ctx context.Context) ([]HeldLoad, error)
 }
 
 // TerminalDay is what one terminal recorded.
@@ -42,7 +61,7 @@ type OperatorDay struct {
 
 // Mismatch is one thing that does not agree.
 type Mismatch struct {
-	What  string // wallet, operator, ledger
+	What  string // wallet, operator, ledger, slot, load
 	Name  string
 	Want  int64
 	Found int64
@@ -55,5 +74,17 @@ func (s *Service) Recon(ctx context.Context, c access.Caller, day token.Day) (Re
 		return Recon{}, err
 	}
 	from := time.Date(day.Year, day.Month, day.Day, 0, 0, 0, 0, s.cfg.Zone)
-	return s.cfg.Book.Recon(ctx, from, from.AddDate(0, 0, 1))
+	r, err := s.cfg.Book.Recon(ctx, from, from.AddDate(0, 0, 1))
+	if err != nil || s.cfg.Loads == nil {
+		return r, err
+	}
+	if r.Loads, err = s.cfg.Loads.Held(ctx); err != nil {
+		return Recon{}, fmt.Errorf("comparing orders to cards: %w", err)
+	}
+	for _, l := range r.Loads {
+		if l.Want != l.Found {
+			r.Mismatches = append(r.Mismatches, Mismatch{What: "load", Name: l.ID, Want: l.Want, Found: l.Found})
+		}
+	}
+	return r, nil
 }

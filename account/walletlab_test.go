@@ -311,5 +311,10 @@ func (l *walletLab) broke() error {
 	if total.Cash()+shared != 0 || sums[ledger.Available] != total.Available || sums[ledger.Reserve] != total.Reserve || -sums[ledger.Due] != total.Due {
 		return fmt.Errorf("accounts %+v do not agree with transfers %v", total, sums)
 	}
-	return nil
+	now := l.vault.Clock.Now()
+	r, err := l.book.Recon(l.t.Context(), now, now)
+	if err == nil && len(r.Mismatches) > 0 {
+		err = fmt.Errorf("reconciled: %+v", r.Mismatches)
+	}
+	return err
 }

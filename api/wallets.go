@@ -240,7 +240,7 @@ func (s *server) recon(ctx context.Context, q *request) (any, error) {
 		return nil, err
 	}
 	out := wire.Recon{From: r.From.UTC(), To: r.To.UTC(), Terminals: []wire.TerminalDay{}, Operators: []wire.OperatorDay{},
-		Accounts: r.Accounts, Mismatches: []wire.Mismatch{}, Cases: r.OpenCases}
+		Accounts: r.Accounts, Mismatches: []wire.Mismatch{}, Cases: r.OpenCases, Loads: []wire.HeldLoad{}}
 	for _, t := range r.Terminals {
 		out.Terminals = append(out.Terminals, wire.TerminalDay{Terminal: t.Terminal, Count: t.Count, Sum: uint64(t.Sum), First: t.First,
 			Last: t.Last, Missing: t.Missing, Digest: t.Digest})
@@ -250,6 +250,9 @@ func (s *server) recon(ctx context.Context, q *request) (any, error) {
 	}
 	for _, m := range r.Mismatches {
 		out.Mismatches = append(out.Mismatches, wire.Mismatch(m))
+	}
+	for _, l := range r.Loads {
+		out.Loads = append(out.Loads, wire.HeldLoad(l))
 	}
 	return out, nil
 }

@@ -83,7 +83,8 @@ func (a accounts) Recon(_ context.Context, _ access.Caller, day token.Day) (acco
 	a.heard.reason = day.String()
 	return account.Recon{From: now, To: now, Terminals: []account.TerminalDay{{Count: 1, Sum: 200, First: 1, Last: 3, Missing: 1}},
 		Operators: []account.OperatorDay{{Operator: "gate-7", Records: 200, Posted: 200}}, Accounts: map[string]int64{"AVAILABLE": 1},
-		Mismatches: []account.Mismatch{{What: "wallet", Name: theWallet, Want: 1}}, OpenCases: 1}, a.act()
+		Mismatches: []account.Mismatch{{What: "wallet", Name: theWallet, Want: 1}}, OpenCases: 1,
+		Loads: []account.HeldLoad{{ID: load1, Want: 1, Found: 2}}}, a.act()
 }
 
 // TestWallets: what a request says arrives, and what the service says is answered.
@@ -120,7 +121,7 @@ func TestWallets(t *testing.T) {
 	}
 	var recon wire.Recon
 	answer("/v1/recon/{date}", &recon)
-	if e.back.heard.reason != "2026-07-24" || recon.Terminals[0].Missing != 1 || recon.Mismatches[0].What != "wallet" {
+	if e.back.heard.reason != "2026-07-24" || recon.Terminals[0].Missing != 1 || recon.Mismatches[0].What != "wallet" || recon.Loads[0] != (wire.HeldLoad{ID: load1, Want: 1, Found: 2}) {
 		t.Errorf("%+v", recon)
 	}
 	for path, status := range map[string]int{"/v1/wallets/r1": 404, "/v1/wallets/r1/balances": 404, "/v1/recon/today": 400, "/v1/cases?cursor=p2s": 400, "/v1/cases?wallet=r1": 400} {

@@ -103,5 +103,5 @@ func (r Record) transfers(name string) []ledger.Transfer {
 	if !ok {
 		return nil
 	}
-	return []ledger.Transfer{{Purpose: "card-" + name, Key: r.ID, Wallet: r.Account, From: m.From, To: m.To, Amount: token.Amount(r.Amount)}}
+	return []ledger.Transfer{{Purpose: ledger.ForCards + name, Key: r.ID, Wallet: r.Account, From: m.From, To: m.To, Amount: token.Amount(r.Amount)}}
 }

@@ -52,6 +52,9 @@ var (
 	ErrFunds = fault.New(fault.FundsShort, "the account does not hold enough")
 )
 
+// ForCards begins the purposes of transfers that orders to cards make.
+const ForCards = "card-"
+
 // Transfer moves an amount between two accounts of one wallet, or between one
 // of them and a shared account, or between two shared accounts on its behalf.
 type Transfer struct {

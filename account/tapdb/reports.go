@@ -77,6 +77,9 @@ func (d *DB) Recon(ctx context.Context, from, to time.Time) (r account.Recon, er
 	if err := operators(db, &r); err != nil {
 		return r, err
 	}
+	if err := suspended(db, &r); err != nil {
+		return r, err
+	}
 	var n int64
 	if err := db.Model(&caseRow{}).Where("opened_at >= ? AND opened_at < ?", from.UnixMilli(), to.UnixMilli()).Count(&n).Error; err != nil {
 		return r, fmt.Errorf("counting cases: %w", err)

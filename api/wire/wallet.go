@@ -149,6 +149,15 @@ type Recon struct {
 	Accounts   map[string]int64 `json:"accounts"` // of the ledger, in fen, over all time
 	Mismatches []Mismatch       `json:"mismatches"`
 	Cases      int              `json:"cases"` // opened that day
+	// Loads are the orders to cards that hold money in SUSPENSE, or should.
+	Loads []HeldLoad `json:"loads"`
+}
+
+// HeldLoad is what one order to a card holds in SUSPENSE, in fen.
+type HeldLoad struct {
+	ID    string `json:"load_id"`
+	Want  int64  `json:"want"`  // by the order's state
+	Found int64  `json:"found"` // in the ledger
 }
 
 // TerminalDay is what one terminal recorded.
@@ -172,7 +181,7 @@ type OperatorDay struct {
 
 // Mismatch is one thing that does not agree.
 type Mismatch struct {
-	What  string `json:"what"` // wallet, operator, ledger
+	What  string `json:"what"` // wallet, operator, ledger, slot, load
 	Name  string `json:"name"`
 	Want  int64  `json:"want"`
 	Found int64  `json:"found"`

@@ -14,8 +14,12 @@ import (
 // account judges taps and keeps wallets.
 func (p *parts) account(lists account.Freshness, guesses *guess.Guard) (*account.Service, error) {
 	book := p.book()
+	orders, err := p.orders(book)
+	if err != nil {
+		return nil, err
+	}
 	return account.New(account.Config{
-		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, PINs: walletdb.NewPINs(p.db), Lists: lists, Estate: p.estate(), Devices: &p.trust, Guesses: guesses, Gate: p.gate,
+		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, PINs: walletdb.NewPINs(p.db), Lists: lists, Estate: p.estate(), Loads: orders, Devices: &p.trust, Guesses: guesses, Gate: p.gate,
 		Realm: p.cfg.Slots.Realm, KeyVersions: p.cfg.slotVersions(), Versions: p.keys.slots.versions, AlgorithmID: p.cfg.Slots.AlgorithmID,
 		Places: p.cfg.places(), Owners: p.cfg.owners(), Zone: p.days.Zone, Now: p.opt.Now, Sure: p.sure(),
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/tapdb"
 	"github.com/tapvault/tapvault/cardhost"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/obs"
@@ -20,7 +21,7 @@ import (
 // loads moves money between accounts and the cards of cards' realms.
 func (p *parts) loads(cards *cardhost.Service) (*load.Service, error) {
 	book := p.book()
-	kept, err := loaddb.New(loaddb.Config{Store: p.db, Events: p.events, Cases: book, Phones: book, Now: p.opt.Now})
+	kept, err := p.orders(book)
 	if err != nil {
 		return nil, err
 	}
@@ -33,6 +34,11 @@ func (p *parts) loads(cards *cardhost.Service) (*load.Service, error) {
 		Value: func() float64 { return float64(p.waiting.Load()) }})
 	return load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{book}, Names: lateKeys{p.hsm},
 		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version}, Store: kept, Gate: p.gate, Now: p.opt.Now, Sure: p.sure()})
+}
+
+// orders is where orders to cards are kept.
+func (p *parts) orders(book *tapdb.DB) (*loaddb.DB, error) {
+	return loaddb.New(loaddb.Config{Store: p.db, Events: p.events, Cases: book, Phones: book, Now: p.opt.Now})
 }
 
 // sweepLoads has somebody look at orders of which nothing was heard, and counts

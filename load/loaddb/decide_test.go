@@ -144,6 +144,18 @@ func checkBooks(t *testing.T, db *store.DB, d *loaddb.DB, funded int64) {
 			t.Fatalf("%s holds %d, the orders come to %d", a, got[a], want[a])
 		}
 	}
+	held, err := d.Held(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range held {
+		if want[ledger.Suspense] -= h.Found; h.Want != h.Found {
+			t.Fatalf("%+v is not explained", h)
+		}
+	}
+	if want[ledger.Suspense] != 0 {
+		t.Fatalf("%d in SUSPENSE is of no order: %+v", want[ledger.Suspense], held)
+	}
 	if b := balances(t, db); b.Available != want[ledger.Available] || b.CardLoad != want[ledger.CardLoad] {
 		t.Fatalf("%+v, the orders come to %v", b, want)
 	}
