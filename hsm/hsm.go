@@ -44,6 +44,9 @@ var (
 // errNoToken is a part of errors which say that no token has the label.
 var errNoToken = errors.New("no token has the label")
 
+// errNoPIN is a part of errors which say that a token has no PIN for its user.
+var errNoPIN = errors.New("has no user PIN yet")
+
 // Config says which token to open and how. Module, Token and PIN are required.
 type Config struct {
 	// Module is the absolute path of the PKCS #11 library.

@@ -23,7 +23,7 @@ func (t *Token) login(s pkcs11.SessionHandle, again bool) error {
 			return nil
 		}
 		switch {
-		case code(err) == pkcs11.CKR_USER_PIN_NOT_INITIALIZED:
+		case errors.Is(err, errNoPIN):
 			return err // it says nothing of the PIN either
 		case errors.Is(err, ErrPIN):
 			full, ferr := t.counterFull()
@@ -94,7 +94,7 @@ func loginError(token string, err error) error {
 	case pkcs11.CKR_PIN_EXPIRED:
 		return fmt.Errorf("%w: the PIN of token %q has expired: set a new one", ErrPIN, token)
 	case pkcs11.CKR_USER_PIN_NOT_INITIALIZED:
-		return fmt.Errorf("%w: token %q has no user PIN yet: let its security officer set one, or finish the ceremony that initialises it (keyceremony run --resume)", ErrPIN, token)
+		return fmt.Errorf("%w: token %q %w: let its security officer set one, or finish the ceremony that initialises it (keyceremony run --resume)", ErrPIN, token, errNoPIN)
 	case pkcs11.CKR_USER_ALREADY_LOGGED_IN, pkcs11.CKR_USER_ANOTHER_ALREADY_LOGGED_IN:
 		return fmt.Errorf("%w: somebody else in this process is logged in to token %q, so its PIN could not be proven: %w", ErrUnavailable, token, err)
 	}

@@ -154,6 +154,9 @@ func (m *module) anew() (time.Duration, error) {
 		t.retire()
 	}
 	err := m.restart()
+	if err == nil {
+		err = m.glance(m.see)
+	}
 	for _, t := range m.tokens {
 		if err == nil {
 			err = t.renew(t.state.Load())

@@ -103,7 +103,11 @@ func (t *Token) enter() error {
 	if err := m.revive(); err != nil {
 		return err
 	}
-	if err := t.open(); err != nil {
+	open := t.open
+	if len(m.tokens) == 0 { // nobody minds that it is initialised anew
+		open = func() error { return m.glance(t.open) }
+	}
+	if err := open(); err != nil {
 		return err
 	}
 	m.bound(t.cfg)
