@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -143,4 +144,42 @@ func TestMigrationWaitsInTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	use(t, more, 2)
+}
+
+// meeting is a release that finds, when it reads how to make a step, that another
+// process has just made it.
+type meeting struct {
+	fs.FS
+	other func()
+}
+
+func (m meeting) Open(name string) (fs.File, error) {
+	if name == "0102_more.sql" {
+		m.other()
+	}
+	return m.FS.Open(name)
+}
+
+// TestMigratedByTwo: a step that another process has made meanwhile is no failure,
+// however making it again fails.
+func TestMigratedByTwo(t *testing.T) {
+	storetest.Dialects(t, func(t *testing.T, config func(testing.TB) store.Config) {
+		cfg, known := config(t), releases()
+		run := func(known fs.FS) error {
+			d, err := store.OpenWith(t.Context(), cfg, known)
+			if err == nil {
+				err = errors.Join(d.Migrate(t.Context()), d.Close())
+			}
+			return err
+		}
+		met := 0
+		other := sync.OnceFunc(func() {
+			if met++; run(known[2]) != nil {
+				t.Error("the other process did not get on")
+			}
+		})
+		if err := errors.Join(run(known[1]), run(meeting{known[3], other})); err != nil || met != 1 {
+			t.Errorf("they met %d times: %v", met, err)
+		}
+	})
 }

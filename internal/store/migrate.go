@@ -51,17 +51,21 @@ func (s sources) newest() (v int64) {
 func (d *DB) Migrate(ctx context.Context) error {
 	const tries = 20
 	for try := 1; ; try++ {
-		if have, know, err := d.Versions(ctx); err == nil && have >= know {
+		before, know, err := d.Versions(ctx)
+		if err == nil && before >= know {
 			return d.checkSchema(ctx)
 		}
-		err := d.up(ctx)
-		if err == nil {
+		if err = d.up(ctx); err == nil {
 			return nil
 		}
-		if have, know, e := d.Versions(ctx); e == nil && have >= know {
+		now, _, e := d.Versions(ctx)
+		if e == nil && now >= know {
 			return d.checkSchema(ctx)
 		}
-		if !meetsOthers(err) || try == tries {
+		// A step that another has made since fails in as many ways as there are
+		// statements. One that is wrong fails again, with nothing made before it.
+		others := meetsOthers(err) || e == nil && now > before
+		if !others || try == tries {
 			return fmt.Errorf("migrating: %w", err)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
