@@ -38,6 +38,9 @@ type Config struct {
 	Path string           // created with mode 0600
 	Now  func() time.Time // nil: time.Now
 	Tree Tree             // over the lines; nil: none
+	// Wait is for how long a process that writes the trail is waited for. It is
+	// for trails that are open for a moment only.
+	Wait time.Duration
 }
 
 // Tree is told of all lines, in order, without their ends. It keeps none of their
@@ -106,7 +109,7 @@ func Open(cfg Config) (*Trail, error) {
 	}
 	t := &Trail{file: f, now: cfg.Now, tree: cfg.Tree, wake: make(chan struct{}, 1),
 		news: make(chan struct{}, 1), done: make(chan struct{})}
-	if err := t.resume(cfg.Path, f); err != nil {
+	if err := t.resume(cfg, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the audit trail: %w", err), f.Close())
 	}
 	go t.write()
@@ -114,8 +117,9 @@ func Open(cfg Config) (*Trail, error) {
 }
 
 // resume finds where the chain stands.
-func (t *Trail) resume(path string, f *os.File) error {
-	if err := lock(f); err != nil {
+func (t *Trail) resume(cfg Config, f *os.File) error {
+	path := cfg.Path
+	if err := lock(f, cfg.Wait); err != nil {
 		return fmt.Errorf("%w: %w", ErrDown, err)
 	}
 	st, err := f.Stat()

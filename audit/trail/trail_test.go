@@ -376,3 +376,25 @@ func TestTrailIsGone(t *testing.T) {
 		}
 	}
 }
+
+// TestWaitsForAnother: a writer that is given time is let in when the one before it
+// has ended, and goes on with its chain.
+func TestWaitsForAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "trail")
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			tr, err := Open(Config{Path: path, Wait: time.Minute})
+			if err == nil {
+				err = errors.Join(tr.Record(t.Context(), audit.Entry{Action: "vault:rewrap", Outcome: audit.Allowed}), tr.Close())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got, err := Verify(path); err != nil || got.Lines != 8 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

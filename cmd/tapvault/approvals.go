@@ -18,7 +18,6 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
-	"github.com/tapvault/tapvault/audit/trail"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/store"
@@ -220,7 +219,7 @@ func (a *app) approved(ctx context.Context, cfg assembly.Config, db *store.DB, v
 	if err != nil {
 		return err
 	}
-	t, err := trail.Open(trail.Config{Path: cfg.Path(cfg.Audit.File) + ".operations", Now: time.Now})
+	t, err := operations(cfg)
 	if err != nil {
 		return err
 	}

@@ -92,11 +92,17 @@ func (o opened) record(ctx context.Context, act access.Action, object, reason st
 	return recordAct(ctx, o.cfg, act, object, reason)
 }
 
+// operations opens the record of what is done at the machine. Others may be doing
+// something too: each has it open for a moment.
+func operations(cfg assembly.Config) (*trail.Trail, error) {
+	return trail.Open(trail.Config{Path: cfg.Path(cfg.Audit.File) + ".operations", Now: time.Now, Wait: 30 * time.Second})
+}
+
 // recordAct notes what somebody is about to do at the machine, before it is
 // done. The service keeps its own record locked while it runs, so this one is a
 // chain of its own beside it.
 func recordAct(ctx context.Context, cfg assembly.Config, act access.Action, object, reason string) (err error) {
-	t, err := trail.Open(trail.Config{Path: cfg.Path(cfg.Audit.File) + ".operations", Now: time.Now})
+	t, err := operations(cfg)
 	if err != nil {
 		return err
 	}
