@@ -197,6 +197,7 @@ type server struct {
 	docs  []byte // the readable page
 	ids   map[string]string
 	pool  buffers
+	dates dates
 }
 
 // New returns the API's handler.

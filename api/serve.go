@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -235,11 +237,29 @@ func (s *server) answer(c *gin.Context, op operation, v any) {
 		return
 	}
 	h["Content-Type"] = jsonType
+	h["Date"] = s.dates.at(s.Now())
 	if n := buf.Len(); n > buffered { // else it is set without us
 		h["Content-Length"] = []string{strconv.Itoa(n)}
 	}
 	c.Writer.WriteHeader(status)
 	_, _ = c.Writer.Write(buf.Bytes())
+}
+
+// dates is the Date of answers, which is written once in a second.
+type dates struct{ last atomic.Pointer[date] }
+
+type date struct {
+	second int64
+	header []string
+}
+
+func (d *dates) at(now time.Time) []string {
+	last := d.last.Load()
+	if last == nil || last.second != now.Unix() {
+		last = &date{now.Unix(), []string{now.UTC().Format(http.TimeFormat)}}
+		d.last.Store(last)
+	}
+	return last.header
 }
 
 // buffered is how much of an answer package net/http holds back; what is longer

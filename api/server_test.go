@@ -129,3 +129,21 @@ type discard struct{ h http.Header }
 func (d *discard) Header() http.Header         { return d.h }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discard) WriteHeader(int)             {}
+
+// TestAnswersAreDated: with the moment of the answer, as RFC 9110 writes it.
+func TestAnswersAreDated(t *testing.T) {
+	var d dates
+	at := time.Date(2026, 3, 1, 7, 59, 59, 999_999_999, time.FixedZone("CST", 8*3600))
+	for at, want := range map[time.Time]string{
+		at:                         "Sat, 28 Feb 2026 23:59:59 GMT",
+		at.Add(1):                  "Sun, 01 Mar 2026 00:00:00 GMT",
+		at.Add(-time.Second):       "Sat, 28 Feb 2026 23:59:58 GMT",
+		at.Add(-time.Second).UTC(): "Sat, 28 Feb 2026 23:59:58 GMT",
+	} {
+		for range 2 {
+			if got := d.at(at); len(got) != 1 || got[0] != want {
+				t.Errorf("the date of %v is %q, not %q", at, got, want)
+			}
+		}
+	}
+}

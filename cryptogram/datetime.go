@@ -11,6 +11,8 @@ type DateTime [7]byte
 
 const dateTimeLayout = "20060102150405"
 
+var errNoDate = fmt.Errorf("%w: no such date or time", ErrMalformed)
+
 // ParseDateTime reads a date "YYYYMMDD" and a time "hhmmss" that exist.
 func ParseDateTime(date, clock string) (DateTime, error) {
 	if len(date) != 8 || len(clock) != 6 {
@@ -18,7 +20,7 @@ func ParseDateTime(date, clock string) (DateTime, error) {
 	}
 	t, err := time.Parse(dateTimeLayout, date+clock)
 	if err != nil {
-		return DateTime{}, fmt.Errorf("%w: no such date or time", ErrMalformed)
+		return DateTime{}, errNoDate
 	}
 	return DateTimeOf(t), nil
 }
@@ -35,11 +37,25 @@ func DateTimeOf(t time.Time) (d DateTime) {
 // In returns the moment that d names in zone loc; it refuses bytes that are
 // not BCD or no date.
 func (d DateTime) In(loc *time.Location) (time.Time, error) {
-	t, err := time.ParseInLocation(dateTimeLayout, d.digits(), loc)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%w: no such date or time", ErrMalformed)
+	var n [len(d)]int
+	for i, b := range d {
+		tens, ones := int(b>>4), int(b&15)
+		if tens > 9 || ones > 9 {
+			return time.Time{}, errNoDate
+		}
+		n[i] = 10*tens + ones
 	}
-	return t, nil
+	year, month, day, hour, minute, second := 100*n[0]+n[1], time.Month(n[2]), n[3], n[4], n[5], n[6]
+	if hour > 23 || minute > 59 || second > 59 || !exists(year, month, day) {
+		return time.Time{}, errNoDate
+	}
+	return time.Date(year, month, day, hour, minute, second, 0, loc), nil
+}
+
+// exists reports whether the calendar has such a day: another one is carried over.
+func exists(year int, month time.Month, day int) bool {
+	y, m, d := time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Date()
+	return y == year && m == month && d == day
 }
 
 // Moments returns the moments that d names in zone loc: one, or, in the hour that

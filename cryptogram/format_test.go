@@ -139,6 +139,33 @@ func TestDateTime(t *testing.T) {
 	}
 }
 
+// TestDateTimeIn: every moment is the one that package time reads from the same
+// digits, also where a zone sets its clocks, and what it refuses is refused.
+func TestDateTimeIn(t *testing.T) {
+	days := []string{"00000101", "00010101", "19000229", "19860504", "19910915", "20000229", "20240229",
+		"20230229", "20240331", "20241027", "20240431", "20241232", "20241301", "20240001", "20240100", "99991231", "2024A101", "202401F1"}
+	clocks := []string{"000000", "015959", "023000", "030000", "235959", "240000", "006000", "000060", "0000A0", "F00000"}
+	for _, name := range []string{"UTC", "Asia/Shanghai", "Europe/Berlin"} {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, day := range days {
+			for _, clock := range clocks {
+				var d cryptogram.DateTime
+				if _, err := hex.Decode(d[:], []byte(day+clock)); err != nil {
+					t.Fatal(err)
+				}
+				want, werr := time.ParseInLocation("20060102150405", day+clock, zone)
+				got, err := d.In(zone)
+				if (err == nil) != (werr == nil) || !got.Equal(want) || err != nil && !errors.Is(err, cryptogram.ErrMalformed) {
+					t.Errorf("%s %s in %s: %v, %v; package time has %v, %v", day, clock, name, got, err, want, werr)
+				}
+			}
+		}
+	}
+}
+
 func FuzzDateTime(f *testing.F) {
 	f.Add("20240229", "235959")
 	f.Add("20230229", "000000")

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -180,7 +181,7 @@ func (v *Vault) isTokenPAN(pan token.PAN) bool {
 // IsToken reports whether a card with this application serial number would
 // look like a token to an e-purse master.
 func (v *Vault) IsToken(asn [10]byte) bool {
-	digits := fmt.Sprintf("%X", asn[2:]) // the last 16
+	digits := hex.EncodeToString(asn[2:]) // the last 16
 	for _, n := range v.ranges.all() {
 		if strings.HasPrefix(digits, image(n.Prefix, n.Length, cuts[0])) {
 			return true
