@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet"
@@ -138,7 +139,7 @@ func (s *Service) finish(ctx context.Context, w token.WalletID) error {
 // wallet has them. A successor that was fetched ahead and is bound to nobody would
 // otherwise be held back for the PIN before, with nobody to let it go.
 func (s *Service) deleteFrom(ctx context.Context, w token.WalletID, ref token.Ref) error {
-	next, err := s.delete(ctx, ref)
+	next, err := s.delete(ctx, w, ref)
 	for err == nil && next != "" {
 		of, _, holderErr := s.cfg.Accounts.Holder(ctx, next)
 		if holderErr == nil && of != w {
@@ -147,14 +148,15 @@ func (s *Service) deleteFrom(ctx context.Context, w token.WalletID, ref token.Re
 		if holderErr != nil && fault.KindOf(holderErr) != fault.Refused {
 			return holderErr
 		}
-		next, err = s.delete(ctx, next)
+		next, err = s.delete(ctx, w, next)
 	}
 	return err
 }
 
 // delete ends a token that is not over yet, and returns the one that follows it:
-// one that is deleted gets no other successor.
-func (s *Service) delete(ctx context.Context, ref token.Ref) (next token.Ref, err error) {
+// one that is deleted gets no other successor. It is recorded before it is deleted.
+func (s *Service) delete(ctx context.Context, w token.WalletID, ref token.Ref) (next token.Ref, err error) {
+	recorded := false
 	for try := 0; ; try++ {
 		t, err := s.cfg.Tokens.Token(ctx, ref)
 		if err != nil {
@@ -163,11 +165,28 @@ func (s *Service) delete(ctx context.Context, ref token.Ref) (next token.Ref, er
 		if t.State == token.Deleted || t.State == token.Expired {
 			return t.RenewedBy, nil
 		}
+		if err := s.announce(ctx, w, ref, recorded); err != nil {
+			return "", err
+		}
+		recorded = true
 		t, err = s.cfg.Tokens.Move(ctx, ref, t.State, token.Delete, s.cfg.Now())
 		if err == nil || fault.KindOf(err) != fault.TokenState || try > 3 {
 			return t.RenewedBy, err
 		}
 	}
+}
+
+// byItself is who the record names for what follows from a change of a PIN, which
+// another caller may finish than the one that began it.
+const byItself = "service:pin"
+
+// announce records, once, that a token is about to be deleted.
+func (s *Service) announce(ctx context.Context, w token.WalletID, ref token.Ref, recorded bool) error {
+	if recorded {
+		return nil
+	}
+	return s.cfg.Gate.Recorder.Record(ctx, audit.Entry{Caller: access.Caller{ID: byItself}, Action: access.TokenManage, Object: string(ref),
+		Outcome: audit.Allowed, Reason: "deleted with the PIN of " + string(w), Request: audit.RequestID(ctx)})
 }
 
 // Epoch is the epoch of a wallet's PIN, when nothing of the one before is left;

@@ -1,0 +1,92 @@
+package edge_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/token"
+)
+
+// deleting deletes no token of which the record does not say so.
+type deleting struct{ *rig }
+
+func (d deleting) Token(ctx context.Context, ref token.Ref) (token.Token, error) {
+	return d.tokens.Token(ctx, ref)
+}
+
+func (d deleting) Move(ctx context.Context, ref token.Ref, from token.State, v token.Verb, at time.Time) (token.Token, error) {
+	if !slices.Contains(d.trail.deleted(), ref) {
+		return token.Token{}, errors.New("moved before it is recorded")
+	}
+	return d.tokens.Move(ctx, ref, from, v, at)
+}
+
+// deleted lists tokens that the record says are deleted with a PIN.
+func (r *trail) deleted() (refs []token.Ref) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.entries {
+		if e.Action == access.TokenManage && e.Outcome == audit.Allowed && e.Caller.ID == "service:pin" && strings.HasPrefix(e.Reason, "deleted with") {
+			refs = append(refs, token.Ref(e.Object))
+		}
+	}
+	return refs
+}
+
+// failing is a recorder that keeps nothing of what is deleted.
+type failing struct{ *trail }
+
+func (f failing) Record(ctx context.Context, e audit.Entry) error {
+	if e.Action == access.TokenManage {
+		return errCut
+	}
+	return f.trail.Record(ctx, e)
+}
+
+// TestChangeRecordsWhatItDeletes: every token that goes with a PIN is in the record
+// before it goes, that of the wallet and the one that follows it, once each; none
+// goes while nothing can be recorded.
+func TestChangeRecordsWhatItDeletes(t *testing.T) {
+	r := newRig(t)
+	p := r.phone(t, walletA)
+	p.sync(t)
+	old, err := r.tokens.Token(t.Context(), p.token.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := r.vault.Order(t, 1)
+	o.Renews, o.Revision, o.NotBefore, o.NotAfter = old.Ref, old.Revision, old.NotAfter, old.NotAfter.Add(24*time.Hour)
+	next, err := r.tokens.Renew(t.Context(), o, "bank", access.Attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, a := r.pcfg, attempt("change")
+	cfg.Gate = audit.Gate{Recorder: failing{r.trail}}
+	if _, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, otherPIN), nil, a); !errors.Is(err, errCut) {
+		t.Errorf("what cannot be recorded: %v", err)
+	}
+	if got, err := r.tokens.Token(t.Context(), old.Ref); err != nil || got.State == token.Deleted {
+		t.Errorf("deleted and not recorded: %s, %v", got.State, err)
+	}
+	cfg = r.pcfg
+	cfg.Tokens = deleting{r}
+	for range 2 {
+		if epoch, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, otherPIN), nil, a); err != nil || epoch != 2 {
+			t.Fatalf("epoch %d, %v", epoch, err)
+		}
+	}
+	for _, ref := range []token.Ref{old.Ref, next.Ref} {
+		if got, err := r.tokens.Token(t.Context(), ref); err != nil || got.State != token.Deleted {
+			t.Errorf("%s is %s, %v", ref, got.State, err)
+		}
+	}
+	if got := r.trail.deleted(); !slices.Equal(got, []token.Ref{old.Ref, next.Ref}) {
+		t.Errorf("recorded are %v", got)
+	}
+}
