@@ -19,6 +19,7 @@ import (
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/durable"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/quorum"
 	"github.com/tapvault/tapvault/vault"
 	"github.com/tapvault/tapvault/vault/archive"
@@ -235,9 +236,24 @@ func (a *app) importRows(ctx context.Context, o opened, f portFlags, passphrase 
 	err = vault.ImportLost(ctx, into, m, f.lost, again, bar.At)
 	bar.End()
 	if err != nil {
-		return withHint(err, "nothing was stored; store.dsn must name a new or empty database")
+		return withHint(err, importHint(err))
 	}
 	return a.sayManifest("imported", m)
+}
+
+// importHint says what became of the rows. When the database goes away while it
+// stores the last of them, nobody knows, and the next import finds out.
+func importHint(err error) string {
+	switch kind := fault.KindOf(err); {
+	case errors.Is(err, vault.ErrNotEmpty):
+		return "this import stored nothing; store.dsn must name a new or empty database; all rows are stored at once: " +
+			"where an import was cut off and its rows are there, it was whole"
+	case kind == fault.StoreFull:
+		return "nothing was stored: make room on the disk of the database, and import again"
+	case kind == fault.StoreDown:
+		return "all rows are stored at once or none: import again when the database is back; if that finds rows, this one had stored them all"
+	}
+	return "nothing was stored; store.dsn must name a new or empty database"
 }
 
 func (a *app) sayManifest(did string, m vault.Manifest) error {

@@ -50,7 +50,7 @@ func (a *app) rewrap(ctx context.Context, o opened) error {
 	err = job.Run(ctx, func(n int64) { done = n; bar.At(n) })
 	bar.End()
 	if err != nil {
-		return withHint(err, "what is done stays done: call it again")
+		return withHint(err, "what is done stays done: mend what it says, and call it again")
 	}
 	if a.json {
 		return a.print(map[string]int64{"rewrapped": done})
