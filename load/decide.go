@@ -56,7 +56,9 @@ var (
 // Validate reports whether d can be a decision. Its words go into the record, so
 // that what may hold a card number is refused.
 func (d Decision) Validate() error {
-	if _, ok := decisions[d.In][d.Verdict]; !ok || !plain(d.Reason, MaxReason) || !plain(d.Evidence, MaxEvidence) {
+	if _, ok := decisions[d.In][d.Verdict]; !ok || !plain(d.Reason, MaxReason) || !plain(d.Evidence, MaxEvidence) ||
+		!plain(d.Reason+d.Evidence, MaxReason+MaxEvidence) { // a card number can stand in both
+
 		return ErrDecision
 	}
 	return nil

@@ -182,6 +182,7 @@ func TestDecisionsAreRefused(t *testing.T) {
 		"no evidence":     change(func(d *load.Decision) { d.Evidence = "" }),
 		"too long":        change(func(d *load.Decision) { d.Reason = strings.Repeat("x", load.MaxReason+1) }),
 		"a card number":   change(func(d *load.Decision) { d.Evidence = "6222-0212 3456.7894" }),
+		"one over both":   change(func(d *load.Decision) { d.Reason, d.Evidence = "card 6222 0212", "3456-7894" }),
 		"wide digits":     change(func(d *load.Decision) { d.Reason = "card ６２２２０２１２３４５６７８９４" }),
 		"two lines":       change(func(d *load.Decision) { d.Reason = "a\nb" }),
 		"no verdict":      change(func(d *load.Decision) { d.Verdict = "" }),

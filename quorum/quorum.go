@@ -306,7 +306,8 @@ func loadDecision(body []byte) (string, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	plain := func(s string) bool { return s != "" && len(s) <= 128 && len(digit.FindAllString(s, 12)) < 12 }
-	if d.Decode(&in) != nil || !orderID.MatchString(in.Load) || !word.MatchString(in.State) || !word.MatchString(in.Decision) || !plain(in.Reason) || !plain(in.Evidence) {
+	if d.Decode(&in) != nil || !orderID.MatchString(in.Load) || !word.MatchString(in.State) || !word.MatchString(in.Decision) || !plain(in.Reason) || !plain(in.Evidence) ||
+		len(digit.FindAllString(in.Reason+in.Evidence, 12)) >= 12 {
 		return "", fmt.Errorf("%w: its body is none of this operation", ErrAsk)
 	}
 	return fmt.Sprintf("%s of %s in %s, evidence %q: %q", in.Decision, in.Load, in.State, in.Evidence, in.Reason), nil
