@@ -8,26 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 )
-
-// emptyOrNew makes dir, or accepts it when it holds nothing.
-func emptyOrNew(dir string) error {
-	entries, err := os.ReadDir(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return os.MkdirAll(dir, 0o700)
-	case err != nil:
-		return err
-	case len(entries) > 0:
-		return withHint(fmt.Errorf("%s holds files already", dir), "name another folder: nothing is ever overwritten")
-	}
-	return os.Chmod(dir, 0o700)
-}
 
 // newPIN returns 16 random digits.
 func newPIN() string {
@@ -37,21 +18,6 @@ func newPIN() string {
 		b[i] = '0' + b[i]%10
 	}
 	return string(b)
-}
-
-// empty removes what a folder holds: what a failed init left, and nothing
-// else, since init begins in an empty one.
-func empty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // newClientKey makes a client's key pair: the private half as PEM for its

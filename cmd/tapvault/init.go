@@ -50,7 +50,7 @@ func (a *app) initCommand() *cobra.Command {
 		Long: "Makes everything that `tapvault serve` needs in an empty folder: a configuration, TLS\n" +
 			"certificates for localhost, a SoftHSM token with fresh rehearsal keys, a second token for the\n" +
 			"simulator's reader, the database, and six registered clients with their private keys.\n" +
-			"It never overwrites anything. A rehearsal is not for production.",
+			"It never overwrites anything, and begins anew where an init was cut off. A rehearsal is not for production.",
 		Args: cli.Exactly(1, "init DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.init(cmd.Context(), args[0], listen) },
 	}
@@ -63,15 +63,17 @@ func (a *app) init(ctx context.Context, name, listen string) error {
 	if err != nil {
 		return fmt.Errorf("making %s: %w", name, err)
 	}
-	if err := emptyOrNew(dir); err != nil {
+	release, err := claim(dir)
+	if err != nil {
 		return fmt.Errorf("making %s: %w", name, err)
 	}
+	defer func() { _ = release() }() // a folder that was only read
 	births, err := a.fill(ctx, dir, listen)
 	if err != nil {
 		return errors.Join(err, empty(dir))
 	}
 	if a.json {
-		return a.print(map[string]any{"dir": dir, "config": filepath.Join(dir, "tapvault.yaml"), "keys": births})
+		return a.print(map[string]any{"dir": dir, "config": filepath.Join(dir, configName), "keys": births})
 	}
 	fmt.Fprintf(a.stdout, `made a rehearsal in %[1]s
   tapvault.yaml     the configuration
@@ -99,18 +101,13 @@ func clientNames() string {
 
 // fill makes the files and returns how many keys were born.
 func (a *app) fill(ctx context.Context, dir, listen string) (int, error) {
-	for _, sub := range []string{"tls", "secrets", "clients", "softhsm"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			return 0, fmt.Errorf("making folders: %w", err)
-		}
-	}
-	file, cfg, err := a.writeConfig(dir, listen)
+	file, cfg, err := a.writeConfig(dir, listen) // first: it tells whose the rest is
 	if err != nil {
 		return 0, err
 	}
 	births, err := a.furnish(ctx, cfg, dir)
 	if err != nil {
-		return 0, errors.Join(err, file.Discard())
+		return 0, errors.Join(err, file.Close()) // it is removed with the rest, as the last
 	}
 	if err := file.Commit(); err != nil { // last: whoever finds it finds the rest
 		return 0, fmt.Errorf("writing configuration: %w", err)
@@ -120,6 +117,11 @@ func (a *app) fill(ctx context.Context, dir, listen string) (int, error) {
 
 // furnish makes what the configuration names.
 func (a *app) furnish(ctx context.Context, cfg assembly.Config, dir string) (int, error) {
+	for _, sub := range []string{"tls", "secrets", "clients", "softhsm"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			return 0, fmt.Errorf("making folders: %w", err)
+		}
+	}
 	if err := devCertificates(filepath.Join(dir, "tls"), time.Now()); err != nil {
 		return 0, err
 	}
@@ -148,7 +150,7 @@ func (a *app) writeConfig(dir, listen string) (file *durable.File, cfg assembly.
 	if err != nil {
 		return nil, cfg, fmt.Errorf("writing configuration: %w", err)
 	}
-	if file, err = durable.Create(filepath.Join(dir, "tapvault.yaml")); err != nil {
+	if file, err = durable.Create(filepath.Join(dir, configName)); err != nil {
 		return nil, cfg, fmt.Errorf("writing configuration: %w", err)
 	}
 	if _, err := file.WriteString(text.String()); err != nil {

@@ -58,7 +58,8 @@ func TestExportKilled(t *testing.T) {
 	}
 }
 
-// TestInitKilled: whoever finds a configuration finds what it names.
+// TestInitKilled: whoever finds a configuration finds what it names, and what an
+// init left that was killed is in nobody's way.
 func TestInitKilled(t *testing.T) {
 	for {
 		s := &shop{T: t, dir: t.TempDir()}
@@ -68,8 +69,46 @@ func TestInitKilled(t *testing.T) {
 		if left := s.begin("tapvault.yaml"); slices.Contains(left, "tapvault.yaml") {
 			t.Errorf("there is a configuration: %q", left)
 		}
-		s.refused("holds files already", "init", ".")
 		s.refused("reading configuration", "serve", "--config", "tapvault.yaml")
+		s.foreign("letter.txt", "letter.txt is not of it")
+		s.ok("init", ".")
+		s.ok("check-config", "--config", "tapvault.yaml")
+		if left := s.begin("tapvault.yaml."); len(left) > 0 {
+			t.Errorf("init leaves %q", left)
+		}
+		s.refused("holds files already", "init", ".")
 		return
 	}
+}
+
+// foreign puts a file where an init was cut off: the next refuses, and removes
+// nothing.
+func (s *shop) foreign(name, why string) {
+	s.Helper()
+	before := len(s.begin(""))
+	if err := os.WriteFile(s.path(name), nil, 0o600); err != nil {
+		s.Fatal(err)
+	}
+	s.refused(why, "init", ".")
+	if after := len(s.begin("")); after != before+1 {
+		s.Errorf("%d names before, and then %d", before, after)
+	}
+	if err := os.Remove(s.path(name)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// TestTwoInits: of two in one folder, one makes it and the other leaves it alone.
+func TestTwoInits(t *testing.T) {
+	dir := t.TempDir()
+	release, err := claim(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shop{T: t, dir: dir}
+	s.refused("by another init", "init", ".")
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	s.ok("init", ".")
 }
