@@ -99,25 +99,30 @@ const maxAnswer = 64 << 10
 // maxHeader is how long an answer's header may be.
 const maxHeader = 16 << 10
 
-// send posts one event once. Any answer but 2xx is an error.
-func (d *Dispatcher) send(ctx context.Context, to Endpoint, e event.Event) error {
+// request is the post of one event.
+func (d *Dispatcher) request(ctx context.Context, to Endpoint, e event.Event) (*http.Request, error) {
 	body, err := json.Marshal(wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Wallet: string(e.Wallet), Requestor: string(e.Requestor),
 		Seq: e.Seq, At: e.At.UTC(), Data: e.Data})
 	if err != nil {
-		return fmt.Errorf("encoding an event: %w", err)
+		return nil, fmt.Errorf("encoding an event: %w", err)
 	}
 	signature, err := d.signature(ctx, e, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.URL, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("building a webhook: %w", err)
+		return nil, fmt.Errorf("building a webhook: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "tapvault")
 	r.Header.Set("Webhook-Id", e.ID)
 	r.Header.Set(SignatureHeader, signature)
+	return r, nil
+}
+
+// send posts once. Any answer but 2xx is an error.
+func (d *Dispatcher) send(r *http.Request) error {
 	resp, err := d.cfg.HTTP.Do(r)
 	if err != nil {
 		return fmt.Errorf("sending a webhook: %w", bare(err))

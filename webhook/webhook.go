@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,6 +79,11 @@ type Queue interface {
 	Done(ctx context.Context, d Delivery) error
 	// Later gives a claimed delivery back, to be tried from the moment at on.
 	Later(ctx context.Context, d Delivery, at time.Time) error
+	// Rest tells how an endpoint fared, whoever found out.
+	Rest(ctx context.Context, e Endpoint) (Rest, error)
+	// Change changes that from what it was. It reports false, and nothing is
+	// changed, when somebody else changed it before.
+	Change(ctx context.Context, e Endpoint, was, is Rest) (bool, error)
 }
 
 // Config is what a [Dispatcher] is made of. Queue and Key are required.
@@ -170,38 +176,71 @@ func (d *Dispatcher) Step(ctx context.Context, e Endpoint) (int, error) {
 		return 0, err
 	}
 	due, err := d.cfg.Queue.Claim(ctx, e, d.cfg.Now().Add(lease), batch)
-	if err != nil {
+	if err != nil || len(due) == 0 {
 		return 0, err
 	}
+	return len(due), d.spare(ctx, e, due)
+}
+
+// word is what was heard of an endpoint.
+type word int
+
+const (
+	nothing word = iota // it was not asked
+	failed
+	took // at least something
+)
+
+// all delivers at the same time.
+func (d *Dispatcher) all(ctx context.Context, e Endpoint, due []Delivery) (heard word, err error) {
 	errs := make([]error, len(due))
+	words := make([]word, len(due)+1)
 	var wg sync.WaitGroup
 	for i, one := range due {
-		wg.Go(func() { errs[i] = d.deliver(ctx, e, one) })
+		wg.Go(func() { words[i], errs[i] = d.deliver(ctx, e, one) })
 	}
 	wg.Wait()
-	return len(due), errors.Join(errs...)
+	return slices.Max(words), errors.Join(errs...)
 }
 
 // deliver tries once and notes how it went. What happened is noted even when
 // ctx ends: the endpoint may have taken the event.
-func (d *Dispatcher) deliver(ctx context.Context, e Endpoint, one Delivery) error {
+func (d *Dispatcher) deliver(ctx context.Context, e Endpoint, one Delivery) (heard word, err error) {
 	note := context.WithoutCancel(ctx)
 	if one.Event.Requestor != e.Requestor { // the name of e was another requestor's before
 		d.cfg.Log.ErrorContext(ctx, "webhook dropped: the event is of another requestor", "endpoint", e.Name, "event", one.Event.ID)
-		return d.cfg.Queue.Done(note, one)
+		return nothing, d.cfg.Queue.Done(note, one)
 	}
-	err := d.send(ctx, e, one.Event)
+	r, err := d.request(ctx, e, one.Event)
 	if err == nil {
-		return d.cfg.Queue.Done(note, one)
+		if err = d.send(r); err == nil {
+			return took, d.cfg.Queue.Done(note, one)
+		}
+		if ctx.Err() == nil {
+			heard = failed
+		}
 	}
+	d.log(e, one, err).WarnContext(ctx, "webhook not taken")
+	return heard, d.again(note, e, one, time.Time{}, err)
+}
+
+// again has an event that was not taken tried later, and not before the moment
+// from, or gives it up.
+func (d *Dispatcher) again(ctx context.Context, e Endpoint, one Delivery, from time.Time, why error) error {
 	now := d.cfg.Now()
-	log := d.cfg.Log.With("endpoint", e.Name, "event", one.Event.ID, "attempt", one.Attempt, "error", err.Error())
 	if one.Attempt >= leastTries && now.Sub(one.Event.At) >= d.cfg.GiveUp {
-		log.ErrorContext(ctx, "webhook given up")
-		return d.cfg.Queue.Done(note, one)
+		d.log(e, one, why).ErrorContext(ctx, "webhook given up")
+		return d.cfg.Queue.Done(ctx, one)
 	}
-	log.WarnContext(ctx, "webhook not taken")
-	return d.cfg.Queue.Later(note, one, now.Add(pause(one.Attempt, rand.Float64())))
+	at := now.Add(pause(one.Attempt, rand.Float64()))
+	if at.Before(from) {
+		at = from
+	}
+	return d.cfg.Queue.Later(ctx, one, at)
+}
+
+func (d *Dispatcher) log(e Endpoint, one Delivery, err error) *slog.Logger {
+	return d.cfg.Log.With("endpoint", e.Name, "event", one.Event.ID, "attempt", one.Attempt, "error", err.Error())
 }
 
 // Pauses between tries double from the first to the longest, and differ by up

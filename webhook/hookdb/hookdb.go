@@ -32,8 +32,10 @@ func New(db *store.DB, events *outbox.Outbox, now func() time.Time) *DB {
 }
 
 type mark struct {
-	Endpoint string `gorm:"primaryKey"`
-	Position int64
+	Endpoint  string `gorm:"primaryKey"`
+	Position  int64
+	Failures  int
+	RestUntil int64
 }
 
 // TableName is the table.
