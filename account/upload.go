@@ -320,9 +320,12 @@ func (b *batch) answer(ctx context.Context, results []Result) error {
 	return together(len(paid), func(i int) error { return b.activate(ctx, paid[i]) })
 }
 
-// activate moves a token that paid for the first time. A token that somebody
-// else moved meanwhile is left as it is.
+// activate moves a token that paid for the first time, and records that before. A
+// token that somebody else moved meanwhile is left as it is.
 func (b *batch) activate(ctx context.Context, ref token.Ref) error {
+	if err := b.byItself(ctx, access.TokenManage, string(ref), "activated by its first purchase"); err != nil {
+		return err
+	}
 	_, err := b.cfg.Tokens.Move(ctx, ref, b.young[ref], token.Activate, b.cfg.Now())
 	if err != nil && fault.KindOf(err) != fault.TokenState {
 		return fmt.Errorf("activating a token: %w", err)
