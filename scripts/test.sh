@@ -67,6 +67,7 @@ go_tests() {
   awk -f scripts/failed-tests.awk "$logs/go-test.txt"
   while read -r pkg tests; do
     echo "== again: $pkg $tests"
+    : >"$logs/go-test-again.txt"
     if [ -n "$tests" ] && again "$pkg" "$tests" >"$logs/go-test-again.txt" 2>&1; then
       go_again+=("$pkg $tests")
     else
