@@ -68,7 +68,7 @@ type Trail struct {
 	mu       sync.Mutex
 	queue    []waiter
 	group    uint64    // that queue is
-	since    time.Time // when its first entry came
+	since    time.Time // when it could have been written first
 	urgent   bool      // somebody waits for an entry of it
 	together int       // how many callers were here a moment ago
 	crowd    int       // and how many at most, not long ago

@@ -241,8 +241,9 @@ func (a *app) importRows(ctx context.Context, o opened, f portFlags, passphrase 
 	return a.sayManifest("imported", m)
 }
 
-// importHint says what became of the rows. When the database goes away while it
-// stores the last of them, nobody knows, and the next import finds out.
+// importHint says what became of the rows. When the database goes away, or somebody
+// stops the import, while the last of them are stored, nobody knows, and the next
+// import finds out.
 func importHint(err error) string {
 	switch kind := fault.KindOf(err); {
 	case errors.Is(err, vault.ErrNotEmpty):
@@ -250,8 +251,8 @@ func importHint(err error) string {
 			"where an import was cut off and its rows are there, it was whole"
 	case kind == fault.StoreFull:
 		return "nothing was stored: make room on the disk of the database, and import again"
-	case kind == fault.StoreDown:
-		return "all rows are stored at once or none: import again when the database is back; if that finds rows, this one had stored them all"
+	case kind == fault.StoreDown, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "all rows are stored at once or none: import again, with the database there; if that finds rows, this one had stored them all"
 	}
 	return "nothing was stored; store.dsn must name a new or empty database"
 }

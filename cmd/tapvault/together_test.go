@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -36,6 +37,7 @@ func TestImportHint(t *testing.T) {
 		says string
 	}{
 		{fmt.Errorf("importing: %w", store.ErrUnavailable), "or none: import again"},
+		{fmt.Errorf("importing: %w", context.Canceled), "or none: import again"},
 		{fmt.Errorf("importing: %w", store.ErrFull), "make room"},
 		{fmt.Errorf("importing: %w", vault.ErrNotEmpty), "it was whole"},
 		{fmt.Errorf("importing: %w", vault.ErrSchemas), "nothing was stored"},
