@@ -29,7 +29,7 @@ type Options struct {
 	// For is how long the bench of memory lasts. 0 means 10 minutes.
 	For time.Duration
 	// Round is how long each side of a round takes, about. 0 means 300 ms, or
-	// a second for sessions, purchase, arqc and tac.
+	// a second for sessions, purchase, arqc, tac and those over HTTP.
 	Round time.Duration
 	// Apart puts the client of a bench over HTTP into a process of its own.
 	Apart bool
@@ -59,6 +59,10 @@ type Result struct {
 	// process of its own, the service's alone, and ClientCPUUS the client's.
 	CPUOutsideModuleUS float64 `json:"cpu_outside_module_us,omitempty"`
 	ClientCPUUS        float64 `json:"client_cpu_us,omitempty"`
+	// LoopCPUUS and EchoCPUUS are the CPU time of the limits for each of theirs: of the
+	// C loop, and of the echo, which is the least that a request takes here.
+	LoopCPUUS float64 `json:"loop_cpu_us,omitempty"`
+	EchoCPUUS float64 `json:"echo_cpu_us,omitempty"`
 	// MemoryMiB is the most memory that the process had resident, with the limit and,
 	// unless it was put apart, the client in it, where that is measured.
 	MemoryMiB float64 `json:"memory_mib,omitempty"`

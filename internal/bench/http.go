@@ -21,6 +21,11 @@ const (
 	httpCallers  = 16
 	batchCallers = 4    // so that one batch is read while another is in the HSM
 	httpRequests = 4096 // different cards, so that no cached key helps
+
+	// A round is long and its slices are short: what disturbs a machine for seconds
+	// is in few rounds, and what disturbs it for less is in all sides of one.
+	httpRound = time.Second
+	httpSlice = 50 * time.Millisecond
 )
 
 // HTTP measures the purchase check as a back office asks for it: one check per
@@ -69,6 +74,9 @@ var (
 
 // overHTTP makes a service with its client, and measures what is asked for.
 func overHTTP(ctx context.Context, o Options, a ask, measure func(context.Context, *httpBench) (Result, error)) (res Result, err error) {
+	if o.Round <= 0 {
+		o.Round = httpRound
+	}
 	o = o.withDefaults()
 	cfg, done, err := scratch(ctx, o)
 	if err != nil {
@@ -124,7 +132,7 @@ func compare(ctx context.Context, b *httpBench) (res Result, err error) {
 	if err := b.warm(ctx); err != nil {
 		return res, err
 	}
-	var ops, limits, ratios, outside, client []float64
+	var ops, limits, ratios, outside, client, loops, echoes []float64
 	for range b.options.Rounds {
 		loop, got, bare, err := b.round(ctx)
 		if err != nil {
@@ -136,21 +144,23 @@ func compare(ctx context.Context, b *httpBench) (res Result, err error) {
 		}
 		ops, limits, ratios = append(ops, got.perS()), append(limits, limit), append(ratios, got.perS()/limit)
 		outside, client = append(outside, got.cpuUS()-loop.cpuUS()), append(client, got.clientUS())
+		loops, echoes = append(loops, loop.cpuUS()), append(echoes, bare.cpuUS())
 	}
 	slices.Sort(ratios)
 	return Result{Name: b.name, OpsPerS: median(ops), LimitPerS: median(limits), Ratio: median(ratios), Unit: b.unit,
 		Limit: fmt.Sprintf(b.limit, b.threads), Callers: b.callers, Rounds: b.options.Rounds, Ratios: ratios,
-		CPUOutsideModuleUS: median(outside), ClientCPUUS: median(client), MemoryMiB: peakMemory()}, nil
+		CPUOutsideModuleUS: median(outside), ClientCPUUS: median(client), LoopCPUUS: median(loops), EchoCPUUS: median(echoes),
+		MemoryMiB: peakMemory()}, nil
 }
 
 // round measures the three sides in short slices, in turn, so that what
 // disturbs one disturbs all.
 func (b *httpBench) round(ctx context.Context) (loop, service, echo tally, err error) {
-	slices, d := 6, b.options.Round/6
+	d := min(httpSlice, b.options.Round/6)
 	if b.records > 1 { // a slice holds several requests of each caller
-		slices, d = 1, 4*b.options.Round
+		d = b.options.Round
 	}
-	for range slices {
+	for range b.options.Round / d {
 		if err = b.loop(&loop, b.threads, d); err != nil {
 			break
 		}
