@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "composite.h"
 
@@ -146,14 +147,21 @@ static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byt
 	return rv;
 }
 
+/* thread_time is the CPU time of this thread, in nanoseconds. */
+static ck_ulong thread_time(void) {
+	struct timespec t;
+	return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) ? 0 : (ck_ulong)t.tv_sec * 1000000000 + (ck_ulong)t.tv_nsec;
+}
+
 ck_ulong tv_run(struct ck_functions *f, ck_ulong s, struct tv_batch *b, ck_ulong n, ck_ulong drops) {
-	ck_ulong left = 0, bad;
+	ck_ulong left = 0, bad, timed = __atomic_load_n(&b->timed, __ATOMIC_RELAXED), begun = timed ? thread_time() : 0;
 	for (ck_ulong i = 0; i < drops; i++) if ((bad = destroy(f, s, b->drop[i]))) left = bad;
 	for (ck_ulong i = 0; i < n; i++) {
 		struct tv_job *j = &b->job[i];
 		j->done = 1;
 		if ((j->rv = run(f, s, j, b->key, &left))) break;
 	}
+	if (timed) __atomic_fetch_add(&b->spent, thread_time() - begun, __ATOMIC_RELAXED);
 	return left;
 }
 

@@ -40,14 +40,20 @@ struct tv_job {
 
 /* One worker's memory: locked, so that a key that is folded never reaches the
  * swap, and wiped when it is freed. */
-struct tv_batch { struct tv_job job[TV_JOBS]; ck_ulong drop[TV_JOBS * TV_STEPS]; ck_byte key[24]; };
+struct tv_batch {
+	struct tv_job job[TV_JOBS];
+	ck_ulong drop[TV_JOBS * TV_STEPS];
+	ck_byte key[24];
+	ck_ulong timed, spent; /* any thread may ask: whether CPU time is added up, and its nanoseconds */
+};
 
 struct tv_batch *tv_new(void);
 void tv_free(struct tv_batch *b);
 
 /* tv_run destroys the first drops handles of b->drop, then does n jobs in
  * order and stops after the first that fails. It returns the code of the last
- * destroying that failed: the session is then not fit for more. */
+ * destroying that failed: the session is then not fit for more. While b is
+ * timed, the CPU time that this took its thread is added to what b spent. */
 ck_ulong tv_run(struct ck_functions *f, ck_ulong session, struct tv_batch *b, ck_ulong n, ck_ulong drops);
 
 /* Calls that miekg/pkcs11 has no builder for, or would leave a secret in freed

@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
 )
@@ -34,6 +35,12 @@ func (*Token) Close() error { return errNoCgo }
 
 // Recycled returns nothing.
 func (*Token) Recycled() Recycled { return Recycled{} }
+
+// Timed does nothing.
+func (*Token) Timed() {}
+
+// Spent returns nothing.
+func (*Token) Spent() time.Duration { return 0 }
 
 // Health returns [ErrUnavailable].
 func (*Token) Health(context.Context) error { return errNoCgo }

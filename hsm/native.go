@@ -14,6 +14,8 @@ import "C"
 
 import (
 	"fmt"
+	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/miekg/pkcs11"
@@ -215,6 +217,14 @@ func (b *batch) run(f native, s pkcs11.SessionHandle, n int, drops []pkcs11.Obje
 		b.b.drop[i] = C.ck_ulong(h)
 	}
 	return C.tv_run(f.f, C.ck_ulong(s), b.b, C.ck_ulong(n), C.ck_ulong(len(drops))) == 0
+}
+
+// timed has run add up the CPU time that it takes, and spent tells the sum. Others than
+// the worker may ask for either.
+func (b *batch) timed() { atomic.StoreUintptr((*uintptr)(unsafe.Pointer(&b.b.timed)), 1) }
+
+func (b *batch) spent() time.Duration {
+	return time.Duration(atomic.LoadUintptr((*uintptr)(unsafe.Pointer(&b.b.spent))))
 }
 
 // result copies job i's answer into j and reports whether it was begun.

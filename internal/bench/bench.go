@@ -59,10 +59,13 @@ type Result struct {
 	// process of its own, the service's alone, and ClientCPUUS the client's.
 	CPUOutsideModuleUS float64 `json:"cpu_outside_module_us,omitempty"`
 	ClientCPUUS        float64 `json:"client_cpu_us,omitempty"`
-	// LoopCPUUS and EchoCPUUS are the CPU time of the limits for each of theirs: of the
-	// C loop, and of the echo, which is the least that a request takes here.
-	LoopCPUUS float64 `json:"loop_cpu_us,omitempty"`
-	EchoCPUUS float64 `json:"echo_cpu_us,omitempty"`
+	// ModuleCPUUS is the CPU time per operation that the module took in the service, by
+	// the clocks of its threads. LoopCPUUS and EchoCPUUS are what each of the limits
+	// took: the C loop, which takes the module less in a process that does nothing else,
+	// and the echo, which is the least that a request can take here.
+	ModuleCPUUS float64 `json:"module_cpu_us,omitempty"`
+	LoopCPUUS   float64 `json:"loop_cpu_us,omitempty"`
+	EchoCPUUS   float64 `json:"echo_cpu_us,omitempty"`
 	// MemoryMiB is the most memory that the process had resident, with the limit and,
 	// unless it was put apart, the client in it, where that is measured.
 	MemoryMiB float64 `json:"memory_mib,omitempty"`

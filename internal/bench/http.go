@@ -132,7 +132,8 @@ func compare(ctx context.Context, b *httpBench) (res Result, err error) {
 	if err := b.warm(ctx); err != nil {
 		return res, err
 	}
-	var ops, limits, ratios, outside, client, loops, echoes []float64
+	b.hsm.Timed()
+	var ops, limits, ratios, outside, client, module, loops, echoes []float64
 	for range b.options.Rounds {
 		loop, got, bare, err := b.round(ctx)
 		if err != nil {
@@ -144,13 +145,13 @@ func compare(ctx context.Context, b *httpBench) (res Result, err error) {
 		}
 		ops, limits, ratios = append(ops, got.perS()), append(limits, limit), append(ratios, got.perS()/limit)
 		outside, client = append(outside, got.cpuUS()-loop.cpuUS()), append(client, got.clientUS())
-		loops, echoes = append(loops, loop.cpuUS()), append(echoes, bare.cpuUS())
+		module, loops, echoes = append(module, got.moduleUS()), append(loops, loop.cpuUS()), append(echoes, bare.cpuUS())
 	}
 	slices.Sort(ratios)
 	return Result{Name: b.name, OpsPerS: median(ops), LimitPerS: median(limits), Ratio: median(ratios), Unit: b.unit,
 		Limit: fmt.Sprintf(b.limit, b.threads), Callers: b.callers, Rounds: b.options.Rounds, Ratios: ratios,
-		CPUOutsideModuleUS: median(outside), ClientCPUUS: median(client), LoopCPUUS: median(loops), EchoCPUUS: median(echoes),
-		MemoryMiB: peakMemory()}, nil
+		CPUOutsideModuleUS: median(outside), ClientCPUUS: median(client), ModuleCPUUS: median(module),
+		LoopCPUUS: median(loops), EchoCPUUS: median(echoes), MemoryMiB: peakMemory()}, nil
 }
 
 // round measures the three sides in short slices, in turn, so that what
@@ -164,10 +165,12 @@ func (b *httpBench) round(ctx context.Context) (loop, service, echo tally, err e
 		if err = b.loop(&loop, b.threads, d); err != nil {
 			break
 		}
+		spent := b.hsm.Spent()
 		if err = service.add(ctx, b.service, d, b.records); err != nil {
 			err = fmt.Errorf("measuring the service: %w", err)
 			break
 		}
+		service.module += b.hsm.Spent() - spent
 		if !b.echo {
 			continue
 		}
@@ -234,6 +237,7 @@ type tally struct {
 	n         int
 	took, cpu time.Duration
 	client    time.Duration // CPU of the client's process
+	module    time.Duration // CPU of the module in the service
 }
 
 // start begins a slice; what it returns ends it.
@@ -249,11 +253,15 @@ func (t *tally) start() func(n int) {
 func (t tally) perS() float64 { return float64(t.n) / t.took.Seconds() }
 
 // cpuUS is the process's CPU time per operation, in microseconds.
-func (t tally) cpuUS() float64 { return float64(t.cpu.Nanoseconds()) / 1000 / float64(max(t.n, 1)) }
+func (t tally) cpuUS() float64 { return t.each(t.cpu) }
 
-// clientUS is the CPU time of the client per operation, in microseconds.
-func (t tally) clientUS() float64 {
-	return float64(t.client.Nanoseconds()) / 1000 / float64(max(t.n, 1))
+// clientUS and moduleUS are the CPU time of the client and of the module per operation.
+func (t tally) clientUS() float64 { return t.each(t.client) }
+func (t tally) moduleUS() float64 { return t.each(t.module) }
+
+// each is d per operation, in microseconds.
+func (t tally) each(d time.Duration) float64 {
+	return float64(d.Nanoseconds()) / 1000 / float64(max(t.n, 1))
 }
 
 // add has a server called for d and adds what was done: so many records with each

@@ -20,8 +20,8 @@ func TestHTTP(t *testing.T) {
 		if r.Name != name || r.OpsPerS <= 0 || r.LimitPerS <= 0 || r.Ratio <= 0 || len(r.Ratios) != 9 || r.Callers != callers || r.MemoryMiB <= 0 {
 			t.Errorf("%s: %+v", name, r)
 		}
-		if r.LoopCPUUS <= 0 || (r.EchoCPUUS > 0) != (name != "batch") {
-			t.Errorf("%s: the loop took %.0f µs, the echo %.0f", name, r.LoopCPUUS, r.EchoCPUUS)
+		if r.ModuleCPUUS <= 0 || r.LoopCPUUS <= 0 || (r.EchoCPUUS > 0) != (name != "batch") {
+			t.Errorf("%s: the module took %.0f µs, the loop %.0f, the echo %.0f", name, r.ModuleCPUUS, r.LoopCPUUS, r.EchoCPUUS)
 		}
 		if apart != (r.ClientCPUUS > 0) {
 			t.Errorf("%s: the client took %.0f µs by itself", name, r.ClientCPUUS)
