@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,7 +27,7 @@ func mapError(err error) error {
 	case errors.As(err, &e):
 		return sqliteError(e)
 	case errors.As(err, &p):
-		return postgresError(p)
+		return postgresError(p, errors.As(err, new(*pgconn.ConnectError)))
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		if errors.Is(err, ErrUnavailable) {
 			return err
@@ -133,8 +134,15 @@ func meetsOthers(err error) bool {
 var errExists = errors.New("postgres error 42P07")
 
 // postgresError goes by the SQLSTATE, of which the first two characters are the
-// class.
-func postgresError(e *pgconn.PgError) error {
+// class. connecting says that no connection came up.
+func postgresError(e *pgconn.PgError, connecting bool) error {
+	switch {
+	case !standby(e):
+	case connecting: // of several servers, and none is the first now
+		return fmt.Errorf("%w: no server takes writes (postgres %s)", ErrUnavailable, e.Code)
+	default:
+		return fmt.Errorf("%w%s (postgres %s)", ErrReadOnly, postgresWords["25006"], e.Code)
+	}
 	switch e.Code {
 	case "23505":
 		return gorm.ErrDuplicatedKey
@@ -154,6 +162,12 @@ func postgresError(e *pgconn.PgError) error {
 		return fmt.Errorf("postgres error %s", e.Code)
 	}
 	return fmt.Errorf("%w%s (postgres %s)", kind, postgresWords[e.Code], e.Code)
+}
+
+// standby reports whether a server runs no serializable transactions because it
+// follows another. The code alone stands for anything that a server does not do.
+func standby(e *pgconn.PgError) bool {
+	return e.Code == "0A000" && strings.HasPrefix(e.Routine, "GetSerializableTransactionSnapshot")
 }
 
 // postgresWords say what the kind of an error does not.
