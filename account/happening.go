@@ -36,6 +36,8 @@ type Happening struct {
 // Errors of happenings.
 var (
 	ErrHappening = fault.New(fault.Malformed, "an account event has an id, a kind, and an amount if it moves money")
+	// ErrHolds reports money that would take a wallet past what it may hold.
+	ErrHolds = fault.New(fault.WalletState, "a wallet holds 10,000,000 yuan at most")
 	// ErrHappeningReused reports an event whose id stands for another one.
 	ErrHappeningReused = fault.New(fault.KeyReused, "this event id was used for another event")
 )
@@ -44,6 +46,10 @@ var happeningID = regexp.MustCompile(`^[!-~]{1,64}$`)
 
 // maxMoved bounds what one event moves: 100,000 yuan.
 const maxMoved token.Amount = 10_000_000
+
+// maxHeld bounds what a wallet holds by events: 10,000,000 yuan. Amounts have 32
+// bits; what cards bring besides fits too.
+const maxHeld = 1_000_000_000
 
 // Happen makes an event take effect, once, and returns the balances after it.
 func (s *Service) Happen(ctx context.Context, c access.Caller, id token.WalletID, h Happening) (Balances, error) {
@@ -80,6 +86,9 @@ func (f Funds) Effect(h Happening) (moves []ledger.Transfer, wallet func(*Wallet
 	now := f.Now
 	switch h.Kind {
 	case TopUp, Refund:
+		if f.Balances.Cash()+int64(h.Amount) > maxHeld {
+			return nil, nil, ErrHolds
+		}
 		back := min(int64(h.Amount), f.Balances.Due)
 		moves = append(moves, f.move(h, 0, ledger.ExternalCash, ledger.Available, h.Amount))
 		if back > 0 {
