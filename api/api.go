@@ -42,6 +42,7 @@ type (
 		Exchange(ctx context.Context, assertion string, wanted ...access.Action) (identity.Grant, error)
 		Check(ctx context.Context, bearer string) (access.Caller, error)
 		KeySet() ([]byte, error)
+		Metadata() ([]byte, error)
 	}
 	// Tokens issues tokens and moves them through their lives.
 	Tokens interface {

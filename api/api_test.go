@@ -121,6 +121,8 @@ func (b *backend) Check(_ context.Context, bearer string) (access.Caller, error)
 	return access.Caller{ID: "c", Role: role, Scopes: access.ForRole(role), Requestor: "50120834693"}, nil
 }
 
+func (b *backend) Metadata() ([]byte, error) { return new(identity.Service).Metadata() }
+
 func (b *backend) KeySet() ([]byte, error) {
 	return []byte(`{"keys":[{"kty":"EC","crv":"P-256","use":"sig","alg":"ES256","kid":"k","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`), b.act()
 }
@@ -405,6 +407,7 @@ func samples() []sample {
 	const post, get = "POST", "GET"
 	return []sample{
 		{post, "/oauth2/token", "", loginBody, 200},
+		{get, "/.well-known/oauth-authorization-server", "", "", 200},
 		{get, "/.well-known/jwks.json", "", "", 200},
 		{get, "/.well-known/intake.json", "", "", 200},
 		{get, "/.well-known/webhooks.json", "", "", 200},
@@ -622,7 +625,11 @@ func (e *edge) problem(s sample, r *http.Request, status int, kind string) wire.
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 		e.t.Fatalf("%s %s: %v: %s", s.method, s.path, err, w.Body)
 	}
-	if w.Code != status || p.Status != status || p.Type != problemBase+kind || w.Header().Get("Content-Type") != "application/problem+json" {
+	form := "application/problem+json"
+	if s.template() == loginPath {
+		form = "application/json" // RFC 6749 section 5.2
+	}
+	if w.Code != status || p.Status != status || p.Type != problemBase+kind || w.Header().Get("Content-Type") != form {
 		e.t.Errorf("%s %s: %d %s, want %d %s (%s)", s.method, s.path, w.Code, p.Type, status, kind, p.Detail)
 	}
 	if p.Title == "" || p.Next == "" || p.Instance != "urn:tapvault:request:"+w.Header().Get("X-Request-Id") {

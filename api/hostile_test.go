@@ -412,3 +412,23 @@ func TestNewNeeds(t *testing.T) {
 		t.Error("an API without services is made")
 	}
 }
+
+// TestChallenge: an OAuth client that shows a bad token is told to get another, one that
+// shows none is told the scheme only (RFC 6750 section 3).
+func TestChallenge(t *testing.T) {
+	e := newEdge(t)
+	s := find(t, "/v1/ranges")
+	for bearer, want := range map[string]string{"": `Bearer realm="tapvault"`, "Basic eDp5": `Bearer realm="tapvault"`,
+		"Bearer stranger": `Bearer realm="tapvault", error="invalid_token"`} {
+		r := s.request()
+		r.Header.Set("Authorization", bearer)
+		if w := e.do(s, r); w.Code != 401 || w.Header().Get("WWW-Authenticate") != want {
+			t.Errorf("%q: %d %q, want %q", bearer, w.Code, w.Header().Get("WWW-Authenticate"), want)
+		}
+	}
+	login := find(t, loginPath)
+	login.body = strings.Replace(login.body, "client_assertion=x", "client_assertion=stranger", 1)
+	if w := e.do(login, login.request()); w.Code != 401 || w.Header().Get("WWW-Authenticate") != `Bearer realm="tapvault"` {
+		t.Errorf("login: %d %q", w.Code, w.Header().Get("WWW-Authenticate"))
+	}
+}

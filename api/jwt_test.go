@@ -263,6 +263,13 @@ func TestAssertionAttacksOverHTTP(t *testing.T) {
 		t.Fatalf("the assertion that the attacks begin with: %d %s", a.status, a.text)
 	}
 	all["used before"] = used
+	// Only the client could have signed these, so it is told.
+	for name, claim := range map[string]string{"good for too long": "exp lies", "jti too long": "jti is", "no jti": "jti is", "iss is not sub": "iss and sub", "no subject": "iss and sub"} {
+		if a := try(all[name]); a.status != 401 || !strings.Contains(a.text, `"error_description":"client_assertion: `+claim) {
+			t.Errorf("%s: %d %s", name, a.status, a.text)
+		}
+		delete(all, name)
+	}
 	alike(t, all, try)
 	// Of many at once, one is good.
 	raced, wins := sign(text(header), text(fresh())), atomic.Int64{}

@@ -78,5 +78,8 @@ func oauthError(route string, err error, p wire.Problem) string {
 	return "invalid_request"
 }
 
+// authServer tells OAuth libraries where and how clients log in.
+func (s *server) authServer(context.Context, *request) (any, error) { return s.Identity.Metadata() }
+
 // keySet publishes the keys of access tokens.
 func (s *server) keySet(context.Context, *request) (any, error) { return s.Identity.KeySet() }

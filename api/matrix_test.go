@@ -252,7 +252,7 @@ func (m *matrix) send(ctx context.Context, c call, path, body, bearer string) (a
 	}
 	text, err := io.ReadAll(resp.Body)
 	text = requestID.ReplaceAll(text, nil)
-	if a.text = string(text); resp.Header.Get("Content-Type") == "application/problem+json" {
+	if a.text = string(text); resp.Header.Get("Content-Type") == "application/problem+json" || a.status >= 400 && path == "/oauth2/token" {
 		var p map[string]any
 		err = errors.Join(err, json.Unmarshal(text, &p))
 		a.kind, _ = p["type"].(string)

@@ -51,6 +51,7 @@ func (s *server) operations() []operation {
 	const get, post = http.MethodGet, http.MethodPost
 	return []operation{
 		{method: post, path: loginPath, open: true, limit: wire.MaxForm, form: true, do: s.login},
+		{method: get, path: "/.well-known/oauth-authorization-server", open: true, raw: "application/json", do: s.authServer},
 		{method: get, path: "/.well-known/jwks.json", open: true, raw: "application/jwk-set+json", do: s.keySet},
 		{method: get, path: "/.well-known/intake.json", open: true, raw: "application/jwk-set+json", do: s.intakeKeys},
 		{method: get, path: "/.well-known/webhooks.json", open: true, raw: "application/jwk-set+json", do: s.webhookKeys},

@@ -12,6 +12,7 @@ import (
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/cryptogram/emv"
+	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
@@ -96,6 +97,7 @@ func describe(err error) (wire.Problem, problem) {
 	kind := fault.KindOf(err)
 	var bad *wire.FieldError
 	var field *emv.FieldError
+	var claims *identity.Unfit
 	if errors.As(err, &bad) {
 		kind = fault.Malformed
 	}
@@ -109,6 +111,8 @@ func describe(err error) (wire.Problem, problem) {
 		p.Detail, p.Field = bad.Error(), bad.Path
 	case errors.As(err, &field):
 		p.Detail, p.Field = field.Error(), field.Field
+	case errors.As(err, &claims):
+		p.Detail, p.Field = "client_assertion: "+claims.Error(), "client_assertion"
 	case kind == fault.Internal, kind == fault.Unauthenticated && !errors.Is(err, errNoCaller):
 		// What is inside, and why someone is not believed, is for the log.
 	default:
@@ -124,13 +128,20 @@ func (s *server) fail(c *gin.Context, err error) {
 	id := audit.RequestID(ctx)
 	traceProblem(ctx, p.Type)
 	p.Instance = "urn:tapvault:request:" + id
-	p.OAuthError = oauthError(c.FullPath(), err, p)
+	form := "application/problem+json"
+	if p.OAuthError = oauthError(c.FullPath(), err, p); p.OAuthError != "" {
+		p.OAuthDetail, form = p.Detail, "application/json" // OAuth libraries read no other (RFC 6749 section 5.2)
+	}
 	switch {
 	case row.status >= 500:
 		s.Log.ErrorContext(ctx, "request failed", "request", id, "route", c.FullPath(), "problem", p.Type, "error", err.Error())
 	case row.status == http.StatusUnauthorized:
 		s.Log.WarnContext(ctx, "caller not believed", "request", id, "route", c.FullPath(), "error", err.Error())
-		c.Header("WWW-Authenticate", `Bearer realm="tapvault"`)
+		challenge := `Bearer realm="tapvault"`
+		if p.OAuthError == "" && !errors.Is(err, errNoCaller) {
+			challenge += `, error="invalid_token"` // so that a client gets a new one (RFC 6750 section 3.1)
+		}
+		c.Header("WWW-Authenticate", challenge)
 	}
 	if wait := fault.Wait(err); wait > 0 {
 		c.Header("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
@@ -142,5 +153,5 @@ func (s *server) fail(c *gin.Context, err error) {
 		body = []byte(`{"type":"` + problemBase + `internal","title":"The service failed","status":500}`)
 	}
 	c.Abort()
-	c.Data(row.status, "application/problem+json", body)
+	c.Data(row.status, form, body)
 }

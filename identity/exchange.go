@@ -15,6 +15,9 @@ import (
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
+// assertionAlgs are the algorithms by which clients sign.
+var assertionAlgs = []string{es256, eddsa, ps256}
+
 // Limits of an assertion.
 const (
 	maxAhead = 5 * time.Minute  // how far ahead it may end
@@ -60,7 +63,7 @@ func (s *Service) Exchange(ctx context.Context, assertion string, wanted ...acce
 
 // verify checks everything about an assertion but whether it is new.
 func (s *Service) verify(ctx context.Context, assertion string) (Client, *jwt.RegisteredClaims, error) {
-	h, err := inspect(assertion, []string{es256, eddsa, ps256}, []string{"", "jwt", "client-authentication+jwt"})
+	h, err := inspect(assertion, assertionAlgs, []string{"", "jwt", "client-authentication+jwt"})
 	if err != nil {
 		return Client{}, nil, err
 	}
@@ -116,19 +119,28 @@ func (s *Service) client(ctx context.Context, id string) (Client, error) {
 func (s *Service) checkClaims(c *jwt.RegisteredClaims) error {
 	now := s.cfg.Now()
 	switch {
-	case c.Subject != c.Issuer:
-		return fmt.Errorf("%w: iss and sub differ", ErrRefused)
 	case len(c.Audience) != 1 || !slices.Contains([]string{s.cfg.Issuer, s.TokenEndpoint(), s.cfg.Audience}, c.Audience[0]):
 		return fmt.Errorf("%w: for another audience", ErrRefused)
+	case c.Subject != c.Issuer:
+		return unfit("iss and sub differ")
 	case c.ExpiresAt.After(now.Add(maxAhead)):
-		return fmt.Errorf("%w: good for too long", ErrRefused)
+		return unfit("exp lies more than five minutes ahead")
 	case c.IssuedAt != nil && c.IssuedAt.Before(now.Add(-maxAhead-leeway)):
-		return fmt.Errorf("%w: made too long ago", ErrRefused)
+		return unfit("iat lies more than five minutes back")
 	case c.ID == "" || len(c.ID) > maxID || strings.ContainsFunc(c.ID, unprintable):
-		return fmt.Errorf("%w: jti is missing, too long or not printable", ErrRefused)
+		return unfit("jti is missing, too long or not printable")
 	}
 	return datesOf(c)
 }
+
+// Unfit is a refusal of an assertion that the client did sign, and for this service, for
+// what else it claims. Its text is for the client, which cannot mend it otherwise. Nobody
+// else gets so far: an assertion that was stolen elsewhere has another audience.
+type Unfit struct{ text string }
+
+func unfit(text string) error { return fmt.Errorf("%w: %w", ErrRefused, &Unfit{text}) }
+
+func (u *Unfit) Error() string { return u.text }
 
 // unprintable characters cannot be kept by every database.
 func unprintable(r rune) bool { return r < 0x20 || r == 0x7F || r == utf8.RuneError }

@@ -118,4 +118,6 @@ func New(cfg Config) (*Service, error) {
 
 // TokenEndpoint is where clients exchange assertions, and one of the audiences
 // an assertion may name.
-func (s *Service) TokenEndpoint() string { return s.cfg.Issuer + "/oauth2/token" }
+func (s *Service) TokenEndpoint() string { return s.cfg.Issuer + tokenPath }
+
+const tokenPath = "/oauth2/token"

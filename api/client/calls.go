@@ -141,6 +141,12 @@ func (c *Client) Ready(ctx context.Context) (wire.Health, error) {
 	return h, err
 }
 
+// AuthorizationServer reads what the service says of itself to OAuth libraries
+// (RFC 8414).
+func (c *Client) AuthorizationServer(ctx context.Context) (json.RawMessage, error) {
+	return c.public(ctx, "/.well-known/oauth-authorization-server")
+}
+
 // KeySet reads the public keys of the service's access tokens (RFC 7517).
 func (c *Client) KeySet(ctx context.Context) (json.RawMessage, error) {
 	return c.public(ctx, "/.well-known/jwks.json")

@@ -82,6 +82,8 @@ type Problem struct {
 	// OAuthError is the error code of RFC 6749 section 5.2, in answers of the
 	// token endpoint only.
 	OAuthError string `json:"error,omitempty"`
+	// OAuthDetail is Detail again, where OAuth libraries look for it.
+	OAuthDetail string `json:"error_description,omitempty"`
 }
 
 // AccessToken is the answer of POST /oauth2/token.

@@ -100,7 +100,7 @@ func (l *Lab) Send(t testing.TB, method, path string, header http.Header, body [
 	if a.Body, err = io.ReadAll(resp.Body); err != nil {
 		t.Fatalf("lab: %s %s: %v", method, path, err)
 	}
-	if resp.Header.Get("Content-Type") == "application/problem+json" {
+	if resp.Header.Get("Content-Type") == "application/problem+json" || resp.StatusCode >= 400 && path == "/oauth2/token" {
 		var p wire.Problem
 		if err := json.Unmarshal(a.Body, &p); err != nil || p.Status != a.Status {
 			t.Errorf("lab: %s %s: the problem is not in its form", method, path)
