@@ -146,7 +146,11 @@ func (r request) refuse(ctx context.Context, reason string, err error) error {
 // matches compares two MACs and records a mismatch.
 func (r request) matches(ctx context.Context, name string, want, got [4]byte) error {
 	if !cryptogram.Match(want, got) {
-		if err := r.guard.Missed(ctx, r.caller.ID, r.named); err != nil {
+		err := r.guard.Missed(ctx, r.caller.ID, r.named)
+		if errors.Is(err, guess.ErrMisses) {
+			return r.refuse(ctx, "misses", err)
+		}
+		if err != nil {
 			return err
 		}
 		return r.refuse(ctx, name, cryptogram.ErrMismatch)

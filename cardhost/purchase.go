@@ -2,12 +2,14 @@ package cardhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/gather"
+	"github.com/tapvault/tapvault/internal/guess"
 )
 
 // PurchaseMAC1 makes the MAC1 with which a terminal orders a card's debit.
@@ -62,7 +64,35 @@ func (s *Service) PurchaseVerifyBatch(ctx context.Context, c access.Caller, all 
 	}
 	errs := make([]error, len(all))
 	gather.Spread(len(all), lanes, func(i int) { errs[i] = s.verify(ctx, c, all[i]) })
-	return errs, nil
+	return errs, s.withhold(ctx, c, all, errs)
+}
+
+// withhold takes back which purchases of a batch hold, at cards at which its caller
+// has shown too much that did not by now. Many guesses are judged before the first
+// of them is counted; of those that are asked together, the right one is told only
+// after all wrong ones are.
+func (s *Service) withhold(ctx context.Context, c access.Caller, all []PurchaseCheck, errs []error) error {
+	shown, err := s.guard.Standing(ctx, c.ID)
+	if errors.Is(err, guess.ErrMisses) {
+		return s.gate.Refuse(ctx, c, access.PurchaseMake, "batch", "misses", err)
+	}
+	if err != nil || len(shown.Barred) == 0 {
+		return err
+	}
+	for i, q := range all {
+		if errs[i] != nil {
+			continue
+		}
+		r := request{Service: s, caller: c, action: access.PurchaseMake, card: q.Card, scheme: s.realms[q.Card.Realm]}
+		name, err := r.named(ctx)
+		if err != nil {
+			return err
+		}
+		if shown.Barred[name] {
+			errs[i] = r.refuse(ctx, "misses", s.guard.Refuse(ctx, c.ID, shown))
+		}
+	}
+	return nil
 }
 
 // verify checks a purchase of an allowed request.

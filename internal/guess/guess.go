@@ -47,8 +47,8 @@ type Miss struct {
 // use.
 type Counts interface {
 	Standing(ctx context.Context, client string) (Standing, error)
-	// Miss counts one more.
-	Miss(ctx context.Context, client string, name Name) error
+	// Miss counts one more; passed says that it passed a bound.
+	Miss(ctx context.Context, client string, name Name) (s Standing, passed bool, err error)
 	// Once counts those that were not counted before, in their order, until one of
 	// them passes a bound; passed says that one did.
 	Once(ctx context.Context, client string, misses []Miss) (s Standing, passed bool, err error)
@@ -57,10 +57,9 @@ type Counts interface {
 // Guard holds callers to the bounds. Those who got nothing wrong cost it one look
 // a second each; those who did are looked up every time, so that what another
 // process counted counts here. A caller whom this process takes for clean has
-// shown it nothing wrong: its first wrong MAC here ends that. So by what is told
-// one by one, a bound is passed by no more than the guesses that are under way at
-// the same moment, and one for each process; by what is counted with [Guard.Once]
-// it is not passed. A nil Guard bounds nothing. Safe for concurrent use.
+// shown it nothing wrong: its first wrong MAC here ends that. Of guesses that are
+// under way at the same moment more may be judged than a bound allows, but no more
+// are told to be wrong. A nil Guard bounds nothing. Safe for concurrent use.
 type Guard struct {
 	counts  Counts
 	log     *slog.Logger
@@ -150,7 +149,8 @@ func (g *Guard) Refuse(ctx context.Context, client string, s Standing) error {
 }
 
 // Missed counts a MAC that did not hold, also for a caller who hung up meanwhile: by
-// whether there is an answer at all, who listens on would know.
+// whether there is an answer at all, who listens on would know. It returns
+// [ErrMisses] when a bound was passed by it: then the caller is not told even that.
 func (g *Guard) Missed(ctx context.Context, client string, name func(context.Context) (Name, error)) error {
 	if g == nil {
 		return nil
@@ -160,10 +160,14 @@ func (g *Guard) Missed(ctx context.Context, client string, name func(context.Con
 	if err != nil {
 		return err
 	}
-	if err := g.counts.Miss(ctx, client, n); err != nil {
+	s, passed, err := g.counts.Miss(ctx, client, n)
+	if err != nil {
 		return err
 	}
 	g.forget(client)
+	if passed {
+		return g.Refuse(ctx, client, s)
+	}
 	return nil
 }
 

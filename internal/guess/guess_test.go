@@ -40,7 +40,10 @@ func (s *slow) Standing(context.Context, string) (Standing, error) {
 	return read, nil
 }
 
-func (s *slow) Miss(context.Context, string, Name) error { s.total++; return nil }
+func (s *slow) Miss(context.Context, string, Name) (Standing, bool, error) {
+	s.total++
+	return Standing{}, false, nil
+}
 
 // TestAnOldLookIsNotKept: who was read as clean while its first miss was being
 // counted is not taken for clean afterwards.
@@ -71,11 +74,11 @@ type leaving struct {
 	total int
 }
 
-func (l *leaving) Miss(ctx context.Context, _ string, _ Name) error {
+func (l *leaving) Miss(ctx context.Context, _ string, _ Name) (Standing, bool, error) {
 	if ctx.Err() == nil {
 		l.total++
 	}
-	return ctx.Err()
+	return Standing{}, false, ctx.Err()
 }
 
 // TestHangingUp: a MAC that did not hold counts, though its caller is gone.

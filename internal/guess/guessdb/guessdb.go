@@ -93,18 +93,23 @@ func (t tally) standing(left time.Duration) guess.Standing {
 func (t tally) over(name guess.Name) bool { return t.total > guess.MaxAll || t.names[name] > guess.Max }
 
 // Miss implements [guess.Counts]. Old days of the caller go with it.
-func (d *DB) Miss(ctx context.Context, client string, name guess.Name) error {
-	day, _ := d.day()
-	err := d.db.Tx(ctx, func(tx *gorm.DB) error {
+func (d *DB) Miss(ctx context.Context, client string, name guess.Name) (s guess.Standing, passed bool, err error) {
+	day, left := d.day()
+	err = d.db.Tx(ctx, func(tx *gorm.DB) error {
 		if err := forget(tx, client, day); err != nil {
 			return err
 		}
-		return add(tx, client, day, name, 1)
+		if err := add(tx, client, day, name, 1); err != nil {
+			return err
+		}
+		t, err := read(tx, client, day)
+		s, passed = t.standing(left), t.over(name)
+		return err
 	})
 	if err != nil {
-		return fmt.Errorf("counting a MAC that did not hold: %w", err)
+		return s, false, fmt.Errorf("counting a MAC that did not hold: %w", err)
 	}
-	return nil
+	return s, passed, nil
 }
 
 func forget(tx *gorm.DB, client string, day int64) error {

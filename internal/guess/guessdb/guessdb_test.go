@@ -78,6 +78,13 @@ func at() cryptogram.DateTime {
 // guess shows a MAC2 of a card to a node; a good one when right is set.
 func (w *world) guess(node int, id string, c cardhost.Card, right bool) error {
 	w.Helper()
+	q := w.check(c, right)
+	return w.nodes[node].PurchaseVerify(w.Context(), caller(id), c, q.Purchase, q.Proof)
+}
+
+// check is a purchase of a card with a MAC2, a good one when right is set.
+func (w *world) check(c cardhost.Card, right bool) cardhost.PurchaseCheck {
+	w.Helper()
 	p := cryptogram.Purchase{Seq: 7, Amount: 200, Type: cryptogram.PurchasePurse, At: at()}
 	proof := cardhost.PurchaseProof{MAC2: [4]byte{0xBA, 0xD0, 0xBA, 0xD0}}
 	if right {
@@ -90,7 +97,7 @@ func (w *world) guess(node int, id string, c cardhost.Card, right bool) error {
 			w.Fatal(err)
 		}
 	}
-	return w.nodes[node].PurchaseVerify(w.Context(), caller(id), c, p, proof)
+	return cardhost.PurchaseCheck{Card: c, Purchase: p, Proof: proof}
 }
 
 func factor() cryptogram.FactorRule {
