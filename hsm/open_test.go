@@ -195,9 +195,13 @@ func TestForeignLogin(t *testing.T) {
 	refuses(t, "a foreign login", err, hsm.ErrUnavailable, "somebody else in this process is logged in")
 }
 
+// TestPINFile: a PIN is the only line of its file; what could be another's or half of
+// one is never shown to a token.
 func TestPINFile(t *testing.T) {
 	dir := t.TempDir()
-	for text, want := range map[string]string{"123456": "123456", "123456\n": "123456", "12 34\r\nrest": "12 34", "": "", "\n": ""} {
+	long := strings.Repeat("7", 1024)
+	for text, want := range map[string]string{"123456": "123456", "123456\n": "123456", "12 34\r\n\n": "12 34", "": "", "\n": "",
+		"# the PIN\n123456\n": "", "123456\nrest": "", " 123456\n": "", "123456 ": "", "\n123456": "", long: "", long[1:]: long[1:], "1\n" + long: ""} {
 		name := filepath.Join(dir, "pin")
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -13,11 +13,13 @@ import (
 	"github.com/tapvault/tapvault/keyceremony/secret"
 )
 
-// longestPIN is more than any token takes.
+// longestPIN, in bytes, is more than any token takes.
 const longestPIN = 1024
 
-// PINFile returns a source for [Config.PIN] that reads the first line of a file each
-// time it is asked, into memory of its own that is locked, and wiped afterwards.
+// PINFile returns a source for [Config.PIN] that reads a file each time it is asked,
+// into memory of its own that is locked, and wiped afterwards. The file holds the PIN
+// as its only line, with no space before or after it: of anything else no guess is made
+// what the PIN may be, because a token counts each.
 func PINFile(path string) func(use func(pin []byte) error) error {
 	var mu sync.Mutex
 	var room locked
@@ -33,13 +35,31 @@ func PINFile(path string) func(use func(pin []byte) error) error {
 		if err != nil {
 			return fmt.Errorf("reading the PIN file: %w", err)
 		}
-		line, _, _ := bytes.Cut(b[:n], []byte("\n"))
-		line = bytes.TrimSuffix(line, []byte("\r"))
-		if len(line) == 0 {
-			return errors.New("reading the PIN file: it is empty")
+		pin, err := onlyLine(b[:n])
+		if err != nil {
+			return fmt.Errorf("reading the PIN file: %w", err)
 		}
-		return use(line)
+		return use(pin)
 	}
+}
+
+// onlyLine returns the PIN within what was read of a file.
+func onlyLine(text []byte) ([]byte, error) {
+	line, rest, _ := bytes.Cut(text, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	switch {
+	case len(bytes.TrimSpace(text)) == 0:
+		return nil, errors.New("it is empty")
+	case len(text) == longestPIN:
+		return nil, fmt.Errorf("it holds %d bytes or more", longestPIN)
+	case len(line) == 0:
+		return nil, errors.New("its first line is empty")
+	case len(bytes.TrimSpace(line)) != len(line):
+		return nil, errors.New("there is a space before or after the PIN")
+	case len(bytes.TrimSpace(rest)) > 0:
+		return nil, errors.New("it has more than one line")
+	}
+	return line, nil
 }
 
 // locked is memory for a PIN, which is made when it is needed. Only on Linux is it

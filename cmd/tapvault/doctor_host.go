@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,7 +20,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/store"
 )
 
@@ -90,20 +91,9 @@ func lookAtSecret(part, field, path string) []finding {
 // before the HSM counts a wrong PIN.
 func lookAtPIN(part, path string) []finding {
 	const mend = "write the PIN as its only line, with nothing before or after it"
-	b, err := os.ReadFile(path)
-	defer clear(b)
+	err := hsm.PINFile(path)(func([]byte) error { return nil })
 	if err != nil {
-		return []finding{badly(part, err, "")}
-	}
-	line, rest, _ := bytes.Cut(b, []byte("\n"))
-	line = bytes.TrimSuffix(line, []byte("\r"))
-	switch {
-	case len(line) == 0:
-		return []finding{bad(part, mend, "hsm.pin_file: the first line of %s is empty", path)}
-	case len(bytes.TrimSpace(line)) != len(line):
-		return []finding{bad(part, mend, "hsm.pin_file: there is a space before or after the PIN in %s", path)}
-	case len(bytes.TrimSpace(rest)) > 0:
-		return []finding{bad(part, mend, "hsm.pin_file: %s has more than one line", path)}
+		return []finding{bad(part, mend, "hsm.pin_file: %s: %s", path, cli.Plain(err))}
 	}
 	return nil
 }
