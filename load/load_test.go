@@ -66,12 +66,17 @@ func (none) IsToken([10]byte) bool { return false }
 type record struct {
 	mu      sync.Mutex
 	entries []audit.Entry
+	hangUp  func() // called when a refusal is recorded; nil: nothing
 }
 
-func (r *record) Record(_ context.Context, e audit.Entry) error {
+func (r *record) Record(ctx context.Context, e audit.Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.entries = append(r.entries, e)
+	if r.hangUp != nil && e.Outcome == audit.Refused {
+		r.hangUp()
+		return ctx.Err()
+	}
 	return nil
 }
 
@@ -489,6 +494,35 @@ func TestRefusals(t *testing.T) {
 		if e.Object == "6222021234567894" {
 			t.Error("a caller's text was recorded")
 		}
+	}
+}
+
+// TestMissesOfWhoHangsUp: a wrong proof counts against its order though the caller
+// hung up while it was judged, and one of a caller who is gone is not judged.
+func TestMissesOfWhoHangsUp(t *testing.T) {
+	w := newWorld(t)
+	c := newCard(t, 1)
+	o, mac1 := c.start(credit(500))
+	b, err := w.begin(c, o, mac1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		ctx, cancel := context.WithCancel(t.Context())
+		w.log.hangUp = cancel
+		if _, err := w.service.Confirm(ctx, bank, b.ID, c.name, [4]byte{1, 2, 3, 4}); !errors.Is(err, cryptogram.ErrMismatch) {
+			t.Fatal(err)
+		}
+		if _, err := w.service.Confirm(ctx, bank, b.ID, c.name, [4]byte{1, 2, 3, 4}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("a caller who is gone: %v", err)
+		}
+	}
+	w.log.hangUp = nil
+	if r, err := w.service.Order(t.Context(), bank, b.ID); err != nil || r.Misses != 10 {
+		t.Errorf("%d misses, %v", r.Misses, err)
+	}
+	if _, err := w.confirm(c, b.ID, [4]byte{1, 2, 3, 4}); !errors.Is(err, load.ErrMisses) {
+		t.Errorf("an eleventh guess: %v", err)
 	}
 }
 

@@ -275,7 +275,7 @@ func (s *Service) find(ctx context.Context, c access.Caller, id string) (Record,
 // Confirm takes the card's acknowledgement: the TAC of a load or of a limit
 // update, the MAC3 of an unload.
 func (s *Service) Confirm(ctx context.Context, c access.Caller, id string, card cardhost.Card, tac [4]byte) (Record, error) {
-	return s.learn(ctx, c, id, card, func(r Record) (Finding, error) {
+	return s.learn(ctx, c, id, card, func(ctx context.Context, r Record) (Finding, error) {
 		switch r.Kind {
 		case Credit:
 			return Proven, s.cfg.Proofs.TACVerify(ctx, c, card, r.credit(), tac)
@@ -290,7 +290,7 @@ func (s *Service) Confirm(ctx context.Context, c access.Caller, id string, card 
 // what the card shows when it is initialised for a load under the terminal
 // number of the record's probe.
 func (s *Service) Reverse(ctx context.Context, c access.Caller, id string, card cardhost.Card, shown Shown, mac1 [4]byte) (Record, error) {
-	return s.learn(ctx, c, id, card, func(r Record) (Finding, error) {
+	return s.learn(ctx, c, id, card, func(ctx context.Context, r Record) (Finding, error) {
 		return r.find(shown), s.cfg.Proofs.Shown(ctx, c, card, r.probe(shown), mac1)
 	})
 }
@@ -301,12 +301,21 @@ const maxMisses = 10
 // tries is how often an order is looked at that others change at the same time.
 const tries = 3
 
+// prover judges what a card shows of an order.
+type prover func(context.Context, Record) (Finding, error)
+
 // learn moves an order by what its card says. What it says is about the order as
-// it was read: when that was given out anew meanwhile, it is judged again.
-func (s *Service) learn(ctx context.Context, c access.Caller, id string, card cardhost.Card, prove func(Record) (Finding, error)) (r Record, err error) {
+// it was read: when that was given out anew meanwhile, it is judged again. From when
+// a proof is judged, that is no longer bound to the caller's connection: a wrong one
+// is recorded and counted also when the caller hung up.
+func (s *Service) learn(ctx context.Context, c access.Caller, id string, card cardhost.Card, prove prover) (r Record, err error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.CardLoad, object(id)); err != nil {
 		return Record{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return Record{}, fmt.Errorf("looking for a load: %w", err)
+	}
+	ctx = context.WithoutCancel(ctx)
 	for range tries {
 		if r, err = s.find(ctx, c, id); err != nil {
 			return Record{}, err
@@ -326,7 +335,7 @@ func (s *Service) learn(ctx context.Context, c access.Caller, id string, card ca
 }
 
 // judge checks that it is the order's card that speaks, and what it says.
-func (s *Service) judge(ctx context.Context, c access.Caller, r Record, card cardhost.Card, prove func(Record) (Finding, error)) (Finding, error) {
+func (s *Service) judge(ctx context.Context, c access.Caller, r Record, card cardhost.Card, prove prover) (Finding, error) {
 	name, err := s.name(ctx, card)
 	if err != nil {
 		return "", err
@@ -337,7 +346,7 @@ func (s *Service) judge(ctx context.Context, c access.Caller, r Record, card car
 	if r.Misses >= maxMisses {
 		return "", s.refuse(ctx, c, r.ID, "misses", ErrMisses)
 	}
-	found, err := prove(r)
+	found, err := prove(ctx, r)
 	if errors.Is(err, cryptogram.ErrMismatch) {
 		if err := s.cfg.Store.Miss(ctx, r.ID); err != nil {
 			return "", fmt.Errorf("counting a miss: %w", err)
