@@ -9,6 +9,7 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet"
 	"github.com/tapvault/tapvault/wallet/credential"
@@ -63,6 +64,9 @@ func (s *Service) hideCarry(ctx context.Context, c access.Caller, id token.Devic
 // the element as all scripts have made it.
 func (s *Service) hear(ctx context.Context, c access.Caller, e Element, raw []byte) (Element, message.Receipt, error) {
 	r, err := s.read(ctx, e, raw)
+	if err != nil && fault.KindOf(err) != fault.Malformed {
+		return e, r, fmt.Errorf("reading a receipt: %w", err)
+	}
 	if err != nil || r.Seq > e.Seq {
 		return e, r, s.hideCarry(ctx, c, e.ID, "receipt", nil)
 	}

@@ -117,12 +117,26 @@ func (c *cuts) Sync(ctx context.Context, a access.Caller, q account.SyncRequest)
 	return out, err
 }
 
+// gone is an HSM that can go away.
+type gone struct {
+	*hsm.Token
+	away bool
+}
+
+func (g *gone) HMAC(ctx context.Context, ref keyref.Ref, msg []byte) ([32]byte, error) {
+	if g.away {
+		return [32]byte{}, fmt.Errorf("computing: %w", hsm.ErrUnavailable)
+	}
+	return g.Token.HMAC(ctx, ref, msg)
+}
+
 // stand is the service over a real HSM, vault, account and database, and an
 // element that was issued.
 type stand struct {
 	*element.Service
 	t     *testing.T
 	cuts  *cuts
+	keys  *gone
 	money func() account.Balances
 	id    token.DeviceID
 	e     *applet.Element
@@ -145,8 +159,8 @@ func newStand(t *testing.T, h *hsm.Token) *stand {
 	bundles, err := wallet.New(wallet.Config{Tokens: v.Writer(), Keys: h, Store: walletdb.New(db), Gate: gate, Realm: hsmtest.Realm, KeyVersion: 1,
 		Slots: 3, Cap: 1000, Issuer: [8]byte{0x10, 1}, Now: v.Clock.Now})
 	must(err)
-	s := &stand{t: t, cuts: &cuts{Store: elementdb.New(db), Accounts: accounts{taps, book}, n: -1}}
-	s.Service, err = element.New(element.Config{Store: s.cuts, Accounts: s.cuts, Keys: h, Tokens: v.Writer(), Credentials: bundles, Opener: plain{},
+	s := &stand{t: t, cuts: &cuts{Store: elementdb.New(db), Accounts: accounts{taps, book}, n: -1}, keys: &gone{Token: h}}
+	s.Service, err = element.New(element.Config{Store: s.cuts, Accounts: s.cuts, Keys: s.keys, Tokens: v.Writer(), Credentials: bundles, Opener: plain{},
 		Gate: gate, Terms: enrol.DefaultTiers()[enrol.TierSE], Realm: hsmtest.Realm, KeyVersion: version, Issuer: [8]byte{0x10, 1}, AID: aid, Now: v.Clock.Now})
 	must(err)
 	tok, err := v.Writer().Issue(ctx, v.Order(t, 1), "bank", access.Attempt{})
@@ -197,6 +211,7 @@ func TestCutAtEveryCall(t *testing.T) {
 		refs = append(refs, keyref.Ref{Realm: hsmtest.Realm, Usage: u, Version: version})
 	}
 	h := hsmtest.New(t, hsmtest.Options{Refs: refs, Config: func(c *hsm.Config) { c.ElementKeys = version }})
+	t.Run("no HSM", func(t *testing.T) { withoutHSM(t, h) })
 	for n := 1; n <= 4; n++ {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprint(n, after), func(t *testing.T) {
@@ -229,5 +244,25 @@ func TestCutAtEveryCall(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// withoutHSM: while the HSM is away a receipt cannot be judged. That is no word about
+// the receipt: the courier is told to come again, and is then believed.
+func withoutHSM(t *testing.T, h *hsm.Token) {
+	s := newStand(t, h)
+	if more, err := s.round(); err != nil || !more {
+		t.Fatalf("issuing: %v, %v", more, err)
+	}
+	s.keys.away = true
+	if _, err := s.round(); !errors.Is(err, hsm.ErrUnavailable) {
+		t.Errorf("without the HSM: %v", err)
+	}
+	s.keys.away = false
+	if more, err := s.round(); err != nil || !more {
+		t.Errorf("with the HSM back: %v, %v", more, err)
+	}
+	if _, err := s.Carry(t.Context(), server, s.id, []byte("no receipt")); !errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("what is no receipt: %v", err)
 	}
 }
