@@ -37,6 +37,6 @@ func (a *app) root() *cobra.Command {
 	root := cli.Root("keyceremony", "Key ceremonies that officers can run, abort, resume and prove",
 		"One script in, a signed transcript out. It never goes online, never overwrites a key or a\n"+
 			"file, and takes no secret from an argument, a variable or a pipe. See docs/ceremony.md.")
-	root.AddCommand(a.checkCommand(), a.rehearseCommand(), a.runCommand(), a.verifyCommand(), a.enrolCommand())
+	root.AddCommand(a.checkCommand(), a.rehearseCommand(), a.runCommand(), a.verifyCommand(), a.enrolCommand(), a.versionCommand())
 	return root
 }

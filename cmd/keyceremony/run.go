@@ -78,11 +78,27 @@ func host(locked string) map[string]string {
 	if err != nil {
 		name = "unknown"
 	}
-	program := "keyceremony, version unknown"
+	return map[string]string{"host": name, "program": program(), "memory": locked}
+}
+
+// program is the name and version of this program, as they stand in a transcript.
+func program() string {
 	if b, ok := debug.ReadBuildInfo(); ok {
-		program = "keyceremony " + b.Main.Version + ", " + b.GoVersion
+		return "keyceremony " + b.Main.Version + ", " + b.GoVersion
 	}
-	return map[string]string{"host": name, "program": program, "memory": locked}
+	return "keyceremony, version unknown"
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program, as transcripts hold it",
+		Args:  cli.Exactly(0, "version"),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.stdout, program())
+			return err
+		},
+	}
 }
 
 func (a *app) live(ctx context.Context, name string, o options) error {
@@ -176,7 +192,7 @@ func (a *app) hold(ctx context.Context, c engine.Config) error {
 	if err != nil {
 		return errors.Join(err, fmt.Errorf("nothing is half done: go on with --resume --out %s", c.Dir))
 	}
-	fmt.Fprintf(a.stdout, "\nThe ceremony is over. Transcript %s\n%s\nfor the binder: %s\n", digest,
+	fmt.Fprintf(a.stdout, "\nThe ceremony is over. Digest of its transcript:\n%s\n%s\nfor the binder: %s\n", digest,
 		filepath.Join(c.Dir, engine.TranscriptFile), filepath.Join(c.Dir, engine.PageFile))
 	return nil
 }
@@ -193,7 +209,7 @@ func (a *app) rehearse(ctx context.Context, name string, o options) error {
 	if err != nil {
 		return err
 	}
-	p := &rehearsal.Player{Seed: seed, Dir: o.out, Out: a.stdout}
+	p := &rehearsal.Player{Seed: seed, Dir: o.out, Out: fitted{a.stdout}}
 	c, err := rehearsal.Config(ctx, o.out, plan, p, o.resume)
 	if err != nil {
 		return err
@@ -203,6 +219,16 @@ func (a *app) rehearse(ctx context.Context, name string, o options) error {
 	}
 	c.Host = host("a rehearsal")
 	return a.hold(ctx, c)
+}
+
+// fitted breaks lines that are wider than a terminal. Each write is whole lines.
+type fitted struct{ io.Writer }
+
+func (w fitted) Write(lines []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, cli.Fit(string(lines))); err != nil {
+		return 0, err
+	}
+	return len(lines), nil
 }
 
 // paused waits for Enter before each step.

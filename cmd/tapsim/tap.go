@@ -65,6 +65,9 @@ func tap(ctx context.Context, out io.Writer, dir, url string, count int, amount 
 		return fmt.Errorf("provisioning the phone: %w", err)
 	}
 	defer func() { err = errors.Join(err, handset.Close()) }()
+	if count > handset.Slots {
+		return cli.Misusef("reading flags: --count %d: this phone was given %d slots, and each pays once", count, handset.Slots)
+	}
 	for i := range count {
 		if _, err := w.reader.Tap(ctx, handset, amount); err != nil {
 			return fmt.Errorf("tap %d of %d: %w", i+1, count, err)

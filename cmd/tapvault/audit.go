@@ -47,7 +47,7 @@ public keys of /.well-known/audit.json, and needs nothing of the service:
 			}
 			found, err := a.verifyAudit(cmd.Context(), file, signed, keys)
 			if err != nil {
-				return fmt.Errorf("verifying %s: %w", file, err)
+				return brokenHint(fmt.Errorf("verifying %s: %w", file, err))
 			}
 			if a.json {
 				return a.print(found)
@@ -63,6 +63,14 @@ public keys of /.well-known/audit.json, and needs nothing of the service:
 	}
 	proofFlags(c, &signed, &keys)
 	return c
+}
+
+// brokenHint says what to do about a record that does not verify.
+func brokenHint(err error) error {
+	if !errors.Is(err, trail.ErrBroken) {
+		return err
+	}
+	return withHint(err, "change nothing: keep the file and its .checkpoints as they are, and compare them with a copy and with checkpoints kept elsewhere (docs/operations.md, Audit record)")
 }
 
 // proofFlags are what a record is compared with.

@@ -44,7 +44,7 @@ func (a *app) auditExportCommand() *cobra.Command {
 				return err
 			}
 			if err := a.exportAudit(cmd.Context(), file, f); err != nil {
-				return fmt.Errorf("exporting %s: %w", file, err)
+				return brokenHint(fmt.Errorf("exporting %s: %w", file, err))
 			}
 			return nil
 		},

@@ -182,7 +182,8 @@ func TestAuditExport(t *testing.T) {
 	}
 	var out, said bytes.Buffer
 	to := filepath.Join(dir, "never")
-	if code := run(t.Context(), []string{"audit", "export", broken, "--out", to}, nil, &out, &said); code != cli.Failed || !strings.Contains(said.String(), "line 3 does not follow") {
+	if code := run(t.Context(), []string{"audit", "export", broken, "--out", to}, nil, &out, &said); code != cli.Failed || !strings.Contains(said.String(), "line 3 does not follow") ||
+		!strings.Contains(said.String(), "hint: change nothing: keep the file") {
 		t.Errorf("of a record that was changed: exit %d, %s", code, said.String())
 	}
 	if _, err := os.Stat(to); err == nil {

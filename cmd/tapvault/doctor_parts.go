@@ -87,7 +87,7 @@ func lookAtKeys(ctx context.Context, cfg assembly.Config, t *hsm.Token) (found [
 		}
 	}
 	if flagged > 0 {
-		mend := "put the transcripts of all ceremonies into the folder of hsm.transcripts"
+		mend := "put the transcripts of all ceremonies into the folder of hsm.transcripts; keys made by `tapvault keys` in a rehearsal have none"
 		if _, err := cfg.Shelf(time.Now).Register(); err != nil {
 			first, mend = cli.Plain(err), "keep in the folder of hsm.transcripts what ceremonies left there, unchanged, and nothing else"
 		}

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -75,7 +76,7 @@ func (a *app) init(ctx context.Context, name, listen string) error {
 	if a.json {
 		return a.print(map[string]any{"dir": dir, "config": filepath.Join(dir, configName), "keys": births})
 	}
-	fmt.Fprintf(a.stdout, `made a rehearsal in %[1]s
+	told := fmt.Sprintf(`made a rehearsal in %[1]s
   tapvault.yaml     the configuration
   tls/              a certificate for localhost, and the CA to trust (ca.pem)
   softhsm/          token %[2]s with %[3]d keys, and %[4]s for the simulator's reader
@@ -88,7 +89,8 @@ nothing here is for production: one program played every officer
 next:
   tapvault serve --config %[1]s/tapvault.yaml
 `, name, serviceToken, births, psamToken, clientNames())
-	return nil
+	_, err = io.WriteString(a.stdout, cli.Fit(told))
+	return err
 }
 
 func clientNames() string {

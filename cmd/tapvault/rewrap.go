@@ -171,6 +171,10 @@ func (a *app) keysRetireCommand() *cobra.Command {
 func (a *app) versionCommandOf(name, short string, do func(context.Context, keyref.Ref) error) *cobra.Command {
 	var usage string
 	var version uint8
+	usages := "pan-seal, pan-index or range-kek"
+	if name == "generate" {
+		usages = "pan-seal, pan-index, range-kek or jwt-sign"
+	}
 	c := &cobra.Command{
 		Use:   name,
 		Short: short,
@@ -181,12 +185,12 @@ func (a *app) versionCommandOf(name, short string, do func(context.Context, keyr
 				ref.Usage = keyref.JWTSign
 			}
 			if !ref.Valid() {
-				return cli.Misusef("reading flags: --usage must be pan-seal, pan-index or range-kek, and --version 1 to 255")
+				return cli.Misusef("reading flags: --usage must be %s, and --version 1 to 255", usages)
 			}
 			return do(cmd.Context(), ref)
 		},
 	}
-	c.Flags().StringVar(&usage, "usage", "", "pan-seal, pan-index or range-kek")
+	c.Flags().StringVar(&usage, "usage", "", usages)
 	c.Flags().Uint8Var(&version, "version", 0, "version of the key")
 	return c
 }

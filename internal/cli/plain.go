@@ -64,8 +64,11 @@ func inWords(err error) string {
 	case *net.DNSError:
 		return fmt.Sprintf("no machine is known by the name %s", e.Name)
 	}
-	if err == context.DeadlineExceeded {
+	switch err {
+	case context.DeadlineExceeded:
 		return "it took too long"
+	case context.Canceled:
+		return "it was interrupted"
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -36,6 +37,8 @@ func TestPlain(t *testing.T) {
 	}{
 		{nil, ""},
 		{errors.New("as it is"), "as it is"},
+		{fmt.Errorf("holding: %w", context.Canceled), "holding: it was interrupted"},
+		{fmt.Errorf("asking: %w", context.DeadlineExceeded), "asking: it took too long"},
 		{fmt.Errorf("asking: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}),
 			"asking: the certificate shown there was not made by a CA that is trusted here (--ca names one)"},
 		{&tls.CertificateVerificationError{Err: x509.HostnameError{Host: "a.example", Certificate: &x509.Certificate{}}},
