@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -132,38 +133,59 @@ func image(prefix string, length, cut int) string {
 // meet reports whether two images of one cut have a number in common.
 func meet(a, b string) bool { return strings.HasPrefix(a, b) || strings.HasPrefix(b, a) }
 
-// CheckRanges refuses ranges whose numbers can look the same to a key. [Open]
-// calls it with the stored ranges too; a configuration can be checked with it
-// before there is a database.
+// CheckRanges refuses ranges whose numbers can look the same to a key; its error joins
+// everything that is wrong. [Open] calls it with the stored ranges too; a
+// configuration can be checked with it before there is a database.
 func CheckRanges(ranges []Range, cards []CardRange) error {
+	var wrong []error
 	for _, c := range cards {
 		if c.Length < 12 || c.Length > 20 || !onlyDigit.MatchString(c.Prefix) || len(c.Prefix) > c.Length {
-			return fmt.Errorf("card range %q: a prefix of digits and a length from 12 to 20 are needed", c.Prefix)
+			wrong = append(wrong, fmt.Errorf("card range %q: a prefix of digits and a length from 12 to 20 are needed", c.Prefix))
 		}
 	}
-	for i, r := range ranges {
+	for _, r := range ranges {
 		if err := r.check(); err != nil {
-			return err
+			wrong = append(wrong, err)
 		}
 		if r.Scheme != "" && !slices.ContainsFunc(cards, func(c CardRange) bool { return c.Scheme == r.Scheme }) {
-			return fmt.Errorf("token range %s: no card range is of the scheme %q", r.Name, r.Scheme)
-		}
-		for _, cut := range cuts {
-			own := image(r.Prefix, r.Length, cut)
-			for _, o := range ranges[:i] {
-				if meet(own, image(o.Prefix, o.Length, cut)) {
-					return fmt.Errorf("token ranges %s and %s overlap in their last %d digits", o.Name, r.Name, cut)
-				}
-			}
-			for _, c := range cards {
-				if meet(own, image(c.Prefix, c.Length, cut)) {
-					return fmt.Errorf("token range %s overlaps the card range %s… of %d digits in their last %d digits",
-						r.Name, c.Prefix, c.Length, cut)
-				}
-			}
+			wrong = append(wrong, fmt.Errorf("token range %s: no card range is of the scheme %q", r.Name, r.Scheme))
 		}
 	}
-	return nil
+	if len(wrong) > 0 { // what such ranges hold cannot be compared
+		return errors.Join(wrong...)
+	}
+	for i, r := range ranges {
+		wrong = append(wrong, r.overlaps(ranges[:i], cards)...)
+	}
+	return errors.Join(wrong...)
+}
+
+// overlaps says which other ranges hold numbers that look like those of r to a key,
+// each once.
+func (r Range) overlaps(ranges []Range, cards []CardRange) (wrong []error) {
+	for _, o := range ranges {
+		if cut, ok := r.meets(o.Prefix, o.Length); ok {
+			wrong = append(wrong, fmt.Errorf("token ranges %s and %s overlap in their last %d digits", o.Name, r.Name, cut))
+		}
+	}
+	for _, c := range cards {
+		if cut, ok := r.meets(c.Prefix, c.Length); ok {
+			wrong = append(wrong, fmt.Errorf("token range %s overlaps the card range %s… of %d digits in their last %d digits",
+				r.Name, c.Prefix, c.Length, cut))
+		}
+	}
+	return wrong
+}
+
+// meets returns the longest cut in which a number of r and one of another range look
+// the same.
+func (r Range) meets(prefix string, length int) (cut int, ok bool) {
+	for _, cut := range cuts {
+		if meet(image(r.Prefix, r.Length, cut), image(prefix, length, cut)) {
+			return cut, true
+		}
+	}
+	return 0, false
 }
 
 // holds reports whether a number with these digits would look like one of r

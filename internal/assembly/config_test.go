@@ -65,6 +65,29 @@ func TestEmptyConfigSaysAllThatIsMissing(t *testing.T) {
 	}
 }
 
+// TestConfigSaysAllThatIsWrong: of a part that is wrong in several ways, each way has
+// a line.
+func TestConfigSaysAllThatIsWrong(t *testing.T) {
+	c := Config{Calendar: Calendar{Zone: "Mars", CutOver: "25:00"}, Vault: Vault{
+		Ranges:     []Range{{Name: "short", Prefix: "9", Length: 12}, {Name: "zero", Prefix: "010001", Length: 16}},
+		CardRanges: []CardRange{{Prefix: "62x", Length: 16}}}}
+	err := c.Validate()
+	if err == nil {
+		t.Fatal("the configuration was taken")
+	}
+	for _, want := range []string{"calendar: zone: ", "calendar: cut_over: ", "vault.ranges: token range short: ", "vault.ranges: token range zero: ",
+		`vault.ranges: card range "62x": `} {
+		if !strings.Contains("\n"+err.Error(), "\n"+want) {
+			t.Errorf("no line begins with %q", want)
+		}
+	}
+	c.Vault = Vault{Ranges: []Range{{Name: "a", Prefix: "910001", Length: 16}, {Name: "b", Prefix: "555910001", Length: 19}},
+		CardRanges: []CardRange{{Prefix: "910001", Length: 16}}}
+	if err := c.Validate(); strings.Count(err.Error(), "overlap") != 3 {
+		t.Errorf("three pairs overlap: %v", err)
+	}
+}
+
 func TestSecretsOfOthers(t *testing.T) {
 	f := filepath.Join(t.TempDir(), "pin")
 	if err := ownerOnly(f); err == nil {

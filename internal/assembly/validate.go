@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapvault/tapvault/cryptogram"
@@ -48,9 +49,8 @@ func (c Config) Validate() error {
 	}
 	v.between("max_in_flight", c.MaxInFlight, 0, 65536)
 	v.required("audit.file", c.Audit.File)
-	if _, err := c.Days(); err != nil {
-		v.add("calendar: %v", err)
-	}
+	_, err := c.Days()
+	v.each("calendar", err)
 	c.validateVault(v)
 	c.validateRealms(v)
 	c.validateSlots(v)
@@ -95,13 +95,17 @@ func (c Config) validateTokenList(v *checker) {
 
 // Days is the calendar of service days.
 func (c Config) Days() (token.Calendar, error) {
+	var wrong []error
 	zone, err := time.LoadLocation(c.Calendar.Zone)
 	if err != nil || c.Calendar.Zone == "" {
-		return token.Calendar{}, fmt.Errorf("zone: %q is not a time zone; for example Asia/Shanghai", c.Calendar.Zone)
+		wrong = append(wrong, fmt.Errorf("zone: %q is not a time zone; for example Asia/Shanghai", c.Calendar.Zone))
 	}
 	at, err := time.Parse("15:04", c.Calendar.CutOver)
 	if err != nil {
-		return token.Calendar{}, errors.New("cut_over: must be HH:MM, for example \"03:00\" in quotes")
+		wrong = append(wrong, errors.New("cut_over: must be HH:MM, for example \"03:00\" in quotes"))
+	}
+	if wrong != nil {
+		return token.Calendar{}, errors.Join(wrong...)
 	}
 	return token.Calendar{Zone: zone, CutOver: time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute}, nil
 }
@@ -116,9 +120,7 @@ func (c Config) validateVault(v *checker) {
 	if len(c.Vault.BINController) != 4 {
 		v.add("vault.bin_controller: must be 4 upper-case letters or digits")
 	}
-	if err := vault.CheckRanges(c.ranges()); err != nil {
-		v.add("vault.ranges: %v", err)
-	}
+	v.each("vault.ranges", vault.CheckRanges(c.ranges()))
 	names := map[string]bool{}
 	for i, r := range c.Vault.Ranges {
 		v.name(fmt.Sprintf("vault.ranges[%d].name", i), r.Name, names)
@@ -195,6 +197,16 @@ type checker struct{ errs []error }
 
 func (v *checker) add(format string, args ...any) {
 	v.errs = append(v.errs, fmt.Errorf(format, args...))
+}
+
+// each adds what err says, a line for each error that was joined to it.
+func (v *checker) each(name string, err error) {
+	if err == nil {
+		return
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		v.add("%s: %s", name, line)
+	}
 }
 
 func (v *checker) required(name, value string) {
