@@ -24,7 +24,7 @@ func (a *app) benchCommand() *cobra.Command {
 		Args:  cli.Exactly(1, "bench NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !knownBench(args[0]) {
-				return cli.Misusef("reading arguments: no bench is called %s", args[0])
+				return cli.Misusef("reading arguments: no bench is called %s: see `tapvault bench --help`", args[0])
 			}
 			if _, err := softtoken.Find(module); err != nil && module != bench.AllModules {
 				return cli.Misusef("reading flags: --module: %v", err)

@@ -253,7 +253,7 @@ func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, 
 		return err
 	}
 	if err := importAny(ctx, cfg, t, ref, key); err != nil {
-		return fmt.Errorf("importing %v: %w", ref, err)
+		return err
 	}
 	return a.say("imported %v; a running service takes it up when it starts again", ref)
 }
