@@ -110,20 +110,34 @@ func (g *Group) Unlabelled(ctx context.Context) (all []string, err error) {
 	return all, nil
 }
 
-// ECDH is [hsm.Token.ECDH] on one token.
+// ECDH is [hsm.Token.ECDH] on one token. The secret is lent once.
 func (g *Group) ECDH(ctx context.Context, ref keyref.Ref, peer *ecdh.PublicKey, use func(secret []byte) error) error {
-	_, err := on(ctx, g, call{"ecdh", ref.Usage}, func(ctx context.Context, t *hsm.Token) (struct{}, error) {
-		return struct{}{}, t.ECDH(ctx, ref, peer, use)
+	return g.lend(ctx, call{"ecdh", ref.Usage}, use, func(ctx context.Context, t *hsm.Token, use func([]byte) error) error {
+		return t.ECDH(ctx, ref, peer, use)
 	})
-	return err
 }
 
-// UnsealSecret is [hsm.Token.UnsealSecret] on one token.
+// UnsealSecret is [hsm.Token.UnsealSecret] on one token. The secret is lent once.
 func (g *Group) UnsealSecret(ctx context.Context, ref keyref.Ref, sealed, aad []byte, use func(secret []byte) error) error {
-	_, err := on(ctx, g, call{"unseal-secret", ref.Usage}, func(ctx context.Context, t *hsm.Token) (struct{}, error) {
-		return struct{}{}, t.UnsealSecret(ctx, ref, sealed, aad, use)
+	return g.lend(ctx, call{"unseal-secret", ref.Usage}, use, func(ctx context.Context, t *hsm.Token, use func([]byte) error) error {
+		return t.UnsealSecret(ctx, ref, sealed, aad, use)
 	})
-	return err
+}
+
+// lend makes a call that lends a secret. What use says is no word about the token, and
+// another token would lend the secret again: it is told apart from what the token says.
+func (g *Group) lend(ctx context.Context, c call, use func([]byte) error, do func(context.Context, *hsm.Token, func([]byte) error) error) error {
+	var used error
+	_, err := on(ctx, g, c, func(ctx context.Context, t *hsm.Token) (struct{}, error) {
+		return struct{}{}, do(ctx, t, func(secret []byte) error {
+			used = use(secret)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return used
 }
 
 // Random is [hsm.Token.Random] on one token.
