@@ -55,9 +55,17 @@ func (e *postgresEngine) pool(reading bool, size int) *sql.DB {
 		c.RuntimeParams["default_transaction_read_only"] = "on"
 	} else {
 		c.RuntimeParams["default_transaction_isolation"] = "serializable"
+		if _, set := c.RuntimeParams[idleLimit]; !set {
+			c.RuntimeParams[idleLimit] = "60000" // ms; opening an export takes some seconds of it
+		}
 	}
 	return limit(stdlib.OpenDB(*c, stdlib.OptionAfterConnect(flags)), size)
 }
+
+// idleLimit is how long the server waits for the next statement of a transaction.
+// Without it, one whose process lost its power or its network holds its rows until
+// the server's TCP gives up, for hours, and everybody who writes waits for them.
+const idleLimit = "idle_in_transaction_session_timeout"
 
 func (e *postgresEngine) reader() *gorm.DB { return e.read }
 
