@@ -14,7 +14,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/wire"
-	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/internal/digits"
 )
 
 // readBody reads the whole body, bounded before anything looks at it.
@@ -89,50 +89,13 @@ func (q *request) readAttempt(r *http.Request, op operation, secret []byte) erro
 // card number in it. Then it is a keyed digest, behind a character that no key can
 // hold.
 func kept(key string, secret []byte) string {
-	if !mayHoldCard(key) {
+	if !digits.InKey(key) {
 		return key
 	}
 	d := hmac.New(sha256.New, secret)
 	_, _ = io.WriteString(d, "key\n"+key) // what requests are bound by begins with a method
 	return "\x1e" + base64.RawURLEncoding.EncodeToString(d.Sum(nil))
 }
-
-// mayHoldCard reports whether digits of key that stand together, or with one
-// character between that is no letter, can be a card number. It errs to the safe
-// side: an order number of 16 digits is one in ten times.
-func mayHoldCard(key string) bool {
-	row := make([]byte, 0, wire.MaxKeySize)
-	for i := 0; i <= len(key); i++ {
-		switch {
-		case i < len(key) && isDigit(key[i]):
-			row = append(row, key[i])
-		case i+1 < len(key) && !isLetter(key[i]) && isDigit(key[i+1]): // 6222-0212-3456-7894
-		default:
-			if anyCard(string(row)) {
-				return true
-			}
-			row = row[:0]
-		}
-	}
-	return false
-}
-
-// anyCard reports whether some of the digits that follow each other are a card
-// number.
-func anyCard(digits string) bool {
-	const shortest, longest = 12, 19
-	for from := range digits {
-		for to := from + shortest; to <= min(from+longest, len(digits)); to++ {
-			if token.LuhnDigit(digits[from:to-1]) == digits[to-1] {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func isDigit(b byte) bool  { return b >= '0' && b <= '9' }
-func isLetter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }
 
 // repeats reports whether key holds a number of the body that is as long as a
 // card number. The key is stored as it is, so the card number must not be in it.

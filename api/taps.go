@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strings"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
@@ -58,7 +59,7 @@ func (s *server) progress(ctx context.Context, q *request) (any, error) {
 func terminalName(q *request) (string, error) {
 	terminal := q.param("terminal")
 	// A terminal number is 12 hex digits, which may look like a short card's.
-	if !wire.IsName(terminal) && (len(terminal) != 12 || !wire.IsName("t"+terminal)) {
+	if !wire.IsName(terminal) && (len(terminal) != 12 || strings.Trim(terminal, "0123456789") != "") {
 		return "", &wire.FieldError{Path: "terminal", Text: "must be 1 to 64 letters, digits, dots, dashes and underlines"}
 	}
 	return terminal, nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account/ledger"
+	"github.com/tapvault/tapvault/internal/digits"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 )
@@ -47,6 +48,8 @@ const (
 var (
 	// ErrDecision reports a decision that does not say what it has to.
 	ErrDecision = fault.New(fault.Malformed, "a decision names a state and a verdict, and has a reason and a reference to evidence")
+	// ErrDigits reports a decision whose two texts could hold a card number.
+	ErrDigits = fault.New(fault.Malformed, "reason and evidence together hold more than 11 digits")
 	// ErrDecided reports that somebody decided otherwise, or for another reason.
 	ErrDecided = fault.New(fault.LoadState, "this was decided before, and not like that: read the decision")
 	// ErrClosed reports an order that does not wait in that state for anybody.
@@ -56,28 +59,25 @@ var (
 // Validate reports whether d can be a decision. Its words go into the record, so
 // that what may hold a card number is refused.
 func (d Decision) Validate() error {
-	if _, ok := decisions[d.In][d.Verdict]; !ok || !plain(d.Reason, MaxReason) || !plain(d.Evidence, MaxEvidence) ||
-		!plain(d.Reason+d.Evidence, MaxReason+MaxEvidence) { // a card number can stand in both
-
+	if _, ok := decisions[d.In][d.Verdict]; !ok || !plain(d.Reason, MaxReason) || !plain(d.Evidence, MaxEvidence) {
 		return ErrDecision
+	}
+	if digits.TooMany(d.Reason, d.Evidence) {
+		return ErrDigits
 	}
 	return nil
 }
 
-// plain reports whether s is a text of at most high bytes without anything that
-// could be a card number.
+// plain reports whether s is a text of at most high bytes.
 func plain(s string, high int) bool {
-	digits, words := 0, false
+	words := false
 	for _, r := range s {
-		switch {
-		case !unicode.IsPrint(r) || r == unicode.ReplacementChar:
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return false
-		case unicode.IsDigit(r):
-			digits++
 		}
 		words = words || r != ' '
 	}
-	return words && len(s) <= high && digits < 12
+	return words && len(s) <= high
 }
 
 // same reports whether d and e decide the same for the same reason.

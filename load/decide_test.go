@@ -181,14 +181,18 @@ func TestDecisionsAreRefused(t *testing.T) {
 		"no reason":       change(func(d *load.Decision) { d.Reason = "  " }),
 		"no evidence":     change(func(d *load.Decision) { d.Evidence = "" }),
 		"too long":        change(func(d *load.Decision) { d.Reason = strings.Repeat("x", load.MaxReason+1) }),
-		"a card number":   change(func(d *load.Decision) { d.Evidence = "6222-0212 3456.7894" }),
-		"one over both":   change(func(d *load.Decision) { d.Reason, d.Evidence = "card 6222 0212", "3456-7894" }),
-		"wide digits":     change(func(d *load.Decision) { d.Reason = "card ６２２２０２１２３４５６７８９４" }),
 		"two lines":       change(func(d *load.Decision) { d.Reason = "a\nb" }),
 		"no verdict":      change(func(d *load.Decision) { d.Verdict = "" }),
 		"a settled order": change(func(d *load.Decision) { d.In = load.Settled }),
 	} {
 		refused(name, desk, d, load.ErrDecision)
+	}
+	for name, d := range map[string]load.Decision{
+		"a card number": change(func(d *load.Decision) { d.Evidence = "6222-0212 3456.7894" }),
+		"one over both": change(func(d *load.Decision) { d.Reason, d.Evidence = "card 6222 0212", "3456-7894" }),
+		"wide digits":   change(func(d *load.Decision) { d.Reason = "card ６２２２０２１２３４５６７８９４" }),
+	} {
+		refused(name, desk, d, load.ErrDigits)
 	}
 	refused("another state", desk, change(func(d *load.Decision) { d.In = load.Disputed }), load.ErrClosed)
 	if got := w.balances(mine); got != before || w.sums()[ledger.Suspense] != 800 {

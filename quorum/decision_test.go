@@ -24,6 +24,12 @@ func TestDecisionIsDescribed(t *testing.T) {
 	}
 	for name, bad := range map[string][2]string{
 		"in one": {"card 6222-0212-3456", "case"}, "in the other": {"read", "6222 0212 3456"}, "over both": {"card 6222 0212", "3456-7894"},
+	} {
+		if said, err := loadDecision(body(bad[0], bad[1])); !errors.Is(err, ErrDigits) {
+			t.Errorf("%s: %q, %v", name, said, err)
+		}
+	}
+	for name, bad := range map[string][2]string{
 		"no reason": {"", "case"}, "no evidence": {"read", ""}, "too long": {strings.Repeat("x", 129), "case"},
 	} {
 		if said, err := loadDecision(body(bad[0], bad[1])); !errors.Is(err, ErrAsk) {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/internal/digits"
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
@@ -36,6 +37,7 @@ var (
 	ErrVoter   = fault.New(fault.Denied, "this caller is no approver of this verb")
 	ErrDigest  = fault.New(fault.ApprovalState, "what is approved is another request than the digest names")
 	ErrAsk     = fault.New(fault.Malformed, "not a request that waits for approval here")
+	ErrDigits  = fault.New(fault.Malformed, "body.reason and body.evidence together hold more than 11 digits")
 )
 
 // Verb is a kind of request that can be put under approval.
@@ -298,7 +300,6 @@ func summary(v Verb, method string, body []byte) (string, error) {
 var (
 	orderID = regexp.MustCompile(`^ld[A-Z2-7]{26}$`)
 	word    = regexp.MustCompile(`^[A-Z]{1,16}$`)
-	digit   = regexp.MustCompile(`\p{Nd}`)
 )
 
 func loadDecision(body []byte) (string, error) {
@@ -306,9 +307,11 @@ func loadDecision(body []byte) (string, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	text := func(s string) bool { return s != "" && len(s) <= 128 }
-	if d.Decode(&in) != nil || !orderID.MatchString(in.Load) || !word.MatchString(in.State) || !word.MatchString(in.Decision) || !text(in.Reason) || !text(in.Evidence) ||
-		len(digit.FindAllString(in.Reason+in.Evidence, 12)) == 12 { // a card number can stand in both
+	if d.Decode(&in) != nil || !orderID.MatchString(in.Load) || !word.MatchString(in.State) || !word.MatchString(in.Decision) || !text(in.Reason) || !text(in.Evidence) {
 		return "", fmt.Errorf("%w: its body is none of this operation", ErrAsk)
+	}
+	if digits.TooMany(in.Reason, in.Evidence) {
+		return "", fmt.Errorf("%w: %w", ErrDigits, ErrAsk)
 	}
 	return fmt.Sprintf("%s of %s in %s, evidence %q: %q", in.Decision, in.Load, in.State, in.Evidence, in.Reason), nil
 }

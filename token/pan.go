@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/tapvault/tapvault/internal/digits"
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
@@ -74,19 +75,7 @@ func (p PAN) MarshalText() ([]byte, error) {
 }
 
 // LuhnDigit returns the check digit that completes the digits of s.
-func LuhnDigit(s string) byte {
-	sum, double := 0, true
-	for i := len(s) - 1; i >= 0; i-- {
-		n := int(s[i] - '0')
-		if double {
-			if n *= 2; n > 9 {
-				n -= 9
-			}
-		}
-		sum, double = sum+n, !double
-	}
-	return byte('0' + (10-sum%10)%10)
-}
+func LuhnDigit(s string) byte { return digits.CheckDigit(s) }
 
 func allDigits(s string) bool {
 	for i := range len(s) {

@@ -65,7 +65,7 @@ func deviceID(d *decoder, v *string) *FieldError {
 		return err
 	}
 	if !IsName(strings.ReplaceAll(string(b), ":", "-")) {
-		return wrong("must be 1 to 64 letters, digits, dots, dashes, colons and underlines, and not a card number")
+		return wrong("must be 1 to 64 letters, digits, dots, dashes, colons and underlines, " + noCard)
 	}
 	*v = string(b)
 	return nil

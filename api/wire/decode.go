@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"github.com/tapvault/tapvault/internal/digits"
 )
 
 // decoder reads JSON from bytes that are all there. It never looks behind the
@@ -168,20 +170,12 @@ func note(d *decoder, v *string, high int) *FieldError {
 	if err := word(d, v, 0, high); err != nil {
 		return err
 	}
-	n := 0
-	for i := range len(*v) {
-		if isDigit((*v)[i]) {
-			n++
-		}
-	}
-	if n > 11 {
+	if digits.TooMany(*v) {
 		*v = ""
-		return wrong("must not hold more than 11 digits")
+		return wrong("must not hold more than %d digits", digits.Most)
 	}
 	return nil
 }
-
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // name reads an id: letters, digits, dots, dashes and underlines. Ids go into
 // records, so one that could be a card number is refused.
@@ -191,21 +185,24 @@ func name(d *decoder, v *string, high int) *FieldError {
 		return err
 	}
 	if !IsName(string(b)) || len(b) > high {
-		return wrong("must be 1 to %d letters, digits, dots, dashes and underlines, and not a card number", high)
+		return wrong("must be 1 to %d letters, digits, dots, dashes and underlines, "+noCard, high)
 	}
 	*v = string(b)
 	return nil
 }
 
+// noCard says what else a name may not hold.
+const noCard = "without more than 11 digits between letters: it could hold a card number"
+
 // IsName reports whether s may be an id in a path or body: 1 to 64 letters,
-// digits, dots, dashes and underlines that could not be a card number.
+// digits, dots, dashes and underlines that could not hold a card number.
 func IsName(s string) bool {
 	ok := len(s) >= 1 && len(s) <= 64
 	for i := 0; ok && i < len(s); i++ {
 		c := s[i]
 		ok = c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '-' || c == '_' || c == '.'
 	}
-	return ok && !(len(s) >= 12 && len(s) <= 19 && digits(s))
+	return ok && !digits.InName(s)
 }
 
 // digitText reads low to high decimal digits.
@@ -215,7 +212,7 @@ func digitText(d *decoder, v *string, low, high int) *FieldError {
 		return err
 	}
 	switch {
-	case len(b) >= low && len(b) <= high && digits(b):
+	case len(b) >= low && len(b) <= high && allDigits(b):
 		*v = string(b)
 		return nil
 	case low == high:

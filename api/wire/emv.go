@@ -3,6 +3,8 @@ package wire
 import (
 	"encoding/hex"
 	"fmt"
+
+	"github.com/tapvault/tapvault/internal/digits"
 )
 
 // Bytes is a byte field of any length that its place allows: hexadecimal text.
@@ -90,7 +92,7 @@ func isFieldName(name []byte) bool {
 			return false
 		}
 	}
-	return len(name) > 0 && len(name) <= 16 && (len(name) < 12 || !digits(name))
+	return len(name) > 0 && len(name) <= 16 && !digits.InName(string(name))
 }
 
 // EMVTransaction is the body of POST /v1/emv/verify and /v1/emv/explain: who

@@ -87,7 +87,7 @@ func (t Time) MarshalText() ([]byte, error) { return printHex(t[:]) }
 // UnmarshalText reads YYYYMMDD with a month from 01 to 12 and a day from 01
 // to 31.
 func (d *Date) UnmarshalText(b []byte) error {
-	if len(b) != 8 || !digits(b) || !between(b[4:6], "01", "12") || !between(b[6:8], "01", "31") {
+	if len(b) != 8 || !allDigits(b) || !between(b[4:6], "01", "12") || !between(b[6:8], "01", "31") {
 		return fmt.Errorf("must be a date, YYYYMMDD")
 	}
 	return parseHex(d[:], b)
@@ -95,7 +95,7 @@ func (d *Date) UnmarshalText(b []byte) error {
 
 // UnmarshalText reads HHMMSS.
 func (t *Time) UnmarshalText(b []byte) error {
-	if len(b) != 6 || !digits(b) || !between(b[:2], "00", "23") || !between(b[2:4], "00", "59") || !between(b[4:], "00", "59") {
+	if len(b) != 6 || !allDigits(b) || !between(b[:2], "00", "23") || !between(b[2:4], "00", "59") || !between(b[4:], "00", "59") {
 		return fmt.Errorf("must be a time, HHMMSS")
 	}
 	return parseHex(t[:], b)
@@ -103,7 +103,7 @@ func (t *Time) UnmarshalText(b []byte) error {
 
 func between(b []byte, low, high string) bool { return low <= string(b) && string(b) <= high }
 
-func digits[T string | []byte](s T) bool {
+func allDigits[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false

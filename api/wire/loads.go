@@ -1,8 +1,11 @@
 package wire
 
 import (
+	"fmt"
 	"strings"
 	"time"
+
+	"github.com/tapvault/tapvault/internal/digits"
 )
 
 // CardOrder is what a card was initialised for, and what the host answers it
@@ -128,7 +131,15 @@ var loadDecision = table[LoadDecision]{
 	{"evidence", must, func(d *decoder, v *LoadDecision) *FieldError { return remark(d, &v.Evidence, 64) }},
 }
 
-func (q *LoadDecision) read(d *decoder) *FieldError { return loadDecision.read(d, q) }
+func (q *LoadDecision) read(d *decoder) *FieldError {
+	if err := loadDecision.read(d, q); err != nil {
+		return err
+	}
+	if digits.TooMany(q.Reason, q.Evidence) { // a card number can stand in both
+		return &FieldError{Path: "evidence", Text: fmt.Sprintf("must not hold, together with reason, more than %d digits", digits.Most)}
+	}
+	return nil
+}
 
 // remark reads a note that has to say something.
 func remark(d *decoder, v *string, high int) *FieldError {

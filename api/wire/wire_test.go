@@ -278,7 +278,7 @@ func TestRefuses(t *testing.T) {
 		{&TokenRequest{}, `{"service_day":"2026-02-30"}`, "service_day: must be a day, YYYY-MM-DD"},
 		{&Move{}, `{"reason":"` + strings.Repeat("x", 65) + `"}`, "reason: must be 0 to 64 printable characters"},
 		{&Move{}, `{"reason":"card 6222021234567894"}`, "reason: must not hold more than 11 digits"},
-		{&DetokenizeRequest{}, `{"token_reference_id":"6222021234567894"}`, "token_reference_id: must be 1 to 64 letters, digits, dots, dashes and underlines, and not a card number"},
+		{&DetokenizeRequest{}, `{"token_reference_id":"6222021234567894"}`, "token_reference_id: must be 1 to 64 letters, digits, dots, dashes and underlines, without more than 11 digits between letters: it could hold a card number"},
 		{&Move{}, `{"reason":"` + "\x01" + `"}`, "reason: a control character stands in a string"},
 		{&BundleRequest{}, `{"device_key":{"kty":"EC","d":"x"}}`, "device_key: holds a member that this operation does not know"},
 		{&BundleRequest{}, `{"device_key":{"kty":"oct"}}`, `device_key.kty: must be one of ["EC"]`},

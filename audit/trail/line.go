@@ -5,11 +5,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/internal/digits"
 )
 
 // maxLine bounds a line; every field is cut to maxField, so none comes near.
@@ -40,31 +40,12 @@ func newLine(seq uint64, at time.Time, e audit.Entry, previous [32]byte) line {
 	}
 }
 
-// cardLike is a word that could be a card number or a token number. Callers put
-// them in the wrong place, a path or a request id; they must not stay here.
-var cardLike = regexp.MustCompile(`\b[0-9]{13,19}\b`)
-
 // cut keeps a field from filling the disk, replaces what is no text, and
-// withholds what could be a card number.
+// withholds what could be a card number: callers put them in the wrong place, a
+// path or a request id, and they must not stay here.
 func cut(s string) string {
-	if manyDigits(s) {
-		s = cardLike.ReplaceAllString(s, "[digits withheld]")
-	}
+	s = digits.Withhold(s)
 	return strings.ToValidUTF8(s[:min(len(s), maxField)], "?")
-}
-
-// manyDigits reports whether s holds as many digits in a row as a card number
-// has. Few texts do, and this tells sooner than the expression.
-func manyDigits(s string) bool {
-	run := 0
-	for i := range len(s) {
-		if c := s[i]; c < '0' || c > '9' {
-			run = 0
-		} else if run++; run == 13 {
-			return true
-		}
-	}
-	return false
 }
 
 // printTo writes the line with its end. Encoding strings, a number and a time of

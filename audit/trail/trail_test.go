@@ -308,6 +308,8 @@ func TestCardNumbersAreWithheld(t *testing.T) {
 		"6228480402564890018":              "[digits withheld]",
 		"suspend: card 6228481234567894!":  "suspend: card [digits withheld]!",
 		"/v1/tokens/6228481234567894":      "/v1/tokens/[digits withheld]",
+		"card 6222 0212 3456 7894 called":  "card [digits withheld] called",
+		"/v1/x/6222-0212-3456-7894":        "/v1/x/[digits withheld]",
 		"000000000007":                     "000000000007", // a terminal
 		"12345678901":                      "12345678901",  // a requestor
 		"0a12345678901234567890123456789f": "0a12345678901234567890123456789f",

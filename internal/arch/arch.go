@@ -15,11 +15,12 @@ const Anything = "*"
 var Table = map[string][]string{
 	// layer 0: vocabulary
 	"internal/fault":   {},
+	"internal/digits":  {},
 	"internal/durable": {},
 	"internal/trace":   {},
 	"internal/obs":     {},
 	"hsm/keyref":       {},
-	"api/wire":         {},
+	"api/wire":         {"internal/digits"},
 	"softhsm-config":   {},
 	"terminal/apdu":    {},
 	"tokenize/ff1":     {},
@@ -27,13 +28,13 @@ var Table = map[string][]string{
 	"internal/tdes":    {},
 	"internal/gather":  {"internal/fault"},
 	"internal/guess":   {"internal/fault"},
-	"token":            {"internal/fault"},
+	"token":            {"internal/digits", "internal/fault"},
 	"access":           {"internal/fault"},
 	"event":            {"internal/fault", "token"},
 
 	// layer 1: formats and the gate
 	"audit":                  {"access", "internal/fault", "internal/trace"},
-	"audit/trail":            {"access", "audit", "internal/durable", "internal/fault", "internal/trace"},
+	"audit/trail":            {"access", "audit", "internal/digits", "internal/durable", "internal/fault", "internal/trace"},
 	"audit/tree":             {"internal/fault"},
 	"audit/tree/treetest":    {"audit/tree"},
 	"audit/auditor":          {"access", "audit", "audit/tree", "internal/durable", "internal/fault"},
@@ -108,10 +109,10 @@ var Table = map[string][]string{
 	"denylist/denydb":        {"access", "denylist", "internal/fault", "internal/store", "terminal/deny"},
 	"detokenize":             {"access", "account", "audit", "internal/fault", "token"},
 	"detokenize/velocity":    {"internal/store"},
-	"load":                   {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/fault", "token"},
+	"load":                   {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/digits", "internal/fault", "token"},
 	"load/loaddb":            {"access", "account", "account/ledger", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
 	"internal/guess/guessdb": {"internal/guess", "internal/store"},
-	"quorum":                 {"access", "audit", "internal/fault"},
+	"quorum":                 {"access", "audit", "internal/digits", "internal/fault"},
 	"quorum/quorumdb":        {"internal/store", "quorum"},
 	"issuerhost":             {"access", "audit", "cryptogram/emv", "hsm/keyref", "internal/fault", "internal/gather", "internal/mac", "token"},
 	"issuerhost/counterdb":   {"access", "internal/store", "issuerhost"},
@@ -122,7 +123,7 @@ var Table = map[string][]string{
 
 	// layer 4: the edge
 	"api": {"access", "account", "api/wire", "audit", "audit/auditor", "audit/tree", "cardhost", "cryptogram", "denylist", "detokenize", "event", "event/stream", "hsm/keyref",
-		"cryptogram/emv", "identity", "intake", "internal/fault", "internal/trace", "issuerhost", "load", "quorum", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol"},
+		"cryptogram/emv", "identity", "intake", "internal/digits", "internal/fault", "internal/trace", "issuerhost", "load", "quorum", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol"},
 	"api/client": {"api/wire"},
 
 	// layer 5: the roots
