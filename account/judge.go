@@ -55,7 +55,11 @@ func (s *Service) judge(ctx context.Context, t Tap, where token.Use, shown guess
 	case !mac2:
 		v.reason = Forged
 	default:
-		v.moment, v.reason = s.when(t, v.token, moments)
+		now, err := s.came(ctx, s.cfg.Now(), moments[len(moments)-1].Add(s.cfg.Late))
+		if err != nil {
+			return verdict{}, err
+		}
+		v.moment, v.reason = s.when(t, v.token, moments, now)
 	}
 	if v.reason == "" {
 		v.bind(t, where)
@@ -63,11 +67,25 @@ func (s *Service) judge(ctx context.Context, t Tap, where token.Use, shown guess
 	return v, nil
 }
 
+// came is when a record came: now, by this process's clock, unless that is after it
+// was due. Then it is the moment that has come by every clock: what is too late is
+// refused for good, and nobody is told twice.
+func (s *Service) came(ctx context.Context, now, due time.Time) (time.Time, error) {
+	if !now.After(due) {
+		return now, nil
+	}
+	sure, err := s.cfg.Sure(ctx)
+	if err != nil {
+		return now, fmt.Errorf("asking whether a tap came too late: %w", err)
+	}
+	return sure, nil
+}
+
 // when is the moment at which a tap was made, of those that its time may mean, and
 // what speaks against it then. Where one of two is fine, that is the one.
-func (s *Service) when(t Tap, tok token.Token, moments []time.Time) (at time.Time, why Reason) {
+func (s *Service) when(t Tap, tok token.Token, moments []time.Time, now time.Time) (at time.Time, why Reason) {
 	for _, m := range slices.Backward(moments) {
-		if r := s.allowed(t, tok, m); at.IsZero() || r == "" || why != "" {
+		if r := s.allowed(t, tok, m, now); at.IsZero() || r == "" || why != "" {
 			at, why = m, r
 		}
 	}
@@ -79,8 +97,8 @@ func wellFormed(t Tap) bool {
 	return !t.Number.IsZero() && t.Seq == t.UD.Ctr && t.Type != cryptogram.CashWithdrawal && t.Purchase().Validate() == nil
 }
 
-// allowed reports what speaks against a tap whose MAC2 is good.
-func (s *Service) allowed(t Tap, tok token.Token, at time.Time) Reason {
+// allowed reports what speaks, now, against a tap whose MAC2 is good.
+func (s *Service) allowed(t Tap, tok token.Token, at, now time.Time) Reason {
 	switch {
 	case t.Amount > t.UD.Limit():
 		return OverCap
@@ -89,7 +107,7 @@ func (s *Service) allowed(t Tap, tok token.Token, at time.Time) Reason {
 	case at.Before(tok.NotBefore.Add(-s.cfg.Skew)), !at.Before(tok.NotAfter.Add(s.cfg.Skew)),
 		!at.Before(t.UD.Expires().Add(s.cfg.Skew)):
 		return OutsideWindow
-	case s.cfg.Now().Sub(at) > s.cfg.Late:
+	case now.Sub(at) > s.cfg.Late:
 		return Late
 	case (tok.State == token.Suspended || len(tok.Suspenders) > 0) && !at.Before(tok.ChangedAt):
 		return TokenSuspended

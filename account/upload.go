@@ -115,6 +115,7 @@ type batch struct {
 	refusals []Refusal
 	young    map[token.Ref]token.State // tokens that a good tap makes active
 	told     []string                  // reasons that were reported
+	sure     time.Time                 // that has come by every clock; zero: nobody had to ask
 }
 
 // take takes in record i, by what it says alone.
@@ -200,6 +201,19 @@ func (s *Service) fresh(ctx context.Context, t Tap, at time.Time) (bool, error) 
 	return fresh, nil
 }
 
+// came is [Service.came], asked once for a batch: of terminals that upload after days
+// every record is past its due.
+func (b *batch) came(ctx context.Context, now, due time.Time) (time.Time, error) {
+	if !now.After(due) {
+		return now, nil
+	}
+	var err error
+	if b.sure.IsZero() {
+		b.sure, err = b.Service.came(ctx, now, due)
+	}
+	return b.sure, err
+}
+
 // classify says of evidence under tokens with a wallet how late it came and how
 // old its terminal's deny list was. What comes too late is refused, unless it is
 // known.
@@ -214,6 +228,9 @@ func (b *batch) classify(ctx context.Context) error {
 	kept := 0
 	for k, e := range b.evidence {
 		if bound[e.Ref] != "" {
+			if e.Received, err = b.came(ctx, e.Received, b.ends[k].Add(releaseAfter)); err != nil {
+				return err
+			}
 			e.Late = lateness(b.ends[k], e.Received)
 			if e.Fresh, err = b.fresh(ctx, e.Tap, e.Moment); err != nil {
 				return err
