@@ -68,6 +68,22 @@ func TestGuardedOperation(t *testing.T) {
 	}
 }
 
+// TestGuardedAgain: a decision that was made is answered again without approval; one
+// that was not needs it, and what cannot be a decision is told so first.
+func TestGuardedAgain(t *testing.T) {
+	e := newEdge(t)
+	s := find(t, "/v1/loads/decisions")
+	s.body = strings.Replace(s.body, "case-7", "unapproved", 1)
+	e.problem(s, s.request(), http.StatusForbidden, "approval-needed")
+	decided = true
+	defer func() { decided = false }()
+	if got := e.do(s, s.request()); got.Code != 200 || !strings.Contains(got.Body.String(), load1) {
+		t.Errorf("%d %s", got.Code, got.Body)
+	}
+	s.body = "{}"
+	e.problem(s, s.request(), 400, "malformed")
+}
+
 // TestApprovalPages: a list goes on where its cursor says, and no other text is
 // a cursor.
 func TestApprovalPages(t *testing.T) {

@@ -23,6 +23,8 @@ type Loads interface {
 	// Matters lists the orders that wait for a decision, and Decide makes one.
 	Matters(ctx context.Context, c access.Caller, q load.Search) ([]load.Matter, error)
 	Decide(ctx context.Context, c access.Caller, d load.Decision) (load.Matter, error)
+	// Decided returns the order of a decision that was made already, and whether it was.
+	Decided(ctx context.Context, c access.Caller, d load.Decision) (load.Matter, bool, error)
 }
 
 func (s *server) loadCard(ctx context.Context, q *request) (any, error) {
@@ -142,16 +144,36 @@ func (s *server) loadMatters(ctx context.Context, q *request) (any, error) {
 }
 
 func (s *server) decideLoad(ctx context.Context, q *request) (any, error) {
-	var in wire.LoadDecision
-	if err := wire.Decode(q.body, &in); err != nil {
+	d, err := decisionIn(q)
+	if err != nil {
 		return nil, err
 	}
-	m, err := s.Loads.Decide(ctx, q.caller, load.Decision{Load: in.Load, In: load.State(in.State), Verdict: load.Verdict(in.Decision),
-		Reason: in.Reason, Evidence: in.Evidence})
+	m, err := s.Loads.Decide(ctx, q.caller, d)
 	if err != nil {
 		return nil, err
 	}
 	return matterOut(m), nil
+}
+
+// decidedLoad answers a decision that was made already.
+func (s *server) decidedLoad(ctx context.Context, q *request) (any, error) {
+	d, err := decisionIn(q)
+	if err != nil {
+		return nil, err
+	}
+	m, ok, err := s.Loads.Decided(ctx, q.caller, d)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return matterOut(m), nil
+}
+
+func decisionIn(q *request) (load.Decision, error) {
+	var in wire.LoadDecision
+	if err := wire.Decode(q.body, &in); err != nil {
+		return load.Decision{}, err
+	}
+	return load.Decision{Load: in.Load, In: load.State(in.State), Verdict: load.Verdict(in.Decision), Reason: in.Reason, Evidence: in.Evidence}, nil
 }
 
 func matterOut(m load.Matter) wire.LoadMatter {

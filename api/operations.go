@@ -20,10 +20,13 @@ type operation struct {
 	optional     bool  // the body may be absent
 	attempt      need  // the Idempotency-Key
 	raw          string
-	guard        guard    // the zero value: no approval of others is ever needed
-	query        []string // the parameters that may stand in the query
-	do           func(ctx context.Context, q *request) (any, error)
-	stream       func(c *gin.Context, q *request) error // instead of do: it answers bit by bit
+	guard        guard // the zero value: no approval of others is ever needed
+	// again, where others approve: the answer to what was done already, word for word;
+	// nil when it was not. It does nothing, and so needs no approval.
+	again  func(ctx context.Context, q *request) (any, error)
+	query  []string // the parameters that may stand in the query
+	do     func(ctx context.Context, q *request) (any, error)
+	stream func(c *gin.Context, q *request) error // instead of do: it answers bit by bit
 }
 
 // need says how an operation treats an Idempotency-Key.
@@ -148,7 +151,7 @@ func (s *server) operations() []operation {
 		{method: post, path: "/v1/accounts/:id/unloads", limit: wire.MaxBody, attempt: taken, do: s.unloadCard},
 		{method: post, path: "/v1/accounts/:id/overdrafts", limit: wire.MaxBody, attempt: taken, do: s.limitCard},
 		{method: get, path: "/v1/loads", query: []string{"load", "account", "state", "cursor", "limit"}, do: s.loadMatters},
-		{method: post, path: "/v1/loads/decisions", limit: wire.MaxBody, guard: guard{quorum.LoadDecision, access.LoadDecide}, do: s.decideLoad},
+		{method: post, path: "/v1/loads/decisions", limit: wire.MaxBody, guard: guard{quorum.LoadDecision, access.LoadDecide}, again: s.decidedLoad, do: s.decideLoad},
 		{method: get, path: "/v1/loads/:load", do: s.cardLoad},
 		{method: post, path: "/v1/loads/:load/confirm", limit: wire.MaxBody, attempt: taken, do: s.confirmLoad},
 		{method: post, path: "/v1/loads/:load/reverse", limit: wire.MaxBody, attempt: taken, do: s.reverseLoad},

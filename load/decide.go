@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode"
 
@@ -188,6 +189,23 @@ func (s *Service) Decide(ctx context.Context, c access.Caller, d Decision) (Matt
 		return Matter{}, err
 	}
 	return all[0], nil
+}
+
+// Decided returns the order of a decision that was made already, word for word; ok is
+// false when it was not. It does nothing, so that who lost the answer needs nobody's
+// approval to hear it again.
+func (s *Service) Decided(ctx context.Context, c access.Caller, d Decision) (m Matter, ok bool, err error) {
+	if err := s.cfg.Gate.Allow(ctx, c, access.LoadDecide, object(d.Load)); err != nil {
+		return Matter{}, false, err
+	}
+	if err := d.Validate(); err != nil {
+		return Matter{}, false, err
+	}
+	all, err := s.search(ctx, c, Search{Load: d.Load, Limit: 1})
+	if err != nil {
+		return Matter{}, false, err
+	}
+	return all[0], slices.ContainsFunc(all[0].Decisions, d.same), nil
 }
 
 // Matters lists orders that wait for somebody, the oldest first; with a state, all

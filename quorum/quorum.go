@@ -171,6 +171,8 @@ type Store interface {
 	Change(ctx context.Context, id string, change func(*Approval) error) (Approval, error)
 	// Ready returns the ids of APPROVED ones of a digest, oldest first.
 	Ready(ctx context.Context, digest [32]byte) ([]string, error)
+	// Spent returns the USED ones of a digest, the newest first, without votes.
+	Spent(ctx context.Context, digest [32]byte) ([]Approval, error)
 }
 
 // Config is what a [Service] is made of; fields without a default are required.
@@ -534,5 +536,40 @@ func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Acti
 		return s.cfg.Gate.Recorder.Record(ctx, audit.Entry{Caller: c, Action: right, Object: used.ID, Outcome: audit.Allowed,
 			Reason: told("used", used), Request: audit.RequestID(ctx)})
 	}
+	if err := s.spent(ctx, c, digest, method); err != nil {
+		return s.cfg.Gate.Refuse(ctx, c, right, string(v), "approval", err)
+	}
 	return s.cfg.Gate.Refuse(ctx, c, right, string(v), "approval", ErrNeeded)
+}
+
+// SpentError is [ErrNeeded] for a request that was let through before: its answer may
+// have been lost. Whether it was done is for who asks to see; an approval is good once.
+type SpentError struct {
+	ID string
+	At time.Time
+}
+
+func (e *SpentError) Error() string { return e.text().Error() }
+
+func (e *SpentError) text() error {
+	return fault.New(fault.ApprovalNeeded, fmt.Sprintf("this exact request was let through at %s by approval %s, which is used up: see whether it was done, and ask anew if it was not",
+		e.At.UTC().Format(time.RFC3339), e.ID))
+}
+
+// Unwrap gives the text that is fit for callers, and [ErrNeeded].
+func (e *SpentError) Unwrap() []error { return []error{e.text(), ErrNeeded} }
+
+// spent returns a [SpentError] when c had this request let through, in the life of its
+// approval. At the machine whoever stands there is told.
+func (s *Service) spent(ctx context.Context, c access.Caller, digest [32]byte, method string) error {
+	all, err := s.cfg.Store.Spent(ctx, digest)
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		if s.cfg.Now().Before(a.ExpiresAt) && (method == Run || a.Requester == c.ID) {
+			return &SpentError{a.ID, a.EndedAt}
+		}
+	}
+	return nil
 }

@@ -78,6 +78,19 @@ func TestLoadDecision(t *testing.T) {
 	if b := funds().Balances; b.Available != funding || b.CardLoad != 0 {
 		t.Errorf("%+v", b)
 	}
+	// The answer was lost: the same again needs no approval anew, and moves nothing.
+	again, err := desk.DecideLoad(ctx, d)
+	if err != nil || again.State != done.State || len(again.Decisions) != 1 || again.Decisions[0].At != done.Decisions[0].At {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if b := funds().Balances; b.Available != funding || b.CardLoad != 0 {
+		t.Errorf("again: %+v", b)
+	}
+	other = d
+	other.Reason = "because"
+	if _, err := desk.DecideLoad(ctx, other); !client.IsProblem(err, "approval-needed") {
+		t.Errorf("another reason than was approved: %v", err)
+	}
 	if all := list(nil); len(all) != 0 {
 		t.Errorf("it still waits: %+v", all)
 	}

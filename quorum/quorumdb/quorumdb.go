@@ -96,11 +96,7 @@ func (d *DB) List(ctx context.Context, p quorum.Page) ([]quorum.Approval, error)
 	if err := q.Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("listing approvals: %w", err)
 	}
-	out := make([]quorum.Approval, len(rows))
-	for i, r := range rows {
-		out[i] = fromRow(r)
-	}
-	return out, nil
+	return fromRows(rows), nil
 }
 
 // errMoved reports an approval that somebody else changed meanwhile.
@@ -163,6 +159,17 @@ func (d *DB) Ready(ctx context.Context, digest [32]byte) (ids []string, err erro
 	return ids, nil
 }
 
+// Spent implements [quorum.Store].
+func (d *DB) Spent(ctx context.Context, digest [32]byte) ([]quorum.Approval, error) {
+	var rows []approval
+	err := d.db.Read(ctx).Where("digest = ? AND state = ?", digest[:], string(quorum.Used)).
+		Order("ended_at DESC, id DESC").Limit(100).Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("looking for approvals that were used: %w", err)
+	}
+	return fromRows(rows), nil
+}
+
 // setting is a row.
 type setting struct {
 	Name      string `gorm:"primaryKey"`
@@ -218,6 +225,14 @@ func fromRow(r approval) quorum.Approval {
 		CreatedAt: moment(r.CreatedAt), ExpiresAt: moment(r.ExpiresAt), EndedAt: moment(r.EndedAt)}
 	copy(a.Digest[:], r.Digest)
 	return a
+}
+
+func fromRows(rows []approval) []quorum.Approval {
+	out := make([]quorum.Approval, len(rows))
+	for i, r := range rows {
+		out[i] = fromRow(r)
+	}
+	return out
 }
 
 func milli(t time.Time) int64 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/quorum"
@@ -105,7 +107,7 @@ func (b *bench) uses(s *quorum.Service, c access.Caller, text string, want error
 
 func TestEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
-		for name, test := range map[string]func(*bench){"Story": story, "Once": once, "Sight": sight, "Settings": settings} {
+		for name, test := range map[string]func(*bench){"Story": story, "Once": once, "Spent": spent, "Sight": sight, "Settings": settings} {
 			t.Run(name, func(t *testing.T) { test(newBench(t, db(t))) })
 		}
 	})
@@ -145,6 +147,36 @@ func story(b *bench) {
 	if len(b.book.lines) != 9 {
 		b.Errorf("%d steps are recorded: %q", len(b.book.lines), b.book.lines)
 	}
+}
+
+// spent: who lost the answer is told when the request was let through, in the life of
+// its approval, and nobody else is; it is let through no second time.
+func spent(b *bench) {
+	told := func(name string, c access.Caller, want bool) {
+		b.Helper()
+		err := b.two.Use(b.Context(), c, access.Detokenize, quorum.DetokenizeBatch, "POST", path, []byte(body))
+		var s *quorum.SpentError
+		if !errors.Is(err, quorum.ErrNeeded) || errors.As(err, &s) != want {
+			b.Errorf("%s: %v", name, err)
+		}
+		if want && !strings.Contains(fault.Text(err), "at "+time.UnixMilli(b.now.Load()).UTC().Format(time.RFC3339)) {
+			b.Errorf("%s is told %q", name, fault.Text(err))
+		}
+		if fault.KindOf(err) != fault.ApprovalNeeded || b.book.last() != c.ID+" detokenize refused approval" {
+			b.Errorf("%s: %s, recorded %q", name, fault.KindOf(err), b.book.last())
+		}
+	}
+	a := b.asked(body)
+	told("before", bank, false)
+	b.approves(b.one, "o1", a, nil)
+	b.approves(b.one, "o2", a, nil)
+	b.uses(b.one, bank, body, nil)
+	told("again", bank, true)
+	other := bank
+	other.ID = "other"
+	told("another", other, false)
+	b.now.Add(time.Hour.Milliseconds())
+	told("after its life", bank, false)
 }
 
 // fourEyes: who asks never approves, one person counts once, strangers not at
