@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
@@ -129,7 +130,7 @@ func (s *Service) sync(ctx context.Context, e Element, r message.Receipt, t toke
 	if err != nil || !found {
 		return err
 	}
-	if err := s.active(ctx, t); err != nil {
+	if err := s.active(ctx, e, t); err != nil {
 		return err
 	}
 	q := account.SyncRequest{Wallet: e.Wallet, Ref: e.Ref, ID: fmt.Sprintf("%s-%d", e.ID, r.Number), Digest: sha256.Sum256(e.Receipt),
@@ -174,11 +175,21 @@ func (s *Service) raise(ctx context.Context, e Element, t token.Token, g account
 	}, message.SetLimit)
 }
 
-// active takes a token to ACTIVE: its element has said that it holds it.
-func (s *Service) active(ctx context.Context, t token.Token) (err error) {
+// itself is who the record names for what no caller asked for: a courier brings a
+// receipt and does not know what it says.
+const itself = "service:element"
+
+// active takes a token to ACTIVE: its element has said that it holds it. Each step is
+// recorded under the token before it is made.
+func (s *Service) active(ctx context.Context, e Element, t token.Token) (err error) {
 	for _, v := range []token.Verb{token.Deliver, token.Activate} {
 		if v == token.Deliver && t.State != token.Requested || v == token.Activate && t.State != token.Delivered {
 			continue
+		}
+		what := audit.Entry{Caller: access.Caller{ID: itself}, Action: access.TokenManage, Object: string(t.Ref), Outcome: audit.Allowed,
+			Reason: string(v) + " by the receipt of " + string(e.ID), Request: audit.RequestID(ctx)}
+		if err := s.cfg.Gate.Recorder.Record(ctx, what); err != nil {
+			return err
 		}
 		if t, err = s.cfg.Tokens.Move(ctx, t.Ref, t.State, v, s.cfg.Now()); err != nil {
 			return fmt.Errorf("activating a token: %w", err)

@@ -47,9 +47,18 @@ var (
 	issuer = access.Caller{ID: "i", Role: access.Issuer, Scopes: access.ForRole(access.Issuer)}
 )
 
-type silent struct{}
+type silent struct {
+	told []audit.Entry
+	err  error // of what the service does by itself
+}
 
-func (silent) Record(context.Context, audit.Entry) error { return nil }
+func (s *silent) Record(_ context.Context, e audit.Entry) error {
+	if e.Caller.ID != "service:element" {
+		return nil
+	}
+	s.told = append(s.told, e)
+	return s.err
+}
 
 // plain opens a PIN that was never sealed: sealing is the lab's to show.
 type plain struct{}
@@ -137,6 +146,8 @@ type stand struct {
 	t     *testing.T
 	cuts  *cuts
 	keys  *gone
+	log   *silent
+	tok   func() token.Token
 	money func() account.Balances
 	id    token.DeviceID
 	e     *applet.Element
@@ -146,7 +157,8 @@ func newStand(t *testing.T, h *hsm.Token) *stand {
 	t.Helper()
 	db, ctx := storetest.New(t), t.Context()
 	v := vaulttest.On(t, db, h)
-	book, gate := tapdb.New(db, v.Clock.Now), audit.Gate{Recorder: silent{}}
+	log := &silent{}
+	book, gate := tapdb.New(db, v.Clock.Now), audit.Gate{Recorder: log}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -159,12 +171,17 @@ func newStand(t *testing.T, h *hsm.Token) *stand {
 	bundles, err := wallet.New(wallet.Config{Tokens: v.Writer(), Keys: h, Store: walletdb.New(db), Gate: gate, Realm: hsmtest.Realm, KeyVersion: 1,
 		Slots: 3, Cap: 1000, Issuer: [8]byte{0x10, 1}, Now: v.Clock.Now})
 	must(err)
-	s := &stand{t: t, cuts: &cuts{Store: elementdb.New(db), Accounts: accounts{taps, book}, n: -1}, keys: &gone{Token: h}}
+	s := &stand{t: t, log: log, cuts: &cuts{Store: elementdb.New(db), Accounts: accounts{taps, book}, n: -1}, keys: &gone{Token: h}}
 	s.Service, err = element.New(element.Config{Store: s.cuts, Accounts: s.cuts, Keys: s.keys, Tokens: v.Writer(), Credentials: bundles, Opener: plain{},
 		Gate: gate, Terms: enrol.DefaultTiers()[enrol.TierSE], Realm: hsmtest.Realm, KeyVersion: version, Issuer: [8]byte{0x10, 1}, AID: aid, Now: v.Clock.Now})
 	must(err)
 	tok, err := v.Writer().Issue(ctx, v.Order(t, 1), "bank", access.Attempt{})
 	must(err)
+	s.tok = func() token.Token {
+		got, err := v.Writer().Token(context.Background(), tok.Ref)
+		must(err)
+		return got
+	}
 	by := issuer
 	by.Requestor = string(tok.Requestor)
 	w, err := taps.Open(ctx, by, account.Opening{Requestor: tok.Requestor})
@@ -202,15 +219,52 @@ func (s *stand) round() (more bool, err error) {
 	return true, applet.Deliver(s.t.Context(), s.e, aid, c.Script)
 }
 
-// TestCutAtEveryCall cuts the service off at each call of a sync, before and after
-// it took effect: the next courier heals it, one grant is one script, and the
-// element holds what is reserved.
-func TestCutAtEveryCall(t *testing.T) {
+// elementKeys is an HSM with the masters of elements.
+func elementKeys(t *testing.T) *hsm.Token {
+	t.Helper()
 	refs := keyceremony.ServiceKeys(hsmtest.Realm)
 	for _, u := range []keyref.Usage{keyref.SlotPurchaseMaster, keyref.SlotTACMaster} {
 		refs = append(refs, keyref.Ref{Realm: hsmtest.Realm, Usage: u, Version: version})
 	}
-	h := hsmtest.New(t, hsmtest.Options{Refs: refs, Config: func(c *hsm.Config) { c.ElementKeys = version }})
+	return hsmtest.New(t, hsmtest.Options{Refs: refs, Config: func(c *hsm.Config) { c.ElementKeys = version }})
+}
+
+// TestTokenIsRecorded: that a receipt makes a token delivered and active is recorded
+// under the token, before it is; where it cannot be, the token stays as it was, and
+// the next courier makes up for it.
+func TestTokenIsRecorded(t *testing.T) {
+	s := newStand(t, elementKeys(t))
+	if _, err := s.round(); err != nil {
+		t.Fatal(err)
+	}
+	s.log.err = errCut
+	if _, err := s.round(); !errors.Is(err, errCut) || s.tok().State != token.Requested {
+		t.Fatalf("without a record: %v, the token is %s", err, s.tok().State)
+	}
+	s.log.err, s.log.told = nil, nil
+	for more := true; more; {
+		var err error
+		if more, err = s.round(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tok := s.tok()
+	want := []string{string(token.Deliver), string(token.Activate)}
+	if tok.State != token.Active || len(s.log.told) != len(want) {
+		t.Fatalf("%s, recorded %+v", tok.State, s.log.told)
+	}
+	for i, e := range s.log.told {
+		if e.Object != string(tok.Ref) || e.Action != access.TokenManage || e.Outcome != audit.Allowed || e.Reason != want[i]+" by the receipt of "+string(s.id) {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+// TestCutAtEveryCall cuts the service off at each call of a sync, before and after
+// it took effect: the next courier heals it, one grant is one script, and the
+// element holds what is reserved.
+func TestCutAtEveryCall(t *testing.T) {
+	h := elementKeys(t)
 	t.Run("no HSM", func(t *testing.T) { withoutHSM(t, h) })
 	for n := 1; n <= 4; n++ {
 		for _, after := range []bool{false, true} {
