@@ -19,7 +19,7 @@ type Recon struct {
 	// Mismatches name what does not agree inside this service: a wallet whose
 	// balances are not what its transfers come to, an operator who was not paid
 	// what the records come to, a slot or an order to a card that does not explain
-	// what the ledger holds for it in SUSPENSE.
+	// what the ledger holds for it in SUSPENSE, or in CARD_LOAD.
 	Mismatches []Mismatch
 	OpenCases  int
 	// Loads are the orders to cards that hold money in SUSPENSE, or should; what they
@@ -39,6 +39,9 @@ type Loads interface {
 	// Held lists orders that hold money in SUSPENSE, or should: first those of which
 	// the ledger says otherwise than their state, a thousand at most.
 	Held(ctx context.Context) ([]HeldLoad, error)
+	// Astray lists orders of which the ledger holds in CARD_LOAD otherwise than their
+	// state says, a thousand at most.
+	Astray(ctx context.Context) ([]HeldLoad, error)
 }
 
 // TerminalDay is what one terminal recorded.
@@ -61,7 +64,7 @@ type OperatorDay struct {
 
 // Mismatch is one thing that does not agree.
 type Mismatch struct {
-	What  string // wallet, operator, ledger, slot, load
+	What  string // wallet, operator, ledger, slot, load, card_load
 	Name  string
 	Want  int64
 	Found int64
@@ -85,6 +88,13 @@ func (s *Service) Recon(ctx context.Context, c access.Caller, day token.Day) (Re
 		if l.Want != l.Found {
 			r.Mismatches = append(r.Mismatches, Mismatch{What: "load", Name: l.ID, Want: l.Want, Found: l.Found})
 		}
+	}
+	astray, err := s.cfg.Loads.Astray(ctx)
+	if err != nil {
+		return Recon{}, fmt.Errorf("comparing orders to cards: %w", err)
+	}
+	for _, l := range astray {
+		r.Mismatches = append(r.Mismatches, Mismatch{What: "card_load", Name: l.ID, Want: l.Want, Found: l.Found})
 	}
 	return r, nil
 }

@@ -17,11 +17,13 @@ import (
 
 // heldLoads are what orders to cards hold.
 type heldLoads struct {
-	all []account.HeldLoad
-	err error
+	all, astray []account.HeldLoad
+	err, down   error
 }
 
 func (h *heldLoads) Held(context.Context) ([]account.HeldLoad, error) { return h.all, h.err }
+
+func (h *heldLoads) Astray(context.Context) ([]account.HeldLoad, error) { return h.astray, h.down }
 
 // TestSuspenseIsExplained: a slot or an order to a card that is not what the ledger
 // holds of it in SUSPENSE is named.
@@ -57,6 +59,13 @@ func TestSuspenseIsExplained(t *testing.T) {
 	storetest.Exec(t, l.db, "UPDATE ledger_entries SET purpose = 'card-suspend' WHERE to_account = 'SUSPENSE'")
 	slot.Want, slot.Found = 200, 0 // what an order to a card moved is no slot's
 	bad(slot, order)
+	// What is on its way to a card, and by no order.
+	loads.astray = []account.HeldLoad{{ID: "ld3", Want: 0, Found: 40}}
+	bad(slot, order, account.Mismatch{What: "card_load", Name: "ld3", Found: 40})
+	loads.down = errors.New("the database is silent")
+	if _, err := s.Recon(t.Context(), operator, token.Day{Year: 2026, Month: 3, Day: 2}); !errors.Is(err, loads.down) {
+		t.Error(err)
+	}
 	loads.err = errors.New("the database is silent")
 	if r, err := s.Recon(t.Context(), operator, token.Day{Year: 2026, Month: 3, Day: 2}); !errors.Is(err, loads.err) || r.Accounts != nil {
 		t.Errorf("%+v, %v", r, err)

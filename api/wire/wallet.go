@@ -181,7 +181,7 @@ type OperatorDay struct {
 
 // Mismatch is one thing that does not agree.
 type Mismatch struct {
-	What  string `json:"what"` // wallet, operator, ledger, slot, load
+	What  string `json:"what"` // wallet, operator, ledger, slot, load, card_load
 	Name  string `json:"name"`
 	Want  int64  `json:"want"`
 	Found int64  `json:"found"`

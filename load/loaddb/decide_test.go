@@ -144,6 +144,9 @@ func checkBooks(t *testing.T, db *store.DB, d *loaddb.DB, funded int64) {
 			t.Fatalf("%s holds %d, the orders come to %d", a, got[a], want[a])
 		}
 	}
+	if astray, err := d.Astray(t.Context()); err != nil || len(astray) > 0 {
+		t.Fatalf("on its way, and of no order: %+v, %v", astray, err)
+	}
 	held, err := d.Held(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package loaddb_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"gorm.io/gorm"
@@ -70,4 +71,58 @@ func held(t *testing.T, config store.Config) {
 	storetest.Exec(t, db, "DELETE FROM ledger_entries WHERE about = ? AND purpose = 'card-hang'", lost.ID)
 	want("what nothing explains", account.HeldLoad{ID: credit.ID, Found: 100}, account.HeldLoad{ID: stray.ID, Found: 40},
 		account.HeldLoad{ID: lost.ID, Want: 70}, account.HeldLoad{ID: debit.ID, Want: 300, Found: 300})
+}
+
+// astray: what is on its way to cards is compared order by order, while orders are
+// given out, obeyed, reversed and set aside.
+func astray(t *testing.T, config store.Config) {
+	db := storetest.Open(t, config)
+	fund(t, db, 5000)
+	cases := 0
+	d := open(t, db, &cases)
+	want := func(what string, want ...account.HeldLoad) {
+		t.Helper()
+		if got, err := d.Astray(t.Context()); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %+v, %v; want %+v", what, got, err, want)
+		}
+	}
+	begin := func(card byte, k load.Kind, fen uint32) load.Record {
+		t.Helper()
+		o := order(1, card, 7, fen)
+		o.Kind = k
+		r, err := d.Begin(t.Context(), o, access.Attempt{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want("given out")
+		return r
+	}
+	for i, f := range []load.Finding{load.Proven, load.Undone, load.Stood, load.Unclear} {
+		for j, k := range []load.Kind{load.Credit, load.Debit} {
+			r := begin(byte(10+2*i+j), k, 100)
+			if _, err := d.Finish(t.Context(), r.ID, r.Revision, f); err != nil {
+				t.Fatal(err)
+			}
+			want("finished: " + string(f))
+		}
+	}
+	kept := begin(1, load.Credit, 70)
+
+	// Somebody else writes to the database: an order that lost its debit, one that is
+	// over and yet on its way, and money that is no order's.
+	lost, over, stray := begin(2, load.Credit, 30), begin(3, load.Credit, 50), order(1, 4, 7, 40)
+	storetest.Exec(t, db, "DELETE FROM ledger_entries WHERE about = ?", lost.ID)
+	storetest.Exec(t, db, "UPDATE card_loads SET state = 'SETTLED' WHERE id = ?", over.ID)
+	if err := db.Tx(t.Context(), func(tx *gorm.DB) error {
+		return ledgerdb.Post(tx, now(), ledger.Transfer{Purpose: ledger.ForCards + "begin", Key: stray.ID, Wallet: wallet, From: ledger.Available, To: ledger.CardLoad, Amount: 40})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	all := []account.HeldLoad{{ID: lost.ID, Want: 30}, {ID: over.ID, Found: 50}, {ID: stray.ID, Found: 40}}
+	slices.SortFunc(all, func(a, b account.HeldLoad) int { return strings.Compare(a.ID, b.ID) })
+	want("what no order explains", all...)
+	if _, err := d.Finish(t.Context(), kept.ID, kept.Revision, load.Proven); err != nil {
+		t.Fatal(err)
+	}
+	want("the others are as they were", all...)
 }
