@@ -93,6 +93,9 @@ func (t *Token) birth(ctx context.Context, doing string, ref keyref.Ref, make fu
 		if err := t.absent(s, ref, spec); err != nil {
 			return err
 		}
+		if err := t.probe(s, spec); err != nil { // a key that could not be used is not left behind
+			return err
+		}
 		made, err := make(s, spec)
 		err = roomError(err)
 		if err == nil {
@@ -235,9 +238,6 @@ func (t *Token) create(s pkcs11.SessionHandle, n newborn, value []byte, token bo
 		}, token)
 	}
 	if spec.Second == 0 {
-		if err := t.probe(s, spec); err != nil {
-			return nil, err
-		}
 		h, err := store(value, n.marked(n.Label(), t.template(spec.Type, spec.Role, n.Label(), token)))
 		return []pkcs11.ObjectHandle{h}, err
 	}

@@ -2,8 +2,8 @@
  * crossing from Go with templates built once. Go decides what to do and keeps
  * the handles; this file only calls.
  *
- * The module is loaded and initialised by miekg/pkcs11. A second dlopen of the
- * same file gives the same library, so both share sessions and login. */
+ * The module is loaded and initialised by miekg/pkcs11. Both call it by the same
+ * table, so they share sessions and login. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>

@@ -44,6 +44,10 @@ var (
 // errNoToken is a part of errors which say that no token has the label.
 var errNoToken = errors.New("no token has the label")
 
+// errNoSession is a part of errors which say that a token opens no session. By which
+// code depends on the vendor.
+var errNoSession = errors.New("opening a session")
+
 // errNoPIN is a part of errors which say that a token has no PIN for its user.
 var errNoPIN = errors.New("has no user PIN yet")
 

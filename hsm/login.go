@@ -101,9 +101,18 @@ func loginError(token string, err error) error {
 	return fmt.Errorf("%w: logging in to token %q: %w", ErrUnavailable, token, err)
 }
 
+// unreachable reports whether err, of a login that was to be made anew, may come of a
+// module that lost what it talks to: it says nothing of PIN or keys.
+func unreachable(err error) bool {
+	return !errors.Is(err, ErrPIN) && (errors.Is(err, errNoToken) || code(err) != pkcs11.CKR_OK)
+}
+
 // lost reports whether err may mean that session, login or session objects are
 // gone, so that making them anew and trying once more is worth it.
 func lost(err error) bool {
+	if errors.Is(err, errNoSession) {
+		return true
+	}
 	switch code(err) {
 	case pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED, // it could not be made anew, see recycle.go
 		pkcs11.CKR_USER_NOT_LOGGED_IN, pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED,
@@ -134,7 +143,7 @@ func opError(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if code(err) != pkcs11.CKR_OK {
+	if code(err) != pkcs11.CKR_OK && !errors.Is(err, ErrUnavailable) {
 		return fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)

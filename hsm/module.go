@@ -63,6 +63,7 @@ type module struct {
 	native   native
 	refs     int
 	recycled recycling
+	mending  mending
 	born     atomic.Uint64 // how often it was initialised anew
 
 	// turn is held while a token is opened or closed, and while the module is
@@ -106,6 +107,8 @@ func load(path, initArgs string, prepare func() error) (*module, error) {
 	if ctx.Ctx == nil {
 		return nil, fmt.Errorf("%w: loading the module %s: it is not a PKCS #11 library", ErrUnavailable, path)
 	}
+	n.f = table(ctx.Ctx)
+	ctx.native = n
 	if err := initialise(ctx, initArgs, prepare); err != nil {
 		ctx.Destroy()
 		return nil, initError(path, err)

@@ -21,8 +21,7 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// native is the module's own function table, for the calls that composite.c
-// makes.
+// native is the module's function table, for the calls that composite.c makes.
 type native struct {
 	f   *C.struct_ck_functions
 	nss bool // it is NSS softokn
@@ -38,6 +37,14 @@ func loadNative(module string) (native, error) {
 		return native{}, fmt.Errorf("%w: loading the module %s: %s", ErrUnavailable, module, C.GoString(why))
 	}
 	return native{f, nss != 0}, nil
+}
+
+// table is the one by which miekg/pkcs11 calls the module. A module that is asked
+// again may give another, with sessions of its own: p11-kit's do. miekg shows it to
+// nobody, so it is read where it is kept, behind the library's handle.
+func table(ctx *pkcs11.Ctx) *C.struct_ck_functions {
+	kept := *(**struct{ library, functions unsafe.Pointer })(unsafe.Pointer(ctx))
+	return (*C.struct_ck_functions)(kept.functions)
 }
 
 func rvError(rv C.ck_ulong) error {

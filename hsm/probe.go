@@ -5,6 +5,7 @@ package hsm
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/miekg/pkcs11"
 
@@ -45,8 +46,7 @@ var births = map[keyref.Type]mechanism{
 	keyref.ECP256: {pkcs11.CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", pkcs11.CKF_GENERATE_KEY_PAIR},
 }
 
-// probe asks the module for what keys of a usage need. t.mu must be held, and s
-// be the anchor session.
+// probe asks the module for what keys of a usage need. Session s is the caller's alone.
 func (t *Token) probe(s pkcs11.SessionHandle, spec keyref.Spec) error {
 	if spec.Type == keyref.SM4 {
 		return t.probeSM4(s)
@@ -75,7 +75,7 @@ func (l lacks) Unwrap() error { return l.error }
 // derives tries a mechanism that the module does not list: NSS softokn knows
 // derivations that it lists not. A module that knows one is not asked again.
 func (t *Token) derives(s pkcs11.SessionHandle, typ keyref.Type, m mechanism) bool {
-	if t.unlisted[m.typ] {
+	if _, known := t.unlisted.Load(m.typ); known {
 		return true
 	}
 	value := make([]byte, 24)
@@ -97,9 +97,30 @@ func (t *Token) derives(s pkcs11.SessionHandle, typ keyref.Type, m mechanism) bo
 	}
 	t.destroy(s, []pkcs11.ObjectHandle{h, child})
 	if err == nil {
-		t.unlisted[m.typ] = true
+		t.unlisted.Store(m.typ, true)
 	}
 	return err == nil
+}
+
+// hasIt is what to do about a mechanism that is lacking.
+const hasIt = "allow it in the HSM's configuration, or use a module that has it"
+
+// purposes are what a mechanism may be for.
+var purposes = []struct {
+	flag uint
+	name string
+}{{pkcs11.CKF_ENCRYPT, "encrypt"}, {pkcs11.CKF_DECRYPT, "decrypt"}, {pkcs11.CKF_SIGN, "sign"}, {pkcs11.CKF_DERIVE, "derive"},
+	{pkcs11.CKF_WRAP, "wrap"}, {pkcs11.CKF_GENERATE, "generate keys"}, {pkcs11.CKF_GENERATE_KEY_PAIR, "generate key pairs"}}
+
+// purpose names flags of a mechanism.
+func purpose(flags uint) string {
+	var names []string
+	for _, p := range purposes {
+		if flags&p.flag != 0 {
+			names = append(names, p.name)
+		}
+	}
+	return strings.Join(names, " and ")
 }
 
 func (t *Token) probeOne(m mechanism) error {
@@ -107,8 +128,12 @@ func (t *Token) probeOne(m mechanism) error {
 	if err != nil && code(err) != pkcs11.CKR_MECHANISM_INVALID {
 		return fmt.Errorf("asking for %s: %w: %w", m.name, ErrUnavailable, err)
 	}
-	if err != nil || info.Flags&m.flags != m.flags {
-		return lacks{fmt.Errorf("%w: the module %s lacks the mechanism %s on token %q", ErrUnavailable, t.cfg.Module, m.name, t.cfg.Token)}
+	switch {
+	case err != nil:
+		return lacks{fmt.Errorf("%w: the module %s lacks the mechanism %s on token %q: "+hasIt, ErrUnavailable, t.cfg.Module, m.name, t.cfg.Token)}
+	case info.Flags&m.flags != m.flags:
+		return lacks{fmt.Errorf("%w: the module %s has the mechanism %s on token %q, but not to %s: "+hasIt, ErrUnavailable, t.cfg.Module, m.name,
+			t.cfg.Token, purpose(m.flags&^info.Flags))}
 	}
 	return nil
 }

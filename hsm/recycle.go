@@ -263,20 +263,24 @@ func (t *Token) retire() {
 	t.suspect = true
 }
 
-// locate finds the slot again after the module was made anew: it may have another
-// number. t.mu must be held.
+// locate finds the slot again: it may have another number since the module was made
+// anew, or the token was put in again. t.mu must be held.
 func (t *Token) locate() error {
+	if t.mod.down.Load() && t.mod.mending.rests() {
+		return fmt.Errorf("%w: the module %s could not be initialised anew, and is tried again soon: %w", ErrUnavailable, t.mod.path,
+			pkcs11.Error(pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED))
+	}
 	if err := t.mod.revive(); err != nil {
 		return err
 	}
 	born := t.mod.born.Load()
-	if t.born == born {
-		return nil
-	}
 	slot, _, err := t.mod.slot(t.cfg.Token)
-	if err == nil {
+	switch {
+	case err == nil:
 		t.slot.Store(uint64(slot))
 		t.born = born
+	case t.born == born: // SoftHSM may not see for a moment what is there; the session will tell
+		return nil
 	}
 	return err
 }

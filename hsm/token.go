@@ -38,8 +38,8 @@ type Token struct {
 	// asked again but replaced, with a login of its own, at the next need.
 	suspect  bool
 	closed   bool
-	unlisted map[uint]bool // mechanisms that the module has and does not list
-	apart    int           // how many times yet keys are looked for one by one, see looks
+	unlisted sync.Map // mechanisms (uint) that the module has and does not list
+	apart    int      // how many times yet keys are looked for one by one, see looks
 }
 
 // state is what a login brought; it is replaced, never changed.
@@ -85,7 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Token{cfg: cfg, mod: m, unlisted: map[uint]bool{}}
+	t := &Token{cfg: cfg, mod: m}
 	if err := t.enter(); err != nil {
 		return nil, errors.Join(err, m.release())
 	}
@@ -177,11 +177,11 @@ func capSessions(cfg Config, info pkcs11.TokenInfo) int {
 
 func (t *Token) openSession() (pkcs11.SessionHandle, error) {
 	if t.mod.down.Load() { // modules do not all say so
-		return 0, fmt.Errorf("%w: opening a session on token %q: %w", ErrUnavailable, t.cfg.Token, pkcs11.Error(pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED))
+		return 0, fmt.Errorf("%w: %w on token %q: %w", ErrUnavailable, errNoSession, t.cfg.Token, pkcs11.Error(pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED))
 	}
 	s, err := t.mod.ctx.OpenSession(uint(t.slot.Load()), pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
 	if err != nil {
-		return 0, fmt.Errorf("%w: opening a session on token %q: %w", ErrUnavailable, t.cfg.Token, err)
+		return 0, fmt.Errorf("%w: %w on token %q: %w", ErrUnavailable, errNoSession, t.cfg.Token, err)
 	}
 	return s, nil
 }
@@ -250,9 +250,17 @@ func (t *Token) recover(gen uint64) error {
 	return t.renew(old)
 }
 
-// renew logs in with a new anchor session and finds the keys again. t.mu must
-// be held.
+// renew logs in with a new anchor session and finds the keys again. A module that
+// cannot be reached is made anew, later. t.mu must be held.
 func (t *Token) renew(old *state) error {
+	err := t.relogin(old)
+	if unreachable(err) {
+		t.mod.ails()
+	}
+	return err
+}
+
+func (t *Token) relogin(old *state) error {
 	t.suspect = true
 	if err := t.locate(); err != nil {
 		return err

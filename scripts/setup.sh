@@ -37,6 +37,14 @@ nss_module() {
   return 1
 }
 
+p11kit_modules() {
+  local d
+  for d in /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib64 /usr/lib /usr/local/lib; do
+    [ -e "$d/p11-kit-proxy.so" ] && [ -e "$d/pkcs11/p11-kit-client.so" ] && return 0
+  done
+  return 1
+}
+
 have_postgres() {
   local d
   for d in /usr/lib/postgresql/*/bin/initdb; do
@@ -59,6 +67,8 @@ have make || need make "runs the Makefile"
 softhsm_module || need softhsm2 "the software HSM that holds the rehearsal keys"
 if [ "$for_tests" = test ]; then
   nss_module || need libnss3 "NSS softokn, the second HSM that the tests run on"
+  have p11-kit || need p11-kit "a module whose tokens are behind a socket: the tests take the server away"
+  p11kit_modules || need p11-kit-modules "modules that stand before others, which the tests run on"
   have_postgres || need postgresql "the tests start a server of their own, in a temporary folder"
   have pkcs11-tool || need opensc "pkcs11-tool reads back the attributes of the keys; opensc-tool reads a phone"
   have pcscd || need pcscd "the machine's own smart-card service, which a simulated phone is shown to"

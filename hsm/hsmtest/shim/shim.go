@@ -60,8 +60,8 @@ const functions = 68
 
 // control is struct control of shim.c.
 type control struct {
-	delayUS, removed, drop, logout, reused, open, removeIn, dropIn atomic.Uint64
-	fn                                                             [functions]fault
+	delayUS, removed, drop, logout, reused, open, removeIn, dropIn, cut, away atomic.Uint64
+	fn                                                                        [functions]fault
 }
 
 type fault struct{ mode, rv, skip, count, delayUS, calls atomic.Uint64 }
@@ -152,6 +152,16 @@ func (s *Shim) RemoveAt(calls int) { s.c.removeIn.Store(uint64(calls) + 1) }
 // unless [Shim.Heal] is first.
 func (s *Shim) DropSessionsAt(calls int) { s.c.dropIn.Store(uint64(calls) + 1) }
 
+// Cut cuts the module off from what it talks to: every call answers code, until it is
+// initialised anew after [Shim.Reach].
+func (s *Shim) Cut(code uint) {
+	s.c.away.Store(1)
+	s.c.cut.Store(uint64(code))
+}
+
+// Reach lets a module that was cut off connect again, when it is initialised.
+func (s *Shim) Reach() { s.c.away.Store(0) }
+
 // Insert puts it back.
 func (s *Shim) Insert() { s.c.removed.Store(0) }
 
@@ -160,6 +170,8 @@ func (s *Shim) Forget() { s.c.reused.Store(0) }
 
 // Heal ends every fault and delay.
 func (s *Shim) Heal() {
+	s.c.cut.Store(0)
+	s.Reach()
 	s.c.removeIn.Store(0)
 	s.c.dropIn.Store(0)
 	s.Insert()

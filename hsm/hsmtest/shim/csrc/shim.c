@@ -17,14 +17,14 @@
 typedef unsigned long word;
 typedef word (*call)(word, word, word, word, word, word, word, word);
 
-enum { FUNCTIONS = 68, INITIALIZE = 0, FUNCTION_LIST = 3, SLOT_LIST = 4, SLOT_INFO = 5, TOKEN_INFO = 6, MECHANISM_INFO = 8, INIT_PIN = 10,
+enum { FUNCTIONS = 68, INITIALIZE = 0, FINALIZE = 1, INFO = 2, FUNCTION_LIST = 3, SLOT_LIST = 4, SLOT_INFO = 5, TOKEN_INFO = 6, MECHANISM_INFO = 8, INIT_PIN = 10,
 	SET_PIN = 11, OPEN = 12, CLOSE = 13, CLOSE_ALL = 14, SESSION_INFO = 15, LOGOUT = 19, DESTROY = 22, FIND_FINAL = 28, WAIT = 67 };
 enum { FAIL = 1, DO_THEN_FAIL = 2 };
 #define DEVICE_REMOVED 0x32UL
 #define TOKEN_NOT_PRESENT 0xE0UL
 
 struct fault { uint64_t mode, rv, skip, count, delay_us, calls; };
-struct control { uint64_t delay_us, removed, drop, logout, reused, open, remove_in, drop_in; struct fault fn[FUNCTIONS]; };
+struct control { uint64_t delay_us, removed, drop, logout, reused, open, remove_in, drop_in, cut, away; struct fault fn[FUNCTIONS]; };
 
 struct list { unsigned char major, minor; call fn[FUNCTIONS]; };
 static struct list mine, *real;
@@ -77,6 +77,12 @@ static void remember(word h) {
 	pthread_mutex_unlock(&lock);
 }
 
+static void forget_all(void) {
+	pthread_mutex_lock(&lock);
+	ctl->open = sessions = 0;
+	pthread_mutex_unlock(&lock);
+}
+
 /* sicken marks a session; with mark 0 it only says whether it was. */
 static int sicken(word h, int mark) {
 	pthread_mutex_lock(&lock);
@@ -120,6 +126,7 @@ static word forward(int n, word a, word b, word c, word d, word e, word f, word 
 	word rv = real->fn[n](a, b, c, d, e, f, g, h);
 	if (n == OPEN && !rv) remember(*(word *)e);
 	if (n == CLOSE) forget(a);
+	if (n == FINALIZE && !rv) forget_all();
 	pthread_rwlock_unlock(&world);
 	return rv;
 }
@@ -131,6 +138,8 @@ static word pass(int n, word a, word b, word c, word d, word e, word f, word g, 
 	if (lower(&ctl->remove_in) == 1) ctl->removed = 1;
 	if (lower(&ctl->drop_in) == 1 || take(&ctl->drop)) drop_all();
 	if (take(&ctl->logout)) log_out();
+	if (n == INITIALIZE && !get(&ctl->away)) ctl->cut = 0; /* it connects anew, and at no other time */
+	if (get(&ctl->cut) && n != INITIALIZE && n != FINALIZE && n != INFO) return get(&ctl->cut);
 	if (get(&ctl->removed)) {
 		drop_all();
 		word rv = gone(n, a, b, c);
