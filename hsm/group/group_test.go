@@ -29,10 +29,8 @@ const pin, realm = "1234567", "lab"
 type home struct{ module, conf string }
 
 func (h home) open(context.Context) (*hsm.Token, error) {
-	if err := softhsmconfig.Use(h.conf); err != nil {
-		return nil, err
-	}
-	return hsm.Open(context.Background(), hsm.Config{Module: h.module, Token: "vault", PIN: hsm.StaticPIN(pin)})
+	return hsm.Open(context.Background(), hsm.Config{Module: h.module, Token: "vault", PIN: hsm.StaticPIN(pin),
+		Prepare: func() error { return softhsmconfig.Use(h.conf) }}) // each time: the module may be made anew
 }
 
 // library is SoftHSM once more: a library of another file has a state of its own.
