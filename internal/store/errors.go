@@ -136,11 +136,10 @@ var errExists = errors.New("postgres error 42P07")
 // postgresError goes by the SQLSTATE, of which the first two characters are the
 // class. connecting says that no connection came up.
 func postgresError(e *pgconn.PgError, connecting bool) error {
-	switch {
-	case !standby(e):
-	case connecting: // of several servers, and none is the first now
-		return fmt.Errorf("%w: no server takes writes (postgres %s)", ErrUnavailable, e.Code)
-	default:
+	if standby(e) {
+		if connecting { // of several servers, and none is the first now
+			return fmt.Errorf("%w: no server takes writes (postgres %s)", ErrUnavailable, e.Code)
+		}
 		return fmt.Errorf("%w%s (postgres %s)", ErrReadOnly, postgresWords["25006"], e.Code)
 	}
 	switch e.Code {
