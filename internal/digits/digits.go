@@ -51,11 +51,13 @@ func InName(s string) bool {
 	}))
 }
 
-// row reports whether more than Most digits stand in s without a letter between.
+// row reports whether more than Most digits stand in s without a letter between. Zeros
+// in front, with which counters are filled up, do not count: no card number has any.
 func row(s string) bool {
 	n := 0
 	for i := range len(s) {
 		switch c := s[i]; {
+		case n == 0 && c == '0':
 		case isDigit(c):
 			if n++; n > Most {
 				return true

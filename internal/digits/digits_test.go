@@ -35,7 +35,8 @@ func TestInName(t *testing.T) {
 		"20261129044200123": false, "till-7-20261129-000123": false, "2026-11-29-000123": false, "order-1764390120123": false,
 		"9b2d8a54-6c3f-4a7e-8e21-f0a1b2c3d4e5": false, "12345678-1234-4234-8234-123456789012": false, "evt_12345678-1234-4234-8234-123456789012": false,
 		"01KB7TZ2E4MQ7Z8X3J5V6W9YAD": false, "0a12345678901234567890123456789f": false, "1234567890123d4f": false, "": false,
-		"12345678901a12345678901": false,
+		"12345678901a12345678901": false, "event-0000000000000041": false, "000000000000-12345678901": false,
+		"event-00006222021234567894": true, "0000-6222-0212-3456-7894": true, "622200000000": true,
 	} {
 		if got := InName(name); got != want {
 			t.Errorf("%q: %t", name, got)
