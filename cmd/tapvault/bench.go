@@ -76,7 +76,7 @@ func (a *app) benchCommand() *cobra.Command {
 	c.Flags().BoolVar(&apart, "apart", false, "over HTTP: the client is a process of its own, so that CPU and memory are the service's")
 	c.Flags().IntVar(&rounds, "rounds", 0, "paired rounds, 9 or more; 0 means 11")
 	c.Flags().StringVar(&module, "module", "", "softhsm, which is the default, or nss; for purchase, arqc and tac also all")
-	c.Flags().DurationVar(&round, "round", 0, "how long one side of a round takes; 0 means 300ms, for sessions, purchase, arqc, tac and over HTTP 1s")
+	c.Flags().DurationVar(&round, "round", 0, "how long one side of a round takes; 0 means 300ms, for sessions, purchase, arqc and tac 1s")
 	c.Flags().DurationVar(&lasts, "for", 0, "how long memory is measured; 0 means 10m")
 	return c
 }

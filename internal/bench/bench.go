@@ -29,7 +29,7 @@ type Options struct {
 	// For is how long the bench of memory lasts. 0 means 10 minutes.
 	For time.Duration
 	// Round is how long each side of a round takes, about. 0 means 300 ms, or
-	// a second for sessions, purchase, arqc, tac and those over HTTP.
+	// a second for sessions, purchase, arqc and tac.
 	Round time.Duration
 	// Apart puts the client of a bench over HTTP into a process of its own.
 	Apart bool

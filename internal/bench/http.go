@@ -21,11 +21,6 @@ const (
 	httpCallers  = 16
 	batchCallers = 4    // so that one batch is read while another is in the HSM
 	httpRequests = 4096 // different cards, so that no cached key helps
-
-	// A round is long and its slices are short: what disturbs a machine for seconds
-	// is in few rounds, and what disturbs it for less is in all sides of one.
-	httpRound = time.Second
-	httpSlice = 50 * time.Millisecond
 )
 
 // HTTP measures the purchase check as a back office asks for it: one check per
@@ -74,9 +69,6 @@ var (
 
 // overHTTP makes a service with its client, and measures what is asked for.
 func overHTTP(ctx context.Context, o Options, a ask, measure func(context.Context, *httpBench) (Result, error)) (res Result, err error) {
-	if o.Round <= 0 {
-		o.Round = httpRound
-	}
 	o = o.withDefaults()
 	cfg, done, err := scratch(ctx, o)
 	if err != nil {
@@ -157,11 +149,11 @@ func compare(ctx context.Context, b *httpBench) (res Result, err error) {
 // round measures the three sides in short slices, in turn, so that what
 // disturbs one disturbs all.
 func (b *httpBench) round(ctx context.Context) (loop, service, echo tally, err error) {
-	d := min(httpSlice, b.options.Round/6)
+	slices, d := 6, b.options.Round/6
 	if b.records > 1 { // a slice holds several requests of each caller
-		d = b.options.Round
+		slices, d = 1, 4*b.options.Round
 	}
-	for range b.options.Round / d {
+	for range slices {
 		if err = b.loop(&loop, b.threads, d); err != nil {
 			break
 		}
