@@ -1,6 +1,7 @@
 package loaddb_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,28 @@ import (
 
 var _ account.Loads = (*loaddb.DB)(nil)
 
+// gives returns a check of what list gives.
+func gives(t *testing.T, list func(context.Context) ([]account.HeldLoad, error)) func(what string, want ...account.HeldLoad) {
+	return func(what string, want ...account.HeldLoad) {
+		t.Helper()
+		if got, err := list(t.Context()); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %+v, %v; want %+v", what, got, err, want)
+		}
+	}
+}
+
+// begun gives out an order to a card.
+func begun(t *testing.T, d *loaddb.DB, card byte, k load.Kind, fen uint32) load.Record {
+	t.Helper()
+	o := order(1, card, 7, fen)
+	o.Kind = k
+	r, err := d.Begin(t.Context(), o, access.Attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // held: what stands in SUSPENSE for orders is named order by order, and first what
 // their states do not explain.
 func held(t *testing.T, config store.Config) {
@@ -26,21 +49,12 @@ func held(t *testing.T, config store.Config) {
 	fund(t, db, 5000)
 	cases := 0
 	d := open(t, db, &cases)
-	want := func(what string, want ...account.HeldLoad) {
-		t.Helper()
-		if got, err := d.Held(t.Context()); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%s: %+v, %v; want %+v", what, got, err, want)
-		}
-	}
+	want := gives(t, d.Held)
 	hang := func(card byte, k load.Kind, fen uint32) load.Record {
 		t.Helper()
-		o := order(1, card, 7, fen)
-		o.Kind = k
-		r, err := d.Begin(t.Context(), o, access.Attempt{})
+		r := begun(t, d, card, k, fen)
+		r, err := d.Finish(t.Context(), r.ID, r.Revision, load.Unclear)
 		if err != nil {
-			t.Fatal(err)
-		}
-		if r, err = d.Finish(t.Context(), r.ID, r.Revision, load.Unclear); err != nil {
 			t.Fatal(err)
 		}
 		return r
@@ -80,20 +94,10 @@ func astray(t *testing.T, config store.Config) {
 	fund(t, db, 5000)
 	cases := 0
 	d := open(t, db, &cases)
-	want := func(what string, want ...account.HeldLoad) {
-		t.Helper()
-		if got, err := d.Astray(t.Context()); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%s: %+v, %v; want %+v", what, got, err, want)
-		}
-	}
+	want := gives(t, d.Astray)
 	begin := func(card byte, k load.Kind, fen uint32) load.Record {
 		t.Helper()
-		o := order(1, card, 7, fen)
-		o.Kind = k
-		r, err := d.Begin(t.Context(), o, access.Attempt{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := begun(t, d, card, k, fen)
 		want("given out")
 		return r
 	}
