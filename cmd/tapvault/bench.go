@@ -60,7 +60,7 @@ func (a *app) benchCommand() *cobra.Command {
 				if r.ClientCPUUS != 0 {
 					client = fmt.Sprintf("and %.0f of the client", r.ClientCPUUS)
 				}
-				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each, %s\n", r.CPUOutsideModuleUS, client)
+				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each, %s: %.2f of the loop's\n", r.CPUOutsideModuleUS, client, r.CPUOutsideByLoop)
 				fmt.Fprintf(a.stdout, "  CPU in the module:      %.0f here, %.0f in the loop\n", r.ModuleCPUUS, r.LoopCPUUS)
 			}
 			if r.MemoryMiB != 0 {

@@ -59,6 +59,9 @@ type Result struct {
 	// process of its own, the service's alone, and ClientCPUUS the client's.
 	CPUOutsideModuleUS float64 `json:"cpu_outside_module_us,omitempty"`
 	ClientCPUUS        float64 `json:"client_cpu_us,omitempty"`
+	// CPUOutsideByLoop is the same by the CPU time of the loop in the same round, which
+	// carries from machine to machine as a ratio does.
+	CPUOutsideByLoop float64 `json:"cpu_outside_by_loop,omitempty"`
 	// ModuleCPUUS is the CPU time per operation that the module took in the service, by
 	// the clocks of its threads. LoopCPUUS and EchoCPUUS are what each of the limits
 	// took: the C loop, which takes the module less in a process that does nothing else,

@@ -125,7 +125,7 @@ func compare(ctx context.Context, b *httpBench) (res Result, err error) {
 		return res, err
 	}
 	b.hsm.Timed()
-	var ops, limits, ratios, outside, client, module, loops, echoes []float64
+	var ops, limits, ratios, outside, byLoop, client, module, loops, echoes []float64
 	for range b.options.Rounds {
 		loop, got, bare, err := b.round(ctx)
 		if err != nil {
@@ -136,14 +136,15 @@ func compare(ctx context.Context, b *httpBench) (res Result, err error) {
 			limit = min(limit, bare.perS())
 		}
 		ops, limits, ratios = append(ops, got.perS()), append(limits, limit), append(ratios, got.perS()/limit)
-		outside, client = append(outside, got.cpuUS()-loop.cpuUS()), append(client, got.clientUS())
+		more := got.cpuUS() - loop.cpuUS()
+		outside, byLoop, client = append(outside, more), append(byLoop, more/loop.cpuUS()), append(client, got.clientUS())
 		module, loops, echoes = append(module, got.moduleUS()), append(loops, loop.cpuUS()), append(echoes, bare.cpuUS())
 	}
 	slices.Sort(ratios)
 	return Result{Name: b.name, OpsPerS: median(ops), LimitPerS: median(limits), Ratio: median(ratios), Unit: b.unit,
 		Limit: fmt.Sprintf(b.limit, b.threads), Callers: b.callers, Rounds: b.options.Rounds, Ratios: ratios,
-		CPUOutsideModuleUS: median(outside), ClientCPUUS: median(client), ModuleCPUUS: median(module),
-		LoopCPUUS: median(loops), EchoCPUUS: median(echoes), MemoryMiB: peakMemory()}, nil
+		CPUOutsideModuleUS: median(outside), CPUOutsideByLoop: median(byLoop), ClientCPUUS: median(client),
+		ModuleCPUUS: median(module), LoopCPUUS: median(loops), EchoCPUUS: median(echoes), MemoryMiB: peakMemory()}, nil
 }
 
 // round measures the three sides in short slices, in turn, so that what

@@ -23,6 +23,9 @@ func TestHTTP(t *testing.T) {
 		if r.ModuleCPUUS <= 0 || r.LoopCPUUS <= 0 || (r.EchoCPUUS > 0) != (name != "batch") {
 			t.Errorf("%s: the module took %.0f µs, the loop %.0f, the echo %.0f", name, r.ModuleCPUUS, r.LoopCPUUS, r.EchoCPUUS)
 		}
+		if r.CPUOutsideByLoop == 0 || (r.CPUOutsideByLoop > 0) != (r.CPUOutsideModuleUS > 0) {
+			t.Errorf("%s: %.0f µs outside the module, %.2f of the loop's", name, r.CPUOutsideModuleUS, r.CPUOutsideByLoop)
+		}
 		if apart != (r.ClientCPUUS > 0) {
 			t.Errorf("%s: the client took %.0f µs by itself", name, r.ClientCPUUS)
 		}
