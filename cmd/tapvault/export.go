@@ -193,9 +193,6 @@ func (a *app) importFile(ctx context.Context, f portFlags) error {
 	}
 	defer clear(passphrase)
 	return a.withHSM(ctx, func(cfg assembly.Config, t *hsm.Token) (err error) {
-		if err := noCoreDumps(); err != nil {
-			return fmt.Errorf("forbidding core dumps: %w", err)
-		}
 		a.lockMemory()
 		o := opened{cfg: cfg, hsm: t}
 		if o.db, err = assembly.OpenStore(ctx, cfg, time.Now); err != nil {

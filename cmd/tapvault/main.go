@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -46,10 +47,25 @@ func (a *app) root() *cobra.Command {
 			"master key in an HSM, and answers the checks that terminals, wallets and issuers need.")
 	root.PersistentFlags().StringVar(&a.config, "config", "tapvault.yaml", "configuration file")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print data as JSON")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return undumpable(c.Name()) }
 	root.AddCommand(a.initCommand(), a.serveCommand(), a.checkConfigCommand(), a.doctorCommand(), a.migrateCommand(),
 		a.clientCommand(), a.keysCommand(), a.denylistCommand(), a.rewrapCommand(), a.exportCommand(), a.importCommand(), a.auditCommand(), a.approvalsCommand(), a.conformanceCommand(), a.benchCommand(), a.benchClientCommand(), a.explainCommand(),
 		a.versionCommand())
 	return root
+}
+
+// undumpable keeps PINs, keys and card numbers that a command takes into its memory
+// out of core files, before it reads anything. The service does so by itself, a
+// moment later; benches have keys of their own, and look at their own process.
+func undumpable(command string) error {
+	switch command {
+	case "serve", "bench", "bench-client":
+		return nil
+	}
+	if err := noCoreDumps(); err != nil {
+		return fmt.Errorf("forbidding core dumps: %w", err)
+	}
+	return nil
 }
 
 // group is a command that only holds others.

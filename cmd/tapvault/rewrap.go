@@ -69,9 +69,6 @@ type opened struct {
 // withVault opens the vault for f, beside a service that may run.
 func (a *app) withVault(ctx context.Context, f func(opened) error) error {
 	return a.withHSM(ctx, func(cfg assembly.Config, t *hsm.Token) (err error) {
-		if err := noCoreDumps(); err != nil {
-			return fmt.Errorf("forbidding core dumps: %w", err)
-		}
 		o := opened{cfg: cfg, hsm: t}
 		if o.db, err = assembly.OpenStore(ctx, cfg, time.Now); err != nil {
 			return err
