@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -162,5 +163,27 @@ func TestTracesAreChecked(t *testing.T) {
 	c.Traces.CAFile = ""
 	if o, err := c.collector(); err != nil || o.Sample != 0.01 {
 		t.Errorf("what is left out: %+v, %v", o, err)
+	}
+}
+
+// TestPasswordOfTheDatabase: however somebody writes one into the DSN, it is
+// refused without being repeated, and no file gets that name.
+func TestPasswordOfTheDatabase(t *testing.T) {
+	for dsn, ok := range map[string]bool{
+		"tapvault.db": true, "/var/lib/tapvault/user=1.db": true, "postgres://db.example/tapvault?passfile=/etc/tapvault/pgpass": true,
+		"postgres://one:5432,two:5432/tapvault": true, "postgresql:///tapvault?host=/run/one,/run/two": true,
+		"postgres://tap:s3cret@db.example/tapvault": false, "postgres://db.example/tapvault?password=s3cret": false,
+		"postgres://db.example/tapvault?sslpassword=s3cret": false, "postgres://tap:s3cret%zz@db.example/tapvault": false,
+		"postgres://tap:s3cret@db.example:p/tapvault": false, "host=db.example user=tap password=s3cret dbname=tapvault": false,
+		"password = s3cret": false, "Postgres://tap:s3cret@db.example/tapvault": false, "mysql://tap:s3cret@db.example/tapvault": false,
+	} {
+		v := &checker{}
+		Config{Store: Store{DSN: dsn}}.validateDSN(v)
+		if got := len(v.errs) == 0; got != ok {
+			t.Errorf("%s: taken %v", dsn, got)
+		}
+		if text := fmt.Sprint(v.errs); strings.Contains(text, "s3cret") {
+			t.Errorf("%s: it is repeated: %s", dsn, text)
+		}
 	}
 }

@@ -18,6 +18,30 @@ import (
 	"github.com/tapvault/tapvault/vault"
 )
 
+// keyword finds libpq's other form of naming a server, "host=one password=…".
+var keyword = regexp.MustCompile(`(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service|sslmode)\s*=`)
+
+// validateDSN keeps passwords out of the configuration: what is there is shown by
+// commands, and a file would be given that name.
+func (c Config) validateDSN(v *checker) {
+	dsn := c.Store.DSN
+	if !store.IsPostgres(dsn) {
+		if keyword.MatchString(dsn) || strings.Contains(dsn, "://") {
+			v.add("store.dsn: names neither a file nor a server: a server is named by a URL, postgres://HOST/DATABASE")
+		}
+		return
+	}
+	u, err := url.Parse(dsn)
+	if err != nil { // which repeats it
+		v.add("store.dsn: is no URL that can be read")
+		return
+	}
+	_, there := u.User.Password()
+	if q := u.Query(); there || q.Has("password") || q.Has("sslpassword") {
+		v.add("store.dsn: holds a password: put it into a file and name that with ?passfile=")
+	}
+}
+
 // Validate checks c without touching the HSM, the database or any file. The
 // error lists everything that is wrong, one line each.
 func (c Config) Validate() error {
@@ -39,11 +63,7 @@ func (c Config) Validate() error {
 	c.validateTokenList(v)
 	c.validateSM4(v)
 	v.required("store.dsn", c.Store.DSN)
-	if u, err := url.Parse(c.Store.DSN); err == nil && store.IsPostgres(c.Store.DSN) {
-		if _, there := u.User.Password(); there || u.Query().Has("password") {
-			v.add("store.dsn: holds a password: put it into a file and name that with ?passfile=")
-		}
-	}
+	c.validateDSN(v)
 	if c.StopNotice < 0 || c.StopNotice > time.Minute {
 		v.add("stop_notice: up to 1m")
 	}
