@@ -22,18 +22,40 @@ func readBody(r *http.Request, op operation, into *bytes.Buffer) error {
 	if r.ContentLength > op.limit {
 		return errTooLarge
 	}
-	n, err := into.ReadFrom(io.LimitReader(r.Body, op.limit+1))
-	if err != nil {
-		return &wire.FieldError{Text: "the body ended before it was whole"}
+	if err := fill(into, r.Body, op.limit); err != nil {
+		return err
 	}
-	if n > op.limit {
-		return errTooLarge
-	}
-	if n == 0 && op.optional {
+	if into.Len() == 0 && op.optional {
 		into.WriteString("{}")
 		return nil
 	}
 	return checkType(r.Header, op.form)
+}
+
+// fill reads the whole of r into an empty buffer, up to most bytes and one. A
+// buffer that grows leaves what it held in memory that nobody wipes any more: here
+// it is wiped. What a caller says of the length is not gone by, since it may say much
+// and send nothing.
+func fill(into *bytes.Buffer, r io.Reader, most int64) error {
+	for {
+		if into.Available() == 0 {
+			larger := bytes.NewBuffer(make([]byte, 0, 2*into.Cap()))
+			_, _ = larger.Write(into.Bytes())
+			clear(into.Bytes())
+			*into = *larger
+		}
+		room := into.AvailableBuffer()
+		n, err := r.Read(room[:min(int64(cap(room)), most+1-int64(into.Len()))])
+		_, _ = into.Write(room[:n])
+		switch {
+		case int64(into.Len()) > most:
+			return errTooLarge
+		case err == io.EOF: //nolint:errorlint // readers return it bare
+			return nil
+		case err != nil:
+			return &wire.FieldError{Text: "the body ended before it was whole"}
+		}
+	}
 }
 
 func checkType(h http.Header, form bool) error {
