@@ -10,18 +10,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tapvault/tapvault/api"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/audit/trail"
 	"github.com/tapvault/tapvault/audit/tree"
-	"github.com/tapvault/tapvault/cardhost"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/event/outbox"
-	"github.com/tapvault/tapvault/event/stream"
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/group"
-	"github.com/tapvault/tapvault/hsm/inventory"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/obs"
 	"github.com/tapvault/tapvault/internal/store"
@@ -170,114 +166,6 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	p.gauges = append(p.gauges, gauges...)
 	s.closers = append(s.closers, stop)
 	return nil
-}
-
-// handler makes the services, each with no more of the vault than it needs, and
-// begins what they do in the background.
-func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
-	ident, err := p.identity(ctx)
-	if err != nil {
-		return nil, err
-	}
-	tokens, err := p.tokens()
-	if err != nil {
-		return nil, err
-	}
-	denials, err := p.denyList(ctx)
-	if err != nil {
-		return nil, err
-	}
-	guesses := p.guard()
-	taps, err := p.account(denials, guesses)
-	if err != nil {
-		return nil, err
-	}
-	opener, err := p.detokenizer(ctx, ident, taps)
-	if err != nil {
-		return nil, err
-	}
-	bundles, err := p.wallet()
-	if err != nil {
-		return nil, err
-	}
-	limit, err := p.limit()
-	if err != nil {
-		return nil, err
-	}
-	cards, err := cardhost.New(cardhost.Config{Guesses: guesses, Name: p.cardName(), Keys: p.purse, Gate: p.gate, Realms: p.schemes(), Tokens: p.vault})
-	if err != nil {
-		return nil, err
-	}
-	loads, err := p.loads(cards)
-	if err != nil {
-		return nil, err
-	}
-	issuers, err := p.issuerHost(ctx, taps)
-	if err != nil {
-		return nil, err
-	}
-	parameters, err := p.parameters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sealed, err := p.intake(ctx)
-	if err != nil {
-		return nil, err
-	}
-	phones, err := p.phones(ctx, taps, bundles, sealed)
-	if err != nil {
-		return nil, err
-	}
-	elements, err := p.elements(taps, bundles, sealed)
-	if err != nil {
-		return nil, err
-	}
-	hooks, err := p.webhooks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	streams, err := stream.New(stream.Config{Source: p.events, Log: p.opt.Log})
-	if err != nil {
-		return nil, err
-	}
-	s.Drain = streams.Close
-	approvals, err := Approvals(p.cfg, p.db, p.trail, p.opt.Now)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.settled(ctx, approvals); err != nil {
-		return nil, err
-	}
-	auditors, err := p.auditors(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range p.watch {
-		s.closers = append(s.closers, repeat(ctx, readShelfEvery, w))
-	}
-	attempts, err := p.attemptKey(ctx)
-	if err != nil {
-		return nil, err
-	}
-	metrics := obs.NewMetrics(append(p.gauges, p.tokenGauges()...)...)
-	handler, err := api.New(api.Config{
-		Identity: ident, Tokens: tokens, Lifecycle: tokens, Directory: tokens, Cards: tokens, Detokenizer: opener, Direct: opener,
-		Intake: sealed, Events: p.events, Streams: streams, WebhookKeys: hooks.KeySet, ResultKeys: opener.KeySet, Ranges: p.capacity,
-		Wallet: bundles, Devices: phones.devices, PINs: phones.pins, Syncer: phones.edge, Elements: elements, SyncKeys: phones.taps.KeySet, Taps: taps, Accounts: taps, DenyList: denials, DenyKeys: publicKeys(p.hsm, denyKey),
-		Wallets:   standings{p.vault.Reader(), p.book()},
-		Purchases: cards, LoadHost: cards, Loads: loads, IssuerHost: issuers, IssuerMore: issuers, Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate, Annotate: p.cfg.Shelf(p.opt.Now).Annotate},
-		AttemptKey: attempts, Approvals: approvals, Auditor: auditors, AuditKeys: publicKeys(p.hsm, auditKey),
-		Gate: p.gate, Parameters: parameters,
-		Ready: append([]api.Part{{Name: "hsm", Check: p.hsm.Health}, {Name: "store", Check: p.db.Health},
-			{Name: "audit", Check: p.trail.Health}, {Name: "process", Check: s.staying}}, p.tokenParts()...),
-		Limit: limit, Metrics: metrics.Handler(), Observe: metrics.Observe, Trace: p.traces, MaxInFlight: p.cfg.MaxInFlight, Log: p.opt.Log, Now: p.opt.Now,
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.closers = append(s.closers, sweep(ctx, tokens, p.cfg.Tokens.SweepEvery, p.opt.Log), run(ctx, hooks.Run), publishing(ctx, denials, p.cfg.DenyList.Every),
-		run(ctx, streams.Run), sweepSlots(ctx, taps, p.cfg.Tokens.SweepEvery, p.opt.Log), sweepLoads(ctx, loads, &p.waiting, p.cfg.Tokens.SweepEvery, p.opt.Log), forgetting(ctx, p.db, p.opt.Log), learning(ctx, p.vault, p.opt.Log))
-	return handler, nil
 }
 
 func (p *parts) wallet() (*wallet.Service, error) {
