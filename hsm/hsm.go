@@ -28,6 +28,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
@@ -154,4 +155,23 @@ type InitConfig struct {
 	// Resume goes on with a token of this label that has no user PIN yet: it was
 	// left so when an initialisation was cut off. One that has its PIN is done.
 	Resume bool
+}
+
+// Need is what keys need something for.
+type Need uint8
+
+// Needs.
+const (
+	ForUse      Need = iota // keys cannot be used without it
+	ForBirth                // keys cannot be made inside without it; those that are there, or are brought in, can be used
+	ForElements             // keys for secure elements cannot be enciphered without it
+)
+
+// Lack is something that keys of the service need and a token does not do.
+type Lack struct {
+	Mechanism string         // its name, or empty: what fails is not one mechanism
+	To        string         // what the mechanism is to do, or what was tried
+	Says      string         // what the module answered to that
+	Need      Need           // what it is needed for
+	Usages    []keyref.Usage // of the keys that need it
 }

@@ -24,6 +24,15 @@ func Absent(err error) (how string, is bool) {
 	return errNoToken.Error(), errors.Is(err, errNoToken)
 }
 
+// LacksMechanism reports nothing: no module is loaded.
+func LacksMechanism(error) (name string, is bool) { return "", false }
+
+// Lacks returns [ErrUnavailable].
+func (*Token) Lacks(context.Context) ([]Lack, error) { return nil, errNoCgo }
+
+// Trials returns [ErrUnavailable].
+func (*Token) Trials(context.Context) ([]Lack, error) { return nil, errNoCgo }
+
 // Open returns [ErrUnavailable].
 func Open(context.Context, Config) (*Token, error) { return nil, errNoCgo }
 

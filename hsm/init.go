@@ -39,7 +39,7 @@ func InitToken(ctx context.Context, c InitConfig) (err error) {
 		return fmt.Errorf("initialising token %q: %w", c.Label, err)
 	}
 	if err := m.ctx.InitToken(slot, string(c.SOPIN), c.Label); err != nil {
-		return fmt.Errorf("initialising token %q: %w: %w", c.Label, ErrUnavailable, err)
+		return fmt.Errorf("initialising token %q: %w: %w", c.Label, ErrUnavailable, told(err))
 	}
 	return m.initPIN(c)
 }
@@ -100,11 +100,11 @@ func (m *module) initPIN(c InitConfig) error {
 	}
 	defer m.ctx.CloseSession(s)
 	if err := m.loginOfficer(s, c.SOPIN); err != nil {
-		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrPIN, err)
+		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrPIN, told(err))
 	}
 	defer m.ctx.Logout(s)
 	if err := m.ctx.InitPIN(s, string(c.UserPIN)); err != nil {
-		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrPIN, err)
+		return fmt.Errorf("setting the PIN of %q: %w: %w", c.Label, ErrPIN, told(err))
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func loginError(token string, err error) error {
 	case pkcs11.CKR_USER_ALREADY_LOGGED_IN, pkcs11.CKR_USER_ANOTHER_ALREADY_LOGGED_IN:
 		return fmt.Errorf("%w: somebody else in this process is logged in to token %q, so its PIN could not be proven: %w", ErrUnavailable, token, err)
 	}
-	return fmt.Errorf("%w: logging in to token %q: %w", ErrUnavailable, token, err)
+	return fmt.Errorf("%w: logging in to token %q: %w", ErrUnavailable, token, told(err))
 }
 
 // unreachable reports whether err, of a login that was to be made anew, may come of a
@@ -144,7 +144,7 @@ func opError(doing string, err error) error {
 		return nil
 	}
 	if code(err) != pkcs11.CKR_OK && !errors.Is(err, ErrUnavailable) {
-		return fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, err)
+		return fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, told(err))
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return fmt.Errorf("%s: %w", doing, told(err))
 }

@@ -145,7 +145,7 @@ func initError(path string, err error) error {
 		return fmt.Errorf("%w: initialising the module %s: it cannot open the database that init_args name: does the folder after "+
 			"configdir='sql: exist, and is it this user's?: NSS code %#x", ErrUnavailable, path, uint(c))
 	}
-	return fmt.Errorf("%w: initialising the module %s: %w", ErrUnavailable, path, err)
+	return fmt.Errorf("%w: initialising the module %s: %w", ErrUnavailable, path, told(err))
 }
 
 // Codes of NSS softokn's own.
@@ -195,7 +195,7 @@ func (m *module) slot(label string) (uint, pkcs11.TokenInfo, error) {
 	var info pkcs11.TokenInfo
 	slots, err := m.ctx.GetSlotList(true)
 	if err != nil {
-		return 0, info, fmt.Errorf("%w: listing the slots: %w", ErrUnavailable, err)
+		return 0, info, fmt.Errorf("%w: listing the slots: %w", ErrUnavailable, told(err))
 	}
 	blank, others := 0, []string(nil)
 	for _, s := range slots {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -275,5 +277,45 @@ func TestMissingMechanism(t *testing.T) {
 	defer tok.Inject(func(in hsm.Cryptoki) hsm.Cryptoki { return lacking{in, pkcs11.CKM_DES3_ECB_ENCRYPT_DATA} })()
 	if err := tok.Require(t.Context(), ref(keyref.PurchaseMaster)); err != nil {
 		t.Error(err)
+	}
+}
+
+// uncopying is a module that copies nothing.
+type uncopying struct{ hsm.Cryptoki }
+
+func (uncopying) CopyObject(pkcs11.SessionHandle, pkcs11.ObjectHandle, []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
+	return 0, pkcs11.Error(pkcs11.CKR_FUNCTION_NOT_SUPPORTED)
+}
+
+// TestLacks: all that a token lacks is said at once, with the keys that need it, and
+// what mechanisms do not do together, too.
+func TestLacks(t *testing.T) {
+	tok := hsmtest.New(t, hsmtest.Options{})
+	if all, err := tok.Lacks(t.Context()); err != nil || len(all) > 0 {
+		t.Errorf("of what the suite runs on: %v, %v", all, err)
+	}
+	if all, err := tok.Trials(t.Context()); err != nil || len(all) > 0 {
+		t.Errorf("of what the suite runs on, tried: %v, %v", all, err)
+	}
+	for mech, want := range map[uint]hsm.Lack{
+		pkcs11.CKM_SHA256_HMAC: {Mechanism: "CKM_SHA256_HMAC", To: "sign",
+			Usages: []keyref.Usage{keyref.PANIndex, keyref.PARKey, keyref.PINVerify, keyref.Script}},
+		pkcs11.CKM_ECDH1_DERIVE: {Mechanism: "CKM_ECDH1_DERIVE", To: "derive", Usages: []keyref.Usage{keyref.Intake, keyref.SyncIntake}},
+		pkcs11.CKM_GENERIC_SECRET_KEY_GEN: {Mechanism: "CKM_GENERIC_SECRET_KEY_GEN", To: "generate keys", Need: hsm.ForBirth,
+			Usages: []keyref.Usage{keyref.PANIndex, keyref.PARKey, keyref.PINVerify, keyref.Script}},
+		pkcs11.CKM_RSA_PKCS_OAEP: {Mechanism: "CKM_RSA_PKCS_OAEP", To: "wrap", Need: hsm.ForElements},
+	} {
+		restore := tok.Inject(func(in hsm.Cryptoki) hsm.Cryptoki { return lacking{in, mech} })
+		all, err := tok.Lacks(t.Context())
+		if err != nil || len(all) != 1 || !reflect.DeepEqual(all[0], want) {
+			t.Errorf("without %s: %+v, %v", want.Mechanism, all, err)
+		}
+		restore()
+	}
+	defer tok.Inject(func(in hsm.Cryptoki) hsm.Cryptoki { return uncopying{in} })()
+	all, err := tok.Trials(t.Context())
+	if err != nil || len(all) != 1 || !slices.Contains(all[0].Usages, keyref.PANSeal) || slices.Contains(all[0].Usages, keyref.PANIndex) ||
+		!strings.Contains(all[0].Says, "does not have this function at all") {
+		t.Errorf("without copies: %+v, %v", all, err)
 	}
 }

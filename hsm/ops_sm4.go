@@ -4,7 +4,6 @@ package hsm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
@@ -34,23 +33,10 @@ func (t *Token) template(typ keyref.Type, role keyref.Role, label string, token 
 	return tpl
 }
 
-// probeSM4 asks for the configured mechanisms. A derivation that is not listed is
-// tried.
-func (t *Token) probeSM4(s pkcs11.SessionHandle) error {
-	if !t.cfg.SM4.Set() {
-		return fmt.Errorf("%w: no mechanism for SM4 is configured for token %q", ErrUnavailable, t.cfg.Token)
-	}
-	for _, m := range []mechanism{{t.cfg.SM4.Derive, fmt.Sprintf("%#x (SM4 derivation)", t.cfg.SM4.Derive), pkcs11.CKF_DERIVE},
-		{t.cfg.SM4.CBC, fmt.Sprintf("%#x (SM4 CBC)", t.cfg.SM4.CBC), pkcs11.CKF_ENCRYPT}} {
-		err := t.probeOne(m)
-		if errors.As(err, new(lacks)) && m.flags == pkcs11.CKF_DERIVE && t.derivesSM4(s) {
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// sm4Mechanisms are those that the vendor's numbers name.
+func (t *Token) sm4Mechanisms() []mechanism {
+	return []mechanism{{t.cfg.SM4.Derive, fmt.Sprintf("%#x (SM4 derivation)", t.cfg.SM4.Derive), pkcs11.CKF_DERIVE},
+		{t.cfg.SM4.CBC, fmt.Sprintf("%#x (SM4 CBC)", t.cfg.SM4.CBC), pkcs11.CKF_ENCRYPT}}
 }
 
 func (t *Token) derivesSM4(s pkcs11.SessionHandle) bool {

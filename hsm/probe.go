@@ -48,29 +48,44 @@ var births = map[keyref.Type]mechanism{
 
 // probe asks the module for what keys of a usage need. Session s is the caller's alone.
 func (t *Token) probe(s pkcs11.SessionHandle, spec keyref.Spec) error {
-	if spec.Type == keyref.SM4 {
-		return t.probeSM4(s)
+	if spec.Type == keyref.SM4 && !t.cfg.SM4.Set() {
+		return fmt.Errorf("%w: no mechanism for SM4 is configured for token %q", ErrUnavailable, t.cfg.Token)
 	}
-	needs := mechanisms[spec.Type]
-	if spec.Type == keyref.ECP256 && spec.Role == keyref.Derive {
-		needs = []mechanism{ecdhMechanism}
-	}
-	for _, m := range needs {
-		err := t.probeOne(m)
-		if errors.As(err, new(lacks)) && m.flags == pkcs11.CKF_DERIVE && t.derives(s, spec.Type, m) {
-			err = nil
-		}
-		if err != nil {
+	for _, m := range t.needed(spec) {
+		if err := t.has(s, spec.Type, m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lacks says that a mechanism is not listed.
-type lacks struct{ error }
+// needed are the mechanisms by which keys of spec are used: for SM4 none, unless its
+// vendor's numbers are configured.
+func (t *Token) needed(spec keyref.Spec) []mechanism {
+	switch {
+	case spec.Type == keyref.ECP256 && spec.Role == keyref.Derive:
+		return []mechanism{ecdhMechanism}
+	case spec.Type == keyref.SM4 && t.cfg.SM4.Set():
+		return t.sm4Mechanisms()
+	}
+	return mechanisms[spec.Type]
+}
 
-func (l lacks) Unwrap() error { return l.error }
+// has fails when a mechanism for keys of a type is not there.
+func (t *Token) has(s pkcs11.SessionHandle, typ keyref.Type, m mechanism) error {
+	err := t.probeOne(m)
+	if errors.As(err, new(lacks)) && m.flags == pkcs11.CKF_DERIVE && t.tries(s, typ, m) {
+		return nil
+	}
+	return err
+}
+
+func (t *Token) tries(s pkcs11.SessionHandle, typ keyref.Type, m mechanism) bool {
+	if typ == keyref.SM4 {
+		return t.derivesSM4(s)
+	}
+	return t.derives(s, typ, m)
+}
 
 // derives tries a mechanism that the module does not list: NSS softokn knows
 // derivations that it lists not. A module that knows one is not asked again.
@@ -130,10 +145,10 @@ func (t *Token) probeOne(m mechanism) error {
 	}
 	switch {
 	case err != nil:
-		return lacks{fmt.Errorf("%w: the module %s lacks the mechanism %s on token %q: "+hasIt, ErrUnavailable, t.cfg.Module, m.name, t.cfg.Token)}
+		return lacks{fmt.Errorf("%w: the module %s lacks the mechanism %s on token %q: "+hasIt, ErrUnavailable, t.cfg.Module, m.name, t.cfg.Token), m.name}
 	case info.Flags&m.flags != m.flags:
 		return lacks{fmt.Errorf("%w: the module %s has the mechanism %s on token %q, but not to %s: "+hasIt, ErrUnavailable, t.cfg.Module, m.name,
-			t.cfg.Token, purpose(m.flags&^info.Flags))}
+			t.cfg.Token, purpose(m.flags&^info.Flags)), m.name}
 	}
 	return nil
 }

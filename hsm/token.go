@@ -181,7 +181,7 @@ func (t *Token) openSession() (pkcs11.SessionHandle, error) {
 	}
 	s, err := t.mod.ctx.OpenSession(uint(t.slot.Load()), pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w on token %q: %w", ErrUnavailable, errNoSession, t.cfg.Token, err)
+		return 0, fmt.Errorf("%w: %w on token %q: %w", ErrUnavailable, errNoSession, t.cfg.Token, told(err))
 	}
 	return s, nil
 }

@@ -9,7 +9,9 @@ package keyref
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -189,6 +191,9 @@ var specs = map[Usage]Spec{
 	SessionKey:            {Type: DES3, Role: Encrypt, Second: Encrypt, Realm: true, EMV: true},
 	SessionKeyAES:         {Type: AES, Role: Sign, Realm: true, EMV: true},
 }
+
+// Usages lists every usage that this build knows, sorted.
+func Usages() []Usage { return slices.Sorted(maps.Keys(specs)) }
 
 // Spec returns what the objects of u must look like; ok is false for a usage
 // that this build does not know.
