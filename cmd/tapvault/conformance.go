@@ -26,7 +26,8 @@ func (a *app) conformanceCommand() *cobra.Command {
 			"every vector through the module and compares. On --module softhsm, which is the default, and nss\n" +
 			"a scratch token is made and removed again; any other module is the path of a library, and wants\n" +
 			"--token and --pin-file. Keys of SM4 are computed with in memory, and marked so, unless --sm4\n" +
-			"says by which numbers of its vendor the module has it.",
+			"says by which numbers of its vendor the module has it. At the end stands which mechanisms the token\n" +
+			"lacks, what of the service that costs, and what to do next.",
 		Args: cli.Exactly(0, "conformance --vectors FILE [--module softhsm|nss | --module SO --token LABEL --pin-file F [--init-args S]]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if vectors == "" {
@@ -67,7 +68,7 @@ func (a *app) conformance(ctx context.Context, vectors string, cfg hsm.Config) (
 		return fmt.Errorf("reading vectors: %w", err)
 	}
 	defer f.Close()
-	token, done, err := a.openForTest(ctx, cfg)
+	token, cfg, done, err := a.openForTest(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -81,7 +82,12 @@ func (a *app) conformance(ctx context.Context, vectors string, cfg hsm.Config) (
 	if err != nil && !errors.Is(err, conformance.ErrNothing) {
 		return fmt.Errorf("running vectors: %w", err)
 	}
-	return errors.Join(a.printReport(report), err, verdict(report))
+	fit, lookErr := lookAtFitness(ctx, cfg, token)
+	if lookErr != nil {
+		return errors.Join(report.WriteTable(a.stderr), err, verdict(report), lookErr)
+	}
+	fit.count(report)
+	return errors.Join(a.printReport(report, fit), err, verdict(report))
 }
 
 // withSM4 gives keys of SM4 a place where the module has none.
@@ -105,29 +111,32 @@ func verdict(r conformance.Report) error {
 		"this HSM is not fit for these functions")
 }
 
-func (a *app) printReport(r conformance.Report) error {
-	for _, f := range r.Failures {
-		fmt.Fprintf(a.stderr, "tapvault: %s: %v\n", f.ID, f.Err)
+func (a *app) printReport(r conformance.Report, fit fitness) error {
+	if !a.json { // the table tells the failures, and what is lacking ends it
+		return errors.Join(r.WriteTable(a.stdout), fit.write(a.stdout))
 	}
-	if a.json {
-		return a.print(r)
+	for _, f := range r.Told() {
+		fmt.Fprintf(a.stderr, "tapvault: %s\n", f)
 	}
-	return r.WriteTable(a.stdout)
+	return a.print(struct {
+		conformance.Report
+		HSM fitness `json:"hsm"`
+	}{r, fit})
 }
 
 // openForTest opens the token that cfg names, or a scratch one, which done
 // removes, when it names a software HSM.
-func (a *app) openForTest(ctx context.Context, cfg hsm.Config) (t *hsm.Token, done func() error, err error) {
+func (a *app) openForTest(ctx context.Context, cfg hsm.Config) (t *hsm.Token, opened hsm.Config, done func() error, err error) {
 	remove := func() error { return nil }
 	if soft, err := softtoken.Find(cfg.Module); err == nil {
 		if cfg, remove, err = scratchToken(ctx, soft); err != nil {
-			return nil, nil, errors.Join(err, remove())
+			return nil, cfg, nil, errors.Join(err, remove())
 		}
 	}
 	if t, err = hsm.Open(ctx, cfg); err != nil {
-		return nil, nil, errors.Join(err, remove())
+		return nil, cfg, nil, errors.Join(err, remove())
 	}
-	return t, func() error { return errors.Join(t.Close(), remove()) }, nil
+	return t, cfg, func() error { return errors.Join(t.Close(), remove()) }, nil
 }
 
 // scratchToken makes a token in a folder that remove takes away.

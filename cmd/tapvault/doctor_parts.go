@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/store"
@@ -51,7 +54,35 @@ func lookAtToken(ctx context.Context, part string, cfg assembly.Config) (found [
 		}
 	}()
 	found = []finding{fine(part, "token %s answers, and takes the PIN", cfg.HSM.Token)}
+	found = append(found, lookAtMechanisms(ctx, cfg, t)...)
 	return append(found, lookAtKeys(ctx, cfg, t)...)
+}
+
+// lookAtMechanisms says which of those that the configuration needs are lacking.
+func lookAtMechanisms(ctx context.Context, cfg assembly.Config, t *hsm.Token) (found []finding) {
+	const part = "mechanisms"
+	lacks, err := t.Lacks(ctx)
+	if err != nil {
+		return []finding{badly(part, err, "")}
+	}
+	for _, l := range lacks {
+		if needs(cfg, l) {
+			found = append(found, bad(part, nextStep(cfg.Path(cfg.HSM.Module)), "token %s lacks %s, to %s; that costs: %s",
+				cfg.HSM.Token, l.Mechanism, l.To, strings.Join(costs(l), "; ")))
+		}
+	}
+	return found
+}
+
+// needs reports whether a service of cfg needs what is lacking.
+func needs(cfg assembly.Config, l hsm.Lack) bool {
+	switch l.Need {
+	case hsm.ForElements:
+		return cfg.Slots.ElementKeyVersion != 0
+	case hsm.ForUse:
+		return slices.ContainsFunc(cfg.Keys(), func(r keyref.Ref) bool { return slices.Contains(l.Usages, r.Usage) })
+	}
+	return false // keys are made by ceremonies, and not by the service
 }
 
 // mendToken says what to do about a token that cannot be used.
@@ -72,8 +103,16 @@ func lookAtKeys(ctx context.Context, cfg assembly.Config, t *hsm.Token) (found [
 	if err != nil {
 		return []finding{badly(part, err, "")}
 	}
+	unasked := 0
 	for _, p := range problems {
+		if _, lacks := hsm.LacksMechanism(p); lacks {
+			unasked++ // the look at the mechanisms says it
+			continue
+		}
 		found = append(found, badly(part, p, "`tapvault keys list` shows every key; a ceremony makes those that are missing"))
+	}
+	if unasked > 0 {
+		found = append(found, bad(part, "mend the mechanisms first", "%d cannot be used for want of mechanisms", unasked))
 	}
 	if len(found) == 0 {
 		found = append(found, fine(part, "all %d that the service needs are there, and fit", len(cfg.Keys())))

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
@@ -32,6 +33,9 @@ func hintFor(err error) string {
 	var h hinted
 	if errors.As(err, &h) {
 		return h.hint
+	}
+	if _, lacks := hsm.LacksMechanism(err); lacks {
+		return "`tapvault doctor` says all that this module lacks, what that costs, and what to do"
 	}
 	if h, ok := hints[fault.KindOf(err)]; ok {
 		return h

@@ -97,10 +97,28 @@ func (r Report) WriteTable(w io.Writer) error {
 			return fmt.Errorf("printing the report: %w", err)
 		}
 	}
-	for _, f := range r.Failures {
-		if _, err := fmt.Fprintf(w, "failed: %s: %s\n", f.ID, strings.ReplaceAll(f.Err.Error(), "\n", "; ")); err != nil {
+	for _, f := range r.Told() {
+		if _, err := fmt.Fprintf(w, "failed: %s\n", f); err != nil {
 			return fmt.Errorf("printing the report: %w", err)
 		}
 	}
 	return nil
+}
+
+// Told lists the failures for people, a line each. Neighbours that failed alike
+// share a line.
+func (r Report) Told() (lines []string) {
+	for all := r.Failures; len(all) > 0; {
+		text, n := all[0].Err.Error(), 1
+		for n < len(all) && all[n].Err.Error() == text {
+			n++
+		}
+		ids := all[0].ID
+		if n > 1 {
+			ids = fmt.Sprintf("%s to %s (%d)", ids, all[n-1].ID, n)
+		}
+		lines = append(lines, ids+": "+strings.ReplaceAll(text, "\n", "; "))
+		all = all[n:]
+	}
+	return lines
 }
