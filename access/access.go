@@ -16,6 +16,9 @@ const (
 	Auditor  Role = "auditor"
 )
 
+// Roles lists every role.
+var Roles = []Role{Issuer, Terminal, Wallet, Officer, Operator, Auditor}
+
 // Action is one thing that can be asked for; its text is the OAuth scope that
 // allows it.
 type Action string

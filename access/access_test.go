@@ -57,8 +57,6 @@ var policy = map[access.Action][]access.Role{
 	access.EMVToken:         {access.Issuer},
 }
 
-var roles = []access.Role{access.Issuer, access.Terminal, access.Wallet, access.Officer, access.Operator, access.Auditor}
-
 func allow(t *testing.T, c access.Caller, a access.Action) {
 	t.Helper()
 	if err := access.Allow(c, a); err != nil {
@@ -78,7 +76,7 @@ func TestPolicy(t *testing.T) {
 		t.Fatalf("%d actions in the policy, %d exist", len(policy), len(access.Actions))
 	}
 	for _, a := range access.Actions {
-		for _, r := range roles {
+		for _, r := range access.Roles {
 			if slices.Contains(policy[a], r) {
 				allow(t, access.Caller{ID: "x", Role: r, Scopes: []access.Action{a}}, a)
 				allow(t, access.Caller{ID: "x", Role: r, Scopes: access.Actions}, a)
@@ -102,7 +100,7 @@ func TestPolicy(t *testing.T) {
 }
 
 func TestForRole(t *testing.T) {
-	for _, r := range roles {
+	for _, r := range access.Roles {
 		as := access.ForRole(r)
 		for _, a := range access.Actions {
 			if slices.Contains(as, a) != slices.Contains(policy[a], r) {

@@ -49,8 +49,6 @@ func (r rule) allows(role access.Role, scopes []access.Action) bool {
 
 func (r rule) open() bool { return r.scope == "open" }
 
-var roles = []access.Role{access.Issuer, access.Terminal, access.Wallet, access.Officer, access.Operator, access.Auditor}
-
 // readPolicy reads the one table that says who may call what.
 func readPolicy(t *testing.T) map[string]rule {
 	t.Helper()
@@ -77,7 +75,7 @@ func readPolicy(t *testing.T) map[string]rule {
 			if more {
 				r.also[access.Role(name)] = access.Action(second)
 			}
-			if !slices.Contains(roles, access.Role(name)) {
+			if !slices.Contains(access.Roles, access.Role(name)) {
 				t.Errorf("access-policy.txt: %q is no role", name)
 			}
 			r.roles = append(r.roles, access.Role(name))
@@ -304,7 +302,7 @@ func TestAccessMatrix(t *testing.T) {
 		}
 	}
 	add("nobody", "", "")
-	for _, role := range roles {
+	for _, role := range access.Roles {
 		client := string(role)
 		requestor := ""
 		if role == access.Issuer {

@@ -165,15 +165,12 @@ ck_ulong tv_run(struct ck_functions *f, ck_ulong s, struct tv_batch *b, ck_ulong
 	return left;
 }
 
-struct ck_functions *tv_load(const char *module, char **why, int *nss) {
-	struct ck_functions *f = NULL;
+int tv_keep(const char *module, char **why, int *nss) {
 	void *lib = dlopen(module, RTLD_LAZY);
-	ck_ulong (*list)(struct ck_functions **);
-	if (!lib) { *why = dlerror(); return NULL; }
-	*(void **)&list = dlsym(lib, "C_GetFunctionList");
-	if (!list || list(&f) || !f) { *why = "it has no C_GetFunctionList"; dlclose(lib); return NULL; }
+	if (!lib) { *why = dlerror(); return 0; }
+	if (!dlsym(lib, "C_GetFunctionList")) { *why = "it has no C_GetFunctionList"; dlclose(lib); return 0; }
 	*nss = dlsym(lib, "NSC_GetFunctionList") != NULL;
-	return f; /* never closed: a module that was unloaded under its threads crashes */
+	return 1;
 }
 
 ck_ulong tv_login(struct ck_functions *f, ck_ulong s, ck_byte *pin, ck_ulong len) {

@@ -56,9 +56,12 @@ void tv_free(struct tv_batch *b);
  * timed, the CPU time that this took its thread is added to what b spent. */
 ck_ulong tv_run(struct ck_functions *f, ck_ulong session, struct tv_batch *b, ck_ulong n, ck_ulong drops);
 
+/* tv_keep loads a module for good: one that is unloaded under its threads crashes.
+ * It returns 0 and says why where it is none, and otherwise whether it is NSS. */
+int tv_keep(const char *module, char **why, int *nss);
+
 /* Calls that miekg/pkcs11 has no builder for, or would leave a secret in freed
  * memory. The values of a template stand one after the other in blob. */
-struct ck_functions *tv_load(const char *module, char **why, int *nss);
 ck_ulong tv_login(struct ck_functions *f, ck_ulong session, ck_byte *pin, ck_ulong len);
 ck_ulong tv_create(struct ck_functions *f, ck_ulong session, ck_ulong *types, ck_ulong *lens, ck_ulong n,
 	ck_byte *blob, ck_ulong *handle);

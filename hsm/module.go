@@ -96,19 +96,22 @@ func load(path, initArgs string, prepare func() error) (*module, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("%w: no PKCS #11 module at %s: install it, or correct the path in the configuration", ErrUnavailable, path)
 	}
-	n, err := loadNative(path) // tells why, where miekg only says that it could not
+	nss, err := keep(path) // tells why, where miekg only says that it could not
 	if err != nil {
 		return nil, err
 	}
-	if err := n.accepts(path, initArgs); err != nil {
+	if err := accepts(path, initArgs, nss); err != nil {
 		return nil, err
 	}
-	ctx := calls{pkcs11.New(path), n}
-	if ctx.Ctx == nil {
+	p := pkcs11.New(path)
+	if p == nil {
 		return nil, fmt.Errorf("%w: loading the module %s: it is not a PKCS #11 library", ErrUnavailable, path)
 	}
-	n.f = table(ctx.Ctx)
-	ctx.native = n
+	n := native{table(p), nss}
+	if n.f == nil { // miekg does not look whether it was given one
+		return nil, fmt.Errorf("%w: loading the module %s: its C_GetFunctionList fails", ErrUnavailable, path)
+	}
+	ctx := calls{p, n}
 	if err := initialise(ctx, initArgs, prepare); err != nil {
 		ctx.Destroy()
 		return nil, initError(path, err)
@@ -120,11 +123,11 @@ func load(path, initArgs string, prepare func() error) (*module, error) {
 
 // accepts refuses a reserved string with which NSS softokn would crash, or
 // would hold no token. Of other modules nothing is known.
-func (n native) accepts(path, args string) error {
+func accepts(path, args string, nss bool) error {
 	if strings.Contains(args, "\x00") {
 		return fmt.Errorf("%w: initialising the module %s: a zero byte in init_args", ErrUnavailable, path)
 	}
-	if !n.nss || nssHome.MatchString(args) {
+	if !nss || nssHome.MatchString(args) {
 		return nil
 	}
 	return fmt.Errorf("%w: the module %s is NSS softokn, which wants to know where its tokens are: set init_args to "+

@@ -27,20 +27,20 @@ type native struct {
 	nss bool // it is NSS softokn
 }
 
-func loadNative(module string) (native, error) {
+// keep loads a module for good, and says whether it is NSS softokn.
+func keep(module string) (isNSS bool, err error) {
 	name := C.CString(module)
 	defer C.free(unsafe.Pointer(name))
 	var why *C.char
 	var nss C.int
-	f := C.tv_load(name, &why, &nss)
-	if f == nil {
-		return native{}, fmt.Errorf("%w: loading the module %s: %s", ErrUnavailable, module, C.GoString(why))
+	if C.tv_keep(name, &why, &nss) == 0 {
+		return false, fmt.Errorf("%w: loading the module %s: %s", ErrUnavailable, module, C.GoString(why))
 	}
-	return native{f, nss != 0}, nil
+	return nss != 0, nil
 }
 
 // table is the one by which miekg/pkcs11 calls the module. A module that is asked
-// again may give another, with sessions of its own: p11-kit's do. miekg shows it to
+// for another may give one with sessions of its own: p11-kit's do. miekg shows it to
 // nobody, so it is read where it is kept, behind the library's handle.
 func table(ctx *pkcs11.Ctx) *C.struct_ck_functions {
 	kept := *(**struct{ library, functions unsafe.Pointer })(unsafe.Pointer(ctx))

@@ -5,6 +5,7 @@ package hsm_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -39,12 +40,26 @@ func refuses(t *testing.T, what string, err, sentinel error, says ...string) {
 	}
 }
 
+// library compiles a shared library.
+func library(t *testing.T, source string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "lib.so")
+	cc := exec.Command("cc", "-shared", "-fPIC", "-o", path, "-x", "c", "-")
+	cc.Stdin = strings.NewReader(source)
+	if out, err := cc.CombinedOutput(); err != nil {
+		t.Fatalf("compiling: %v\n%s", err, out)
+	}
+	return path
+}
+
 func TestOpenFaults(t *testing.T) {
 	good := hsmtest.Empty(t)
 	text := filepath.Join(t.TempDir(), "module.so")
 	if err := os.WriteFile(text, []byte("no library"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	other := library(t, "int other;")
+	failing := library(t, "unsigned long C_GetFunctionList(void **f) { return 5; }")
 	for _, c := range []struct {
 		name     string
 		change   func(*hsm.Config)
@@ -55,6 +70,8 @@ func TestOpenFaults(t *testing.T) {
 		{"absent module", func(c *hsm.Config) { c.Module = "/nowhere/lib.so" }, hsm.ErrUnavailable,
 			[]string{"no PKCS #11 module at /nowhere/lib.so", "install it"}},
 		{"a text as module", func(c *hsm.Config) { c.Module = text }, hsm.ErrUnavailable, []string{"loading the module " + text}},
+		{"another library", func(c *hsm.Config) { c.Module = other }, hsm.ErrUnavailable, []string{"loading the module " + other, "no C_GetFunctionList"}},
+		{"a module that fails at once", func(c *hsm.Config) { c.Module = failing }, hsm.ErrUnavailable, []string{"its C_GetFunctionList fails"}},
 		{"absent token", func(c *hsm.Config) { c.Token = "other" }, hsm.ErrUnavailable,
 			[]string{`no token has the label "other"`, "the module's tokens are ", strconv.Quote(good.Token), "correct the label in the configuration"}},
 		{"wrong PIN", func(c *hsm.Config) { c.PIN = hsm.StaticPIN("654321") }, hsm.ErrPIN,

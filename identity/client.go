@@ -39,7 +39,7 @@ func (c Client) Validate() error {
 	case len(c.Name) > 128:
 		return fmt.Errorf("%w: the name has at most 128 bytes", ErrClient)
 	case len(possible) == 0:
-		return fmt.Errorf("%w: no such role; there are issuer, terminal, wallet, officer, operator and auditor", ErrClient)
+		return fmt.Errorf("%w: no such role; there are %v", ErrClient, access.Roles)
 	case len(c.Scopes) == 0:
 		return fmt.Errorf("%w: it has no scope", ErrClient)
 	case !requestor.MatchString(c.Requestor):
