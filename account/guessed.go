@@ -15,20 +15,36 @@ var errBarred = errors.New("too many records of this token did not hold")
 
 // judgeShown judges what a caller shows as proof that service was given.
 // [guess.ErrMisses] says that it showed too much that did not hold: then it is
-// told of nothing, for what it is not told it has not found out.
-func (s *Service) judgeShown(ctx context.Context, c access.Caller, taps []Tap, where token.Use) ([]verdict, error) {
-	shown, err := s.cfg.Guesses.Standing(ctx, c.ID)
+// told of nothing, for what it is not told it has not found out. leave has to be
+// called when all that did not hold is counted; until then, what the caller shows
+// of the same tokens waits where it could pass a bound.
+func (s *Service) judgeShown(ctx context.Context, c access.Caller, taps []Tap, where token.Use) (verdicts []verdict, leave func(), err error) {
+	shown, leave, err := s.cfg.Guesses.Enter(ctx, c.ID, things(taps))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	verdicts, err := s.judgeAll(ctx, taps, where, shown)
+	verdicts, err = s.judgeAll(ctx, taps, where, shown)
 	if errors.Is(err, errBarred) {
-		return nil, s.cfg.Guesses.Refuse(ctx, c.ID, shown)
+		err = s.cfg.Guesses.Refuse(ctx, c.ID, shown)
+	}
+	if err == nil {
+		err = s.cfg.Guesses.Once(ctx, c.ID, misses(taps, verdicts))
 	}
 	if err != nil {
-		return nil, err
+		leave()
+		return nil, nil, err
 	}
-	return verdicts, s.cfg.Guesses.Once(ctx, c.ID, misses(taps, verdicts))
+	return verdicts, leave, nil
+}
+
+// things is how many records are shown of each token, by its number: it is looked up
+// only when it is judged.
+func things(taps []Tap) map[string]int {
+	all := make(map[string]int, len(taps))
+	for _, t := range taps {
+		all[t.Number.Digits()]++
+	}
+	return all
 }
 
 // guessed names a token to who counts guesses.

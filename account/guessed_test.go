@@ -1,7 +1,10 @@
 package account_test
 
 import (
+	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 	"github.com/tapvault/tapvault/account/tapdb"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
+	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/internal/guess/guessdb"
@@ -22,6 +26,18 @@ type bounded struct {
 	nodes  [2]*account.Service
 	guards [2]*guess.Guard
 	made   int // guesses
+	judged atomic.Int64
+}
+
+// judging counts the records that are judged.
+type judging struct {
+	keys account.SlotKeys
+	n    *atomic.Int64
+}
+
+func (j judging) SlotKeys(ctx context.Context, path keyref.Path, uds []keyref.Factor) ([][16]byte, error) {
+	j.n.Add(1)
+	return j.keys.SlotKeys(ctx, path, uds)
 }
 
 func newBounded(t *testing.T) *bounded {
@@ -32,7 +48,7 @@ func newBounded(t *testing.T) *bounded {
 		var err error
 		b.guards[i] = guess.New(guessdb.New(b.db, now), nil, now)
 		b.nodes[i], err = account.New(account.Config{
-			Tokens: b.vault.Writer(), Keys: b.hsm, Journal: tapdb.New(b.db, now), Gate: audit.Gate{Recorder: b.log}, Guesses: b.guards[i],
+			Tokens: b.vault.Writer(), Keys: judging{b.hsm, &b.judged}, Journal: tapdb.New(b.db, now), Gate: audit.Gate{Recorder: b.log}, Guesses: b.guards[i],
 			Realm: hsmtest.Realm, KeyVersions: []byte{keyVersion}, Zone: shanghai, Now: now,
 		})
 		if err != nil {
@@ -131,6 +147,35 @@ func TestForgedBatch(t *testing.T) {
 	b.takes("what is known of it, the next day", 0, "thief", account.Forged, batch[1:guess.Max+2]...)
 	b.takes("what is good of it, the next day", 0, "thief", "", good)
 	b.refuses("all of it", 0, "thief", batch...)
+}
+
+// TestForgedTapsAtOnce: who uploads guesses of one token at the same moment, each by
+// itself, has no more of them judged than are left.
+func TestForgedTapsAtOnce(t *testing.T) {
+	b := newBounded(t)
+	tap := b.tap(0, 5)
+	for range guess.Max - 2 {
+		b.takes("a guess", 0, "thief", account.Forged, b.guess(tap))
+	}
+	each := b.judged.Load() / (guess.Max - 2)
+	var told atomic.Int64
+	var calls sync.WaitGroup
+	for range 100 {
+		one := b.guess(tap)
+		calls.Go(func() {
+			switch _, err := b.nodes[0].Upload(t.Context(), terminal("thief"), "thief", []account.Tap{one}); {
+			case err == nil:
+				told.Add(1)
+			case !errors.Is(err, guess.ErrMisses):
+				t.Error(err)
+			}
+		})
+	}
+	calls.Wait()
+	if n := b.judged.Load() / each; n != guess.Max || told.Load() != 2 {
+		t.Errorf("%d guesses were judged, of the last hundred %d were told", n, told.Load())
+	}
+	b.takes("the token at an honest gate", 0, "gate-8", "", tap)
 }
 
 // TestWhatIsNoGuess: an honest gate is never refused, whatever strangers do at

@@ -32,10 +32,11 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 		return nil, ErrBatch
 	}
 	b := batch{Service: s, reporter: terminal, source: Tap.source, results: make([]Result, len(taps))}
-	verdicts, err := s.judgeShown(ctx, c, taps, s.place(terminal))
+	verdicts, leave, err := s.judgeShown(ctx, c, taps, s.place(terminal))
 	if err := s.refused(ctx, c, terminal, err); err != nil {
 		return nil, err
 	}
+	defer leave()
 	for i, v := range verdicts {
 		if err := b.take(ctx, i, taps[i], v); err != nil {
 			return nil, err
@@ -71,10 +72,11 @@ func (s *Service) refused(ctx context.Context, c access.Caller, terminal string,
 // own, and record what it refuses.
 func (s *Service) Judge(ctx context.Context, c access.Caller, t Tap, where token.Use) (Result, token.Token, error) {
 	b := batch{Service: s, reporter: "detokenize", source: func(Tap) Sources { return BySystem }, results: make([]Result, 1)}
-	verdicts, err := s.judgeShown(ctx, c, []Tap{t}, where)
+	verdicts, leave, err := s.judgeShown(ctx, c, []Tap{t}, where)
 	if err != nil {
 		return Result{}, token.Token{}, err
 	}
+	defer leave()
 	v := verdicts[0]
 	if err := b.take(ctx, 0, t, v); err != nil {
 		return Result{}, token.Token{}, err

@@ -113,6 +113,8 @@ type request struct {
 	scheme cryptogram.Scheme
 	// recorded waits until the request is recorded; of a load host's only.
 	recorded func() error
+	// leave ends a check, when what did not hold is counted.
+	leave func()
 }
 
 // open finds the realm of an allowed request and refuses slot tokens.
@@ -124,18 +126,54 @@ func (s *Service) open(ctx context.Context, c access.Caller, a access.Action, ca
 	if s.tokens.IsToken(card.ASN) {
 		return r, r.refuse(ctx, "slot-token", ErrSlotToken)
 	}
-	err := s.guard.May(ctx, c.ID, r.named)
-	if errors.Is(err, guess.ErrMisses) {
-		err = r.refuse(ctx, "misses", err)
+	return r, nil
+}
+
+// may refuses a caller who showed too much that did not hold.
+func (r request) may(ctx context.Context) error {
+	s, err := r.guard.Standing(ctx, r.caller.ID)
+	if err == nil {
+		err = r.guard.May(ctx, r.caller.ID, s, r.named)
 	}
-	return r, err
+	return r.misses(ctx, err)
+}
+
+// enter waits until the caller may have a MAC of the card checked. leave has to be
+// called when that is done, if err is nil.
+func (r *request) enter(ctx context.Context) error {
+	s, leave, err := r.guard.Enter(ctx, r.caller.ID, map[string]int{r.thing(): 1})
+	if err != nil {
+		return r.misses(ctx, err)
+	}
+	if err := r.guard.May(ctx, r.caller.ID, s, r.named); err != nil {
+		leave()
+		return r.misses(ctx, err)
+	}
+	r.leave = leave
+	return nil
+}
+
+// misses records that a caller showed too much that did not hold.
+func (r request) misses(ctx context.Context, err error) error {
+	if errors.Is(err, guess.ErrMisses) {
+		return r.refuse(ctx, "misses", err)
+	}
+	return err
 }
 
 // named names the card to who counts guesses, by what its keys are made of: a
 // number that is spelled otherwise and has the same keys is the same card.
-func (r request) named(ctx context.Context) (guess.Name, error) {
+func (r request) named(ctx context.Context) (guess.Name, error) { return r.name(ctx, r.keyed()) }
+
+// thing is the card as this process tells it from others while it is asked about.
+func (r request) thing() string {
+	c := r.keyed()
+	return string(c.Issuer[:]) + string(c.ASN[:]) + c.Realm
+}
+
+func (r request) keyed() Card {
 	is := r.scheme.Keyed(r.names())
-	return r.name(ctx, Card{Realm: r.scheme.Realm, Issuer: is.Issuer, ASN: is.ASN})
+	return Card{Realm: r.scheme.Realm, Issuer: is.Issuer, ASN: is.ASN}
 }
 
 // refuse records why and returns err.
@@ -146,12 +184,8 @@ func (r request) refuse(ctx context.Context, reason string, err error) error {
 // matches compares two MACs and records a mismatch.
 func (r request) matches(ctx context.Context, name string, want, got [4]byte) error {
 	if !cryptogram.Match(want, got) {
-		err := r.guard.Missed(ctx, r.caller.ID, r.named)
-		if errors.Is(err, guess.ErrMisses) {
-			return r.refuse(ctx, "misses", err)
-		}
-		if err != nil {
-			return err
+		if err := r.guard.Missed(ctx, r.caller.ID, r.thing(), r.named); err != nil {
+			return r.misses(ctx, err)
 		}
 		return r.refuse(ctx, name, cryptogram.ErrMismatch)
 	}

@@ -16,6 +16,7 @@ func (s *Service) Load(ctx context.Context, c access.Caller, card Card, l crypto
 	if err != nil {
 		return mac2, err
 	}
+	defer r.leave()
 	want, mac2, err := cryptogram.LoadMACs(ctx, s.keys, key, l)
 	return r.order(ctx, want, mac1, mac2, err)
 }
@@ -27,6 +28,7 @@ func (s *Service) Shown(ctx context.Context, c access.Caller, card Card, l crypt
 	if err != nil {
 		return err
 	}
+	defer r.leave()
 	want, _, err := cryptogram.LoadMACs(ctx, s.keys, key, l)
 	return r.answer(ctx, "mac1", want, mac1, err)
 }
@@ -37,6 +39,7 @@ func (s *Service) Unload(ctx context.Context, c access.Caller, card Card, u cryp
 	if err != nil {
 		return mac2, err
 	}
+	defer r.leave()
 	want, mac2, _, err := cryptogram.UnloadMACs(ctx, s.keys, key, u)
 	return r.order(ctx, want, mac1, mac2, err)
 }
@@ -47,6 +50,7 @@ func (s *Service) UnloadVerify(ctx context.Context, c access.Caller, card Card, 
 	if err != nil {
 		return err
 	}
+	defer r.leave()
 	_, _, want, err := cryptogram.UnloadMACs(ctx, s.keys, key, u)
 	return r.answer(ctx, "mac3", want, mac3, err)
 }
@@ -57,12 +61,14 @@ func (s *Service) Overdraft(ctx context.Context, c access.Caller, card Card, o c
 	if err != nil {
 		return mac2, err
 	}
+	defer r.leave()
 	want, mac2, err := cryptogram.OverdraftMACs(ctx, s.keys, key, o)
 	return r.order(ctx, want, mac1, mac2, err)
 }
 
 // begin opens a request of a load host, whose record is made while the HSM
-// computes: [request.answer] waits for it, because a MAC2 moves money.
+// computes: [request.answer] waits for it, because a MAC2 moves money. leave has to be
+// called when it is answered.
 func (s *Service) begin(ctx context.Context, c access.Caller, card Card, u keyref.Usage, validate func() error) (request, keyref.Path, error) {
 	recorded, err := s.gate.Begin(ctx, c, s.host, card.object(s), "")
 	if err != nil {
@@ -88,7 +94,10 @@ func (s *Service) opened(ctx context.Context, c access.Caller, card Card, u keyr
 		return r, keyref.Path{}, err
 	}
 	key, err := r.key(u)
-	return r, key, err
+	if err != nil {
+		return r, key, err
+	}
+	return r, key, r.enter(ctx)
 }
 
 // answer says whether a MAC holds, when the request has been recorded. err is

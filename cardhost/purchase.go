@@ -17,8 +17,11 @@ func (s *Service) PurchaseMAC1(ctx context.Context, c access.Caller, card Card, 
 	if err := s.gate.Allow(ctx, c, access.PurchaseMake, card.object(s)); err != nil {
 		return mac1, err
 	}
-	_, key, err := s.purchase(ctx, c, card, p)
+	r, key, err := s.purchase(ctx, c, card, p)
 	if err != nil {
+		return mac1, err
+	}
+	if err := r.may(ctx); err != nil {
 		return mac1, err
 	}
 	return cryptogram.PurchaseMAC1(ctx, s.keys, key, p)
@@ -68,9 +71,8 @@ func (s *Service) PurchaseVerifyBatch(ctx context.Context, c access.Caller, all 
 }
 
 // withhold takes back which purchases of a batch hold, at cards at which its caller
-// has shown too much that did not by now. Many guesses are judged before the first
-// of them is counted; of those that are asked together, the right one is told only
-// after all wrong ones are.
+// has shown too much that did not by now. What is asked together is judged in any
+// order: the right one is told only after all wrong ones are counted.
 func (s *Service) withhold(ctx context.Context, c access.Caller, all []PurchaseCheck, errs []error) error {
 	shown, err := s.guard.Standing(ctx, c.ID)
 	if errors.Is(err, guess.ErrMisses) {
@@ -102,6 +104,10 @@ func (s *Service) verify(ctx context.Context, c access.Caller, q PurchaseCheck) 
 	if err != nil {
 		return err
 	}
+	if err := r.enter(ctx); err != nil {
+		return err
+	}
+	defer r.leave()
 	mac1, mac2, err := cryptogram.PurchaseMACs(ctx, s.keys, key, p)
 	if err != nil {
 		return err
@@ -145,5 +151,9 @@ func (s *Service) TACVerify(ctx context.Context, c access.Caller, card Card, t c
 	if err := t.Validate(); err != nil {
 		return err
 	}
+	if err := r.enter(ctx); err != nil {
+		return err
+	}
+	defer r.leave()
 	return r.tac(ctx, t, tac)
 }

@@ -32,6 +32,7 @@ type Name [32]byte
 // Standing is what a caller got wrong today.
 type Standing struct {
 	Total  int
+	Most   int           // of one name that is not barred
 	Barred map[Name]bool // of which it may not ask any more
 	Until  time.Duration // to the end of the day
 }
@@ -57,14 +58,16 @@ type Counts interface {
 // Guard holds callers to the bounds. Those who got nothing wrong cost it one look
 // a second each; those who did are looked up every time, so that what another
 // process counted counts here. A caller whom this process takes for clean has
-// shown it nothing wrong: its first wrong MAC here ends that. Of guesses that are
-// under way at the same moment more may be judged than a bound allows, but no more
-// are told to be wrong. A nil Guard bounds nothing. Safe for concurrent use.
+// shown it nothing wrong: its first wrong MAC here ends that. What is under way at the
+// same moment counts as if it were wrong, see [Guard.Enter]. A nil Guard bounds
+// nothing. Safe for concurrent use.
 type Guard struct {
 	counts  Counts
 	log     *slog.Logger
 	now     func() time.Time
 	refused atomic.Uint64
+	lanes   Lanes
+	debts   debts
 
 	mu     sync.Mutex
 	seen   map[string]look // by client
@@ -126,12 +129,11 @@ func (g *Guard) Standing(ctx context.Context, client string) (s Standing, err er
 	return s, nil
 }
 
-// May says whether a caller may show a MAC of what name names, which is called
-// only if that matters.
-func (g *Guard) May(ctx context.Context, client string, name func(context.Context) (Name, error)) error {
-	s, err := g.Standing(ctx, client)
-	if err != nil || len(s.Barred) == 0 {
-		return err
+// May refuses a caller who may not show a MAC any more of what name names, which is
+// called only if that matters.
+func (g *Guard) May(ctx context.Context, client string, s Standing, name func(context.Context) (Name, error)) error {
+	if len(s.Barred) == 0 {
+		return nil
 	}
 	n, err := name(ctx)
 	if err != nil || !s.Barred[n] {
@@ -148,35 +150,51 @@ func (g *Guard) Refuse(ctx context.Context, client string, s Standing) error {
 	return fault.After(ErrMisses, s.Until)
 }
 
-// Missed counts a MAC that did not hold, also for a caller who hung up meanwhile: by
-// whether there is an answer at all, who listens on would know. It returns
+// Missed counts a MAC of a thing that did not hold, also for a caller who hung up
+// meanwhile: by whether there is an answer at all, who listens on would know. It returns
 // [ErrMisses] when a bound was passed by it: then the caller is not told even that.
-func (g *Guard) Missed(ctx context.Context, client string, name func(context.Context) (Name, error)) error {
+// What could not be counted is before anything more is judged of the thing.
+func (g *Guard) Missed(ctx context.Context, client, thing string, name func(context.Context) (Name, error)) error {
 	if g == nil {
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	n, err := name(ctx)
+	s, passed, err := g.miss(ctx, client, name)
 	if err != nil {
+		g.debts.owe(of(client, thing), debt{client, name})
 		return err
 	}
-	s, passed, err := g.counts.Miss(ctx, client, n)
-	if err != nil {
-		return err
-	}
-	g.forget(client)
 	if passed {
 		return g.Refuse(ctx, client, s)
 	}
 	return nil
 }
 
-// Once counts what did not hold, each ID once, before anything is said of it. It
-// returns [ErrMisses] when a bound was passed: then nothing may be said.
+func (g *Guard) miss(ctx context.Context, client string, name func(context.Context) (Name, error)) (s Standing, passed bool, err error) {
+	n, err := name(ctx)
+	if err != nil {
+		return s, false, err
+	}
+	if s, passed, err = g.counts.Miss(ctx, client, n); err == nil {
+		g.forget(client)
+	}
+	return s, passed, err
+}
+
+// count counts what is owed.
+func (g *Guard) count(ctx context.Context, d debt) error {
+	_, _, err := g.miss(ctx, d.client, d.name)
+	return err
+}
+
+// Once counts what did not hold, each ID once, before anything is said of it, and as
+// [Guard.Missed] whoever is gone. It returns [ErrMisses] when a bound was passed: then
+// nothing may be said.
 func (g *Guard) Once(ctx context.Context, client string, misses []Miss) error {
 	if g == nil || len(misses) == 0 {
 		return nil
 	}
+	ctx = context.WithoutCancel(ctx)
 	s, passed, err := g.counts.Once(ctx, client, misses)
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func TestAnOldLookIsNotKept(t *testing.T) {
 		done <- err
 	}()
 	<-began
-	if err := g.Missed(t.Context(), "thief", func(context.Context) (Name, error) { return Name{}, nil }); err != nil {
+	if err := g.Missed(t.Context(), "thief", "", func(context.Context) (Name, error) { return Name{}, nil }); err != nil {
 		t.Fatal(err)
 	}
 	close(counts.goOn)
@@ -81,13 +81,21 @@ func (l *leaving) Miss(ctx context.Context, _ string, _ Name) (Standing, bool, e
 	return Standing{}, false, ctx.Err()
 }
 
-// TestHangingUp: a MAC that did not hold counts, though its caller is gone.
+func (l *leaving) Once(ctx context.Context, client string, _ []Miss) (Standing, bool, error) {
+	return l.Miss(ctx, client, Name{})
+}
+
+// TestHangingUp: what did not hold counts, though its caller is gone.
 func TestHangingUp(t *testing.T) {
 	counts := &leaving{}
+	g := New(counts, nil, nil)
 	ctx, hangUp := context.WithCancel(t.Context())
 	hangUp()
-	err := New(counts, nil, nil).Missed(ctx, "thief", func(ctx context.Context) (Name, error) { return Name{}, ctx.Err() })
+	err := g.Missed(ctx, "thief", "", func(ctx context.Context) (Name, error) { return Name{}, ctx.Err() })
 	if err != nil || counts.total != 1 {
+		t.Errorf("%d counted, %v", counts.total, err)
+	}
+	if err := g.Once(ctx, "thief", make([]Miss, 1)); err != nil || counts.total != 2 {
 		t.Errorf("%d counted, %v", counts.total, err)
 	}
 }

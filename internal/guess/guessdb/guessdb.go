@@ -79,12 +79,14 @@ func read(db *gorm.DB, client string, day int64) (t tally, err error) {
 func (t tally) standing(left time.Duration) guess.Standing {
 	s := guess.Standing{Total: t.total, Until: left}
 	for name, n := range t.names {
-		if n >= guess.Max {
-			if s.Barred == nil {
-				s.Barred = map[guess.Name]bool{}
-			}
-			s.Barred[name] = true
+		if n < guess.Max {
+			s.Most = max(s.Most, n)
+			continue
 		}
+		if s.Barred == nil {
+			s.Barred = map[guess.Name]bool{}
+		}
+		s.Barred[name] = true
 	}
 	return s
 }

@@ -29,9 +29,10 @@ func (none) IsToken([10]byte) bool                     { return false }
 // world is two processes over one database.
 type world struct {
 	*testing.T
-	nodes [2]*cardhost.Service
-	now   atomic.Int64
-	keys  *softkey.Ring
+	nodes  [2]*cardhost.Service
+	now    atomic.Int64
+	keys   *softkey.Ring
+	judged judging
 }
 
 func newWorld(t *testing.T, db *store.DB) *world {
@@ -48,8 +49,9 @@ func newWorld(t *testing.T, db *store.DB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.judged.Keys = w.keys
 	for i := range w.nodes {
-		w.nodes[i], err = cardhost.New(cardhost.Config{Keys: w.keys, Gate: audit.Gate{Recorder: none{}}, Tokens: none{},
+		w.nodes[i], err = cardhost.New(cardhost.Config{Keys: &w.judged, Gate: audit.Gate{Recorder: none{}}, Tokens: none{},
 			Realms: []cryptogram.Scheme{{Realm: "transit", Factors: []cryptogram.FactorRule{f}, Algorithms: map[byte]string{0: cryptogram.TDES},
 				KeyVersions: map[byte]uint8{1: 1}, TAC: cryptogram.TACFold, OverdraftTAC: cryptogram.TACFold}},
 			Guesses: guess.New(guessdb.New(db, clock), nil, clock), Name: func(_ context.Context, c cardhost.Card) (guess.Name, error) {
