@@ -92,14 +92,11 @@ func (f subject) mayAsk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
-	if err != nil {
-		return err
+	taken, err := f.cfg.Counters.Take(ctx, f.caller.ID, name, maxExplained)
+	if err == nil && taken == nil {
+		err = f.tooMany(ctx, "questions")
 	}
-	if n >= maxExplained {
-		return f.tooMany(ctx, "questions")
-	}
-	return f.cfg.Counters.Miss(ctx, f.caller.ID, name)
+	return err
 }
 
 func (f subject) explain(ctx context.Context, t Transaction) (out Explanation, err error) {

@@ -91,7 +91,7 @@ type full struct{ issuerhost.Counters }
 
 var errFull = errors.New("no space left")
 
-func (full) Miss(context.Context, string, [32]byte) error { return errFull }
+func (full) Miss(context.Context, string, [32]byte) (int, error) { return 0, errFull }
 func (full) Take(context.Context, string, [32]byte, int) (func(context.Context) error, error) {
 	return nil, errFull
 }

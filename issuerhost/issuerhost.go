@@ -22,6 +22,7 @@ import (
 	"github.com/tapvault/tapvault/cryptogram/emv"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -90,10 +91,10 @@ type (
 		// same attempt again succeeds again. It returns [ErrReplayed] or
 		// [ErrJumped] and then takes nothing.
 		Spend(ctx context.Context, client string, a access.Attempt, name [32]byte, value uint16, w Window) error
-		// Misses returns how many checks of a name a client failed today, and Miss
-		// counts one more.
+		// Misses returns how many checks of a name a client failed today. Miss counts one
+		// more, and returns how many they are then.
 		Misses(ctx context.Context, client string, name [32]byte) (int, error)
-		Miss(ctx context.Context, client string, name [32]byte) error
+		Miss(ctx context.Context, client string, name [32]byte) (int, error)
 		// Take counts one more before a check is made, unless there are most already:
 		// giveBack is nil then. Whoever finds that the check held gives it back.
 		Take(ctx context.Context, client string, name [32]byte, most int) (giveBack func(context.Context) error, err error)
@@ -123,7 +124,8 @@ type Config struct {
 type Service struct {
 	cfg      Config
 	profiles map[string]emv.Profile
-	checks   oneAtATime // of values
+	lanes    guess.Lanes // what is judged of a name for a caller
+	owed     owed
 }
 
 // New checks c and returns a service.

@@ -138,33 +138,6 @@ func (p Purchase) data(r token.Requestor) (d emv.TokenData) {
 	return d
 }
 
-// guarded runs a check that ends in [emv.ErrMismatch], within what the caller
-// may still get wrong.
-func (f subject) guarded(ctx context.Context, name [32]byte, check func(context.Context) error) error {
-	ctx = context.WithoutCancel(ctx) // see [subject.missed]
-	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
-	if err != nil {
-		return err
-	}
-	if n >= maxMisses {
-		return f.tooMany(ctx, "misses")
-	}
-	if err = check(ctx); !errors.Is(err, emv.ErrMismatch) {
-		return err
-	}
-	if err := f.missed(ctx, name); err != nil {
-		return err
-	}
-	return f.refuse(ctx, "cryptogram", ErrRefused)
-}
-
-// missed counts what did not hold. Its context, and that of the check, must not end with
-// the caller's connection: who hangs up, and listens on, would know by whether there is an
-// answer, and nothing would be counted.
-func (f subject) missed(ctx context.Context, name [32]byte) error {
-	return f.cfg.Counters.Miss(ctx, f.caller.ID, name)
-}
-
 // Tap is what a phone whose keys a PIN masks showed: two cryptograms over one
 // message.
 type Tap struct {

@@ -162,21 +162,14 @@ func (v Value) service() string {
 
 func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte) error {
 	who := checked{f.caller.ID, name}
-	leave, err := f.checks.enter(ctx, who)
-	if err != nil {
-		return fmt.Errorf("waiting for another check of this card: %w", err)
-	}
-	defer leave()
-	ctx = context.WithoutCancel(ctx) // see [subject.missed]
-	n, err := f.cfg.Counters.Misses(ctx, f.caller.ID, name)
+	n, leave, err := f.enter(ctx, name, 1, maxValueMisses) // one at a time: a value has three digits
 	if err != nil {
 		return err
 	}
-	if n >= maxValueMisses {
-		return f.tooMany(ctx, "misses")
-	}
+	defer leave()
+	ctx = context.WithoutCancel(ctx) // see [subject.missed]
 	var giveBack func(context.Context) error
-	if n > 0 || f.checks.owes(who) { // another process may judge at the same moment: what is judged is counted first
+	if n > 0 || f.owed.owes(who) { // another process may judge at the same moment: what is judged is counted first
 		if giveBack, err = f.cfg.Counters.Take(ctx, f.caller.ID, name, maxValueMisses); err != nil {
 			return err
 		}
@@ -198,8 +191,8 @@ func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte)
 	case !wrong:
 		return errors.Join(err, giveBack(ctx))
 	case giveBack == nil:
-		if err := f.missed(ctx, name); err != nil {
-			f.checks.owe(who)
+		if _, err := f.missed(ctx, name); err != nil {
+			f.owed.owe(who)
 			return err
 		}
 	}

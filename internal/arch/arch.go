@@ -114,7 +114,7 @@ var Table = map[string][]string{
 	"internal/guess/guessdb": {"internal/guess", "internal/store"},
 	"quorum":                 {"access", "audit", "internal/digits", "internal/fault"},
 	"quorum/quorumdb":        {"internal/store", "quorum"},
-	"issuerhost":             {"access", "audit", "cryptogram/emv", "hsm/keyref", "internal/fault", "internal/gather", "internal/mac", "token"},
+	"issuerhost":             {"access", "audit", "cryptogram/emv", "hsm/keyref", "internal/fault", "internal/gather", "internal/guess", "internal/mac", "token"},
 	"issuerhost/counterdb":   {"access", "internal/store", "issuerhost"},
 	"cardhost":               {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault", "internal/gather", "internal/guess"},
 

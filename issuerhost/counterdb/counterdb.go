@@ -101,7 +101,11 @@ func (d *DB) day() int64 { return d.now().Unix() / (24 * 60 * 60) }
 
 // Misses implements [issuerhost.Counters].
 func (d *DB) Misses(ctx context.Context, client string, name [32]byte) (n int, err error) {
-	err = d.db.Read(ctx).Raw("SELECT COALESCE(SUM(misses), 0) FROM emv_misses WHERE client = ? AND name = ? AND day = ?", client, name[:], d.day()).Scan(&n).Error
+	return missed(d.db.Read(ctx), client, name, d.day())
+}
+
+func missed(db *gorm.DB, client string, name [32]byte, day int64) (n int, err error) {
+	err = db.Raw("SELECT COALESCE(SUM(misses), 0) FROM emv_misses WHERE client = ? AND name = ? AND day = ?", client, name[:], day).Scan(&n).Error
 	if err != nil {
 		return 0, fmt.Errorf("counting refused cryptograms: %w", err)
 	}
@@ -137,13 +141,16 @@ func (d *DB) giveBack(ctx context.Context, client string, name [32]byte, day int
 }
 
 // Miss implements [issuerhost.Counters].
-func (d *DB) Miss(ctx context.Context, client string, name [32]byte) error {
-	return d.db.Tx(ctx, func(tx *gorm.DB) error {
+func (d *DB) Miss(ctx context.Context, client string, name [32]byte) (n int, err error) {
+	day := d.day()
+	err = d.db.Tx(ctx, func(tx *gorm.DB) error {
 		err := tx.Exec("INSERT INTO emv_misses (client, name, day, misses) VALUES (?, ?, ?, 1) "+
-			"ON CONFLICT (client, name, day) DO UPDATE SET misses = emv_misses.misses + 1", client, name[:], d.day()).Error
+			"ON CONFLICT (client, name, day) DO UPDATE SET misses = emv_misses.misses + 1", client, name[:], day).Error
 		if err != nil {
 			return fmt.Errorf("counting a refused cryptogram: %w", err)
 		}
-		return nil
+		n, err = missed(tx, client, name, day)
+		return err
 	})
+	return n, err
 }

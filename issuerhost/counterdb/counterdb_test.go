@@ -84,9 +84,9 @@ func misses(t *testing.T, db *store.DB) {
 		}
 	}
 	count("bank", 1, 0)
-	for range 3 {
-		if err := d.Miss(t.Context(), "bank", [32]byte{1}); err != nil {
-			t.Fatal(err)
+	for i := range 3 {
+		if n, err := d.Miss(t.Context(), "bank", [32]byte{1}); err != nil || n != i+1 {
+			t.Fatal(n, err)
 		}
 	}
 	count("bank", 1, 3)
