@@ -39,7 +39,7 @@ func readBody(r *http.Request, op operation, into *bytes.Buffer) error {
 func fill(into *bytes.Buffer, r io.Reader, most int64) error {
 	for {
 		if into.Available() == 0 {
-			larger := bytes.NewBuffer(make([]byte, 0, 2*into.Cap()))
+			larger := bytes.NewBuffer(make([]byte, 0, max(512, 2*into.Cap())))
 			_, _ = larger.Write(into.Bytes())
 			clear(into.Bytes())
 			*into = *larger

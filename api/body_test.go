@@ -35,6 +35,10 @@ func TestBufferThatGrows(t *testing.T) {
 	if err := fill(whole, iotest.DataErrReader(strings.NewReader(body)), int64(len(body))); err != nil || whole.String() != body {
 		t.Errorf("%v, %d bytes", err, whole.Len())
 	}
+	var none bytes.Buffer
+	if err := fill(&none, strings.NewReader(body), int64(len(body))); err != nil || none.String() != body {
+		t.Errorf("into no buffer: %v, %d bytes", err, none.Len())
+	}
 	if err := fill(bytes.NewBuffer(make([]byte, 0, 64)), strings.NewReader(body), int64(len(body))-1); err != errTooLarge { //nolint:errorlint // itself
 		t.Error(err)
 	}
