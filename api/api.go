@@ -175,7 +175,7 @@ type Config struct {
 	Ready  []Part // checked by /readyz
 
 	Metrics http.Handler                                       // nil: /metrics is not served here
-	Observe func(route string, status int, took time.Duration) // nil: nobody counts
+	Observe func(route string, status int, took time.Duration) // or [StatusGone]; nil: nobody counts
 	Log     *slog.Logger                                       // nil: nothing is logged
 	// Trace decides whether a request is recorded, and begins to; parent is the
 	// traceparent that came with it. nil: none is.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -25,7 +26,12 @@ var (
 	errNoCaller   = fault.New(fault.Unauthenticated, "no access token was presented")
 	errFast       = fault.New(fault.TooFast, "this caller has made as many requests as it may for now")
 	errOverloaded = fault.New(fault.Overloaded, "too many requests are being served")
+	errGone       = fault.New(fault.Overloaded, "the connection ended before the request was answered")
 )
+
+// StatusGone is what a request is observed as that failed because its caller left.
+// No answer has it.
+const StatusGone = 499
 
 // problemBase begins every problem type; the kind ends it.
 const problemBase = "urn:tapvault:problem:"
@@ -121,9 +127,30 @@ func describe(err error) (wire.Problem, problem) {
 	return p, row
 }
 
+// left reports whether a request failed because its caller ended the connection.
+func left(ctx context.Context, err error) bool {
+	return errors.Is(ctx.Err(), context.Canceled) && errors.Is(err, context.Canceled)
+}
+
+// gone marks a request whose caller left.
+const gone = "gone"
+
+// observed is what a request is counted as.
+func observed(c *gin.Context) int {
+	if c.GetBool(gone) {
+		return StatusGone
+	}
+	return c.Writer.Status()
+}
+
 // fail answers the problem for err and logs what the operator must know.
 func (s *server) fail(c *gin.Context, err error) {
 	ctx := c.Request.Context()
+	if left(ctx, err) {
+		s.Log.InfoContext(ctx, "the caller left before the answer", "request", audit.RequestID(ctx), "route", c.FullPath(), "error", err.Error())
+		c.Set(gone, true)
+		err = errGone // for who ended one half of the connection and listens on
+	}
 	p, row := describe(err)
 	id := audit.RequestID(ctx)
 	traceProblem(ctx, p.Type)
@@ -133,7 +160,7 @@ func (s *server) fail(c *gin.Context, err error) {
 		p.OAuthDetail, form = p.Detail, "application/json" // OAuth libraries read no other (RFC 6749 section 5.2)
 	}
 	switch {
-	case row.status >= 500:
+	case row.status >= 500 && !c.GetBool(gone):
 		s.Log.ErrorContext(ctx, "request failed", "request", id, "route", c.FullPath(), "problem", p.Type, "error", err.Error())
 	case row.status == http.StatusUnauthorized:
 		s.Log.WarnContext(ctx, "caller not believed", "request", id, "route", c.FullPath(), "error", err.Error())

@@ -41,8 +41,8 @@ func (s *server) around(c *gin.Context) {
 	h["Strict-Transport-Security"] = https
 	h["Referrer-Policy"] = noReferrer
 	defer func() {
-		s.Observe(routeName(c), c.Writer.Status(), s.Now().Sub(began))
-		ended(span, c.Writer.Status())
+		s.Observe(routeName(c), observed(c), s.Now().Sub(began))
+		ended(span, observed(c))
 	}()
 	defer s.recover(c)
 	if err != nil {

@@ -32,7 +32,7 @@ func NewMetrics(gauges ...Gauge) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tapvault_http_requests_total", Help: "Requests answered, by route and class of status.",
+			Name: "tapvault_http_requests_total", Help: "Requests by route and class of status, or gone where the caller left before the answer.",
 		}, []string{"route", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tapvault_http_request_seconds", Help: "How long answers took, by route.",
@@ -58,14 +58,23 @@ func (g Gauge) collector() prometheus.Collector {
 // classes are the labels of statuses, by their first digit.
 var classes = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
+// statusGone stands for requests whose callers left before they were answered.
+const statusGone = 499
+
 // Observe counts one request.
 func (m *Metrics) Observe(route string, status int, took time.Duration) {
-	class := 0
-	if c := status / 100; c > 0 && c < len(classes) {
-		class = c
-	}
-	m.requests.WithLabelValues(route, classes[class]).Inc()
+	m.requests.WithLabelValues(route, class(status)).Inc()
 	m.latency.WithLabelValues(route).Observe(took.Seconds())
+}
+
+func class(status int) string {
+	if status == statusGone {
+		return "gone"
+	}
+	if c := status / 100; c > 0 && c < len(classes) {
+		return classes[c]
+	}
+	return classes[0]
 }
 
 // Handler serves the metrics.

@@ -102,12 +102,14 @@ func TestMetrics(t *testing.T) {
 	m.Observe("/v1/tokens", 201, 3*time.Millisecond)
 	m.Observe("/v1/tokens", 403, time.Millisecond)
 	m.Observe("none", 999, time.Millisecond)
+	m.Observe("none", 499, time.Millisecond)
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for _, want := range []string{
 		`tapvault_http_requests_total{route="/v1/tokens",status="2xx"} 1`,
 		`tapvault_http_requests_total{route="/v1/tokens",status="4xx"} 1`,
 		`tapvault_http_requests_total{route="none",status="other"} 1`,
+		`tapvault_http_requests_total{route="none",status="gone"} 1`,
 		`tapvault_http_request_seconds_count{route="/v1/tokens"} 2`,
 		`tapvault_hsm_sessions_in_use 3`,
 	} {
