@@ -98,7 +98,9 @@ func (e *postgresEngine) close() error {
 
 // transact runs fn in the group of the writer that has least to do. While the
 // server breaks groups off because of others, fn is run again after a pause that
-// is longer each time and drawn at random: once more with others, then alone.
+// is longer each time and drawn at random: once more with others, then alone. Where
+// one run takes longer than there is to stand back, as on a machine that is asked too
+// much, time alone would not let it run again: it has some runs in any case.
 func (e *postgresEngine) transact(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	deadline := time.Now().Add(e.cfg.BusyTimeout)
 	for try := 0; ; try++ {
@@ -106,7 +108,7 @@ func (e *postgresEngine) transact(ctx context.Context, fn func(tx *gorm.DB) erro
 		if errors.Is(err, errSpoiled) {
 			err = errContended
 		}
-		if !errors.Is(err, errContended) || time.Now().After(deadline) {
+		if !errors.Is(err, errContended) || try+1 >= leastRuns && time.Now().After(deadline) {
 			return err
 		}
 		if err := pause(ctx, rand.N(time.Millisecond<<min(try, 6))); err != nil {
@@ -114,6 +116,10 @@ func (e *postgresEngine) transact(ctx context.Context, fn func(tx *gorm.DB) erro
 		}
 	}
 }
+
+// leastRuns is how often a transaction is run before it fails because of others. Of
+// those that meet one is kept each time.
+const leastRuns = 8
 
 func (e *postgresEngine) idlest() *writer {
 	best, least := e.writers[0], e.writers[0].load()

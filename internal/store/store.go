@@ -50,7 +50,7 @@ type Config struct {
 	// which is fastest for many callers: fewer share each commit of more, and
 	// serializable transactions at the same time break each other off.
 	Writers     int
-	BusyTimeout time.Duration    // how long to stand back for other writers; 0: 5 s
+	BusyTimeout time.Duration    // how long to stand back for other writers, with PostgreSQL for some runs at least; 0: 5 s
 	Now         func() time.Time // 0: time.Now
 }
 

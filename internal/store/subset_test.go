@@ -3,9 +3,11 @@ package store_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
 )
 
@@ -56,5 +58,25 @@ func TestAsOthersDoIt(t *testing.T) {
 	e = one.Read(t.Context()).Raw("SELECT value FROM pairs WHERE name = 'x'").Scan(&x).Error
 	if err != nil || e != nil || runs != 4 || x != 1 {
 		t.Errorf("%v, %v: run %d times; x %d", err, e, runs, x)
+	}
+}
+
+// TestRunAgainThoughLate: a transaction that was broken off after it took longer than
+// others are stood back for is run again all the same, and not for ever.
+func TestRunAgainThoughLate(t *testing.T) {
+	cfg := storetest.Postgres(t)(t)
+	cfg.BusyTimeout = time.Nanosecond
+	db := storetest.Open(t, cfg)
+	for broken, want := range map[int]int{0: 1, 1: 2, 7: 8, 1000: 8} {
+		runs := 0
+		err := db.Tx(t.Context(), func(tx *gorm.DB) error {
+			if runs++; runs > broken {
+				return nil
+			}
+			return tx.Exec("DO $$ BEGIN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$").Error
+		})
+		if runs != want || (err == nil) != (broken < want) || err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("broken off %d times: run %d times, %v", broken, runs, err)
+		}
 	}
 }
