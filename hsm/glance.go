@@ -4,6 +4,7 @@ package hsm
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/miekg/pkcs11"
@@ -12,6 +13,9 @@ import (
 // SoftHSM keeps a token in files, and writes one of them anew at every login, in
 // any process. A process that reads it at that moment finds no token, or one without
 // a PIN, and may not look again until it initialises the module anew.
+
+// softHSMProject is who makes SoftHSM's slots and tokens, by their own words.
+const softHSMProject = "SoftHSM project"
 
 // glances is how often a token is looked for again that does not seem to be
 // there, and glance how long after the first time; each wait is twice as long.
@@ -26,8 +30,24 @@ func (m *module) misread(err error) bool {
 	if !errors.Is(err, errNoToken) && !errors.Is(err, errNoPIN) && code(err) != pkcs11.CKR_GENERAL_ERROR {
 		return false
 	}
+	return m.softHSM()
+}
+
+// softHSM reports whether m is SoftHSM, or has a slot of one behind it, as p11-kit's
+// proxy may.
+func (m *module) softHSM() bool {
 	about, err := m.ctx.GetInfo()
-	return err == nil && about.ManufacturerID == "SoftHSM"
+	if err == nil && about.ManufacturerID == "SoftHSM" {
+		return true
+	}
+	slots, err := m.ctx.GetSlotList(false)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(slots, func(s uint) bool {
+		info, err := m.ctx.GetSlotInfo(s)
+		return err == nil && info.ManufacturerID == softHSMProject
+	})
 }
 
 // glance does what needs the files of tokens to be read whole, until they are. The

@@ -23,6 +23,7 @@ type cryptoki interface {
 	GetInfo() (pkcs11.Info, error)
 	Destroy()
 	GetSlotList(tokenPresent bool) ([]uint, error)
+	GetSlotInfo(slot uint) (pkcs11.SlotInfo, error)
 	GetTokenInfo(slot uint) (pkcs11.TokenInfo, error)
 	GetMechanismInfo(slot uint, m []*pkcs11.Mechanism) (pkcs11.MechanismInfo, error)
 	InitToken(slot uint, pin, label string) error

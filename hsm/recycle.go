@@ -34,6 +34,7 @@ const (
 // recycling is what a module knows about it. The numbers may be read at any time.
 type recycling struct {
 	after                 atomic.Int64 // objects; 0: never
+	told                  bool         // a configuration said so; changed under turn
 	made                  atomic.Int64 // since the last time
 	asked                 atomic.Bool
 	took                  atomic.Int64 // nanoseconds, the last time
@@ -50,24 +51,31 @@ func (m *module) objects(n int) {
 	go m.recycle()
 }
 
-// bound says after how many objects m is recycled: what cfg says, or else what suits
-// the module. The last token that says something counts.
-func (m *module) bound(cfg Config) {
-	switch {
-	case cfg.RecycleAfter > 0:
-		m.recycled.after.Store(int64(cfg.RecycleAfter))
-	case cfg.RecycleAfter < 0:
-		m.recycled.after.Store(0)
-	case len(m.tokens) == 0 && m.keepsObjects():
-		m.recycled.after.Store(softHSMKeeps)
+// bound says after how many objects t's module is recycled: what t's configuration
+// says, or else what suits the token. The last token that says something counts, and
+// one that is open already is not overruled by what only suits another.
+func (m *module) bound(t *Token) {
+	r := &m.recycled
+	if len(m.tokens) == 0 {
+		r.told = false
+		r.after.Store(0)
+	}
+	switch said := t.cfg.RecycleAfter; {
+	case said != 0:
+		r.after.Store(int64(max(said, 0)))
+		r.told = true
+	case !r.told && t.keepsObjects():
+		r.after.Store(softHSMKeeps)
 	}
 }
 
-// keepsObjects reports whether m is a SoftHSM that is known to keep them.
-func (m *module) keepsObjects() bool {
-	info, err := m.ctx.GetInfo()
-	v := info.LibraryVersion
-	return err == nil && info.ManufacturerID == "SoftHSM" && (v.Major < 2 || v.Major == 2 && v.Minor <= 6)
+// keepsObjects reports whether the token is of a SoftHSM that is known to keep them.
+// What is between may call itself a module, as p11-kit's proxy does: the token's own
+// words count, in which SoftHSM writes its version as that of the hardware.
+func (t *Token) keepsObjects() bool {
+	info, err := t.mod.ctx.GetTokenInfo(uint(t.slot.Load()))
+	v := info.HardwareVersion
+	return err == nil && info.ManufacturerID == softHSMProject && (v.Major < 2 || v.Major == 2 && v.Minor <= 6)
 }
 
 // Recycled says how often the token's module was made anew since it was loaded.

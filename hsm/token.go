@@ -110,7 +110,7 @@ func (t *Token) enter() error {
 	if err := open(); err != nil {
 		return err
 	}
-	m.bound(t.cfg)
+	m.bound(t)
 	m.tokens = append(m.tokens, t)
 	return nil
 }

@@ -18,23 +18,6 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 )
 
-// p11kit finds a module of p11-kit.
-func p11kit(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"} {
-		if path := filepath.Join(dir, name); exists(path) {
-			return path
-		}
-	}
-	t.Fatalf("no %s: `make setup-test` installs p11-kit-modules", name)
-	return ""
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // opened opens the token of cfg and makes keys ready.
 func opened(t *testing.T, cfg hsm.Config, refs ...keyref.Ref) *hsm.Token {
 	t.Helper()
@@ -65,7 +48,7 @@ var (
 // sessions, of their own, is used by one of them. SoftHSM is behind it, as packaged.
 func TestProxy(t *testing.T) {
 	cfg := hsmtest.Empty(t) // on SoftHSM itself: the proxy may show others' empty tokens
-	cfg.Module = p11kit(t, "p11-kit-proxy.so")
+	cfg.Module = hsmtest.P11Kit(t, hsmtest.P11KitProxy)
 	tok := opened(t, cfg, master, seal, index, sign)
 	p, _ := master.Path(keyref.Factor{1}, keyref.Factor{2})
 	if _, err := tok.ProcessMAC(t.Context(), p, [8]byte{3}, []byte("m")); err != nil {
@@ -108,7 +91,7 @@ func TestServerComesBack(t *testing.T) {
 	stop := serve(t, socket, cfg)
 	t.Setenv("P11_KIT_SERVER_ADDRESS", "unix:path="+socket)
 	far := cfg
-	far.Module = p11kit(t, "pkcs11/p11-kit-client.so")
+	far.Module = hsmtest.P11Kit(t, hsmtest.P11KitClient)
 	tok := opened(t, far, index, sign)
 	before, err := tok.HMAC(t.Context(), index, []byte("m"))
 	if err != nil {

@@ -135,9 +135,10 @@ func TestRecycled(t *testing.T) {
 			t.Errorf("%s: %q, %v", op, answer, err)
 		}
 	}
-	stopA, stopB := crowd(t, a, 1, all, fine), crowd(t, b, 1, all, fine)
 	cfg := hsmtest.EmptyOn(t, made.Module)
+	until(t, "nothing is under way yet", func() bool { return !a.Recycled().Asked })
 	ins, outs := made.Calls(shim.Initialize), made.Calls(shim.Finalize)
+	stopA, stopB := crowd(t, a, 1, all, fine), crowd(t, b, 1, all, fine)
 	for from, had := times(a), uint64(0); had < 3; had = times(a) - from {
 		tok, err := hsm.Open(t.Context(), cfg)
 		if err != nil {
