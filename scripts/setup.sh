@@ -79,6 +79,7 @@ if [ "$for_tests" = test ]; then
   have systemd-analyze || need systemd "systemd-analyze judges the shipped unit; nothing of it runs"
   have curl || need curl "the README's calls are tested with it"
   have jq || need jq "the README's calls are tested with it"
+  have openssl || need openssl "the README's calls are tested with it, and so are clients' keys"
 fi
 
 if ! have go; then

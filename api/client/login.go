@@ -25,25 +25,48 @@ import (
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// ReadKey reads a private key from a PEM file (PKCS #8).
+// ReadKey reads a private key from a PEM file: PKCS #8, or what older commands of
+// openssl write. One under a passphrase is refused.
 func ReadKey(file string) (crypto.Signer, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading client key: %w", err)
 	}
-	block, _ := pem.Decode(b)
+	block, rest := pem.Decode(b)
+	if block != nil && block.Type == "EC PARAMETERS" { // openssl ecparam puts them before the key
+		block, _ = pem.Decode(rest)
+	}
 	if block == nil {
 		return nil, fmt.Errorf("reading client key: %s holds no PEM block", file)
 	}
-	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	k, err := parsePrivate(block)
 	if err != nil {
-		return nil, fmt.Errorf("reading client key: %s holds no PKCS #8 key", file)
+		return nil, fmt.Errorf("reading client key: %s %w", file, err)
 	}
 	s, ok := k.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("reading client key: %s holds a key that does not sign", file)
 	}
 	return s, nil
+}
+
+func parsePrivate(b *pem.Block) (k any, err error) {
+	switch {
+	case b.Type == "ENCRYPTED PRIVATE KEY", b.Headers["DEK-Info"] != "":
+		return nil, errors.New("is under a passphrase, for which nobody is asked here: keep the key without one, readable by its owner alone (openssl pkey -in FILE -out NEW)")
+	case b.Type == "EC PRIVATE KEY":
+		k, err = x509.ParseECPrivateKey(b.Bytes)
+	case b.Type == "RSA PRIVATE KEY":
+		k, err = x509.ParsePKCS1PrivateKey(b.Bytes)
+	case b.Type == "PUBLIC KEY", b.Type == "CERTIFICATE":
+		return nil, errors.New("holds a public key, and the private one is needed to log in")
+	default:
+		k, err = x509.ParsePKCS8PrivateKey(b.Bytes)
+	}
+	if err != nil {
+		return nil, errors.New("holds no PKCS #8 key")
+	}
+	return k, nil
 }
 
 // AccessToken returns a token that is good for some time yet; it logs in when

@@ -70,18 +70,19 @@ func (a *app) clientAddCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add",
 		Short: "Register a client by its public key",
-		Args:  cli.Exactly(0, "client add --id ID --role ROLE --key-file PUBLIC.jwk"),
+		Args:  cli.Exactly(0, "client add --id ID --role ROLE --key-file PUBLIC.pem"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if n.ID == "" || role == "" || keyFile == "" {
 				return cli.Misusef("reading flags: --id, --role and --key-file are needed")
 			}
+			files := keyFiles{}
 			var err error
-			if n.JWK, err = a.readPublicKey(keyFile); err != nil {
-				return fmt.Errorf("reading public key: %w", err)
+			if n.JWK, files.sign, err = a.readPublicKey(keyFile); err != nil {
+				return err
 			}
 			if encFile != "" {
-				if n.EncJWK, err = os.ReadFile(encFile); err != nil {
-					return fmt.Errorf("reading public key: %w", err)
+				if n.EncJWK, files.seal, err = a.readPublicKey(encFile); err != nil {
+					return err
 				}
 			}
 			n.Role, n.Scopes = access.Role(role), usualScopes(access.Role(role))
@@ -89,7 +90,7 @@ func (a *app) clientAddCommand() *cobra.Command {
 				n.Scopes = identity.ParseScope(strings.ReplaceAll(scopes, ",", " "))
 			}
 			return a.withRegister(cmd.Context(), func(cfg assembly.Config, rows *store.DB) error {
-				if err := a.mayCreate(cmd.Context(), cfg, rows, n); err != nil {
+				if err := a.mayCreate(cmd.Context(), cfg, rows, n, files); err != nil {
 					return fmt.Errorf("registering %s: %w", n.ID, err)
 				}
 				if err := recordAct(cmd.Context(), cfg, "clients:create", n.ID, "role "+string(n.Role)); err != nil {
@@ -107,24 +108,41 @@ func (a *app) clientAddCommand() *cobra.Command {
 	f.StringVar(&n.Name, "name", "", "name for people")
 	f.StringVar(&role, "role", "", "issuer, terminal, wallet, officer, operator or auditor")
 	f.StringVar(&scopes, "scopes", "", "what it may ask for, separated by commas; all of its role unless told, but for detokenize:direct")
-	f.StringVar(&keyFile, "key-file", "", "public key as a JSON Web Key, or - for standard input; a private key is refused")
-	f.StringVar(&encFile, "enc-key-file", "", "public key to which answers are sealed, as a JSON Web Key on P-256; none unless told")
+	f.StringVar(&keyFile, "key-file", "", "public key or certificate as PEM, or a JSON Web Key; - is standard input; a private key is refused")
+	f.StringVar(&encFile, "enc-key-file", "", "public key on P-256 to which answers are sealed, as PEM or a JSON Web Key; none unless told")
 	f.StringVar(&n.Requestor, "requestor", "", "Token Requestor ID, 11 digits, for issuers")
 	f.BoolVar(&n.Bound, "bound", false, "give it access tokens only that are bound to its TLS certificate")
 	f.StringVar(&n.Terminal, "terminal", "", "terminal group, for terminals; all unless told")
 	return c
 }
 
-// readPublicKey reads a file, or standard input.
-func (a *app) readPublicKey(file string) ([]byte, error) {
-	if file == "-" {
-		return io.ReadAll(io.LimitReader(a.stdin, maxTransaction))
+// keyFiles are the texts of public keys as they were read: approvers compare their
+// digests.
+type keyFiles struct{ sign, seal []byte }
+
+// readPublicKey reads a public key from a file, or from standard input, and returns
+// it as a JSON Web Key, and the text itself.
+func (a *app) readPublicKey(file string) (jwk, text []byte, err error) {
+	in, name := a.stdin, "standard input"
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading public key: %w", err)
+		}
+		defer f.Close()
+		in, name = f, file
 	}
-	return os.ReadFile(file)
+	if text, err = io.ReadAll(io.LimitReader(in, identity.MaxKeyText+1)); err != nil {
+		return nil, nil, fmt.Errorf("reading public key: %w", err)
+	}
+	if jwk, err = identity.PublicJWK(text); err != nil {
+		return nil, nil, fmt.Errorf("reading public key: %s: %w", name, err)
+	}
+	return jwk, text, nil
 }
 
 // mayCreate asks for approval of clients that could reach far.
-func (a *app) mayCreate(ctx context.Context, cfg assembly.Config, db *store.DB, n identity.Client) error {
+func (a *app) mayCreate(ctx context.Context, cfg assembly.Config, db *store.DB, n identity.Client, files keyFiles) error {
 	if err := n.Validate(); err != nil {
 		return err
 	}
@@ -135,19 +153,19 @@ func (a *app) mayCreate(ctx context.Context, cfg assembly.Config, db *store.DB, 
 	if !slices.ContainsFunc(n.Scopes, access.Wide) {
 		return nil
 	}
-	return a.approved(ctx, cfg, db, quorum.ClientCreation, "clients:create", described(n))
+	return a.approved(ctx, cfg, db, quorum.ClientCreation, "clients:create", described(n, files))
 }
 
 // described is all of a client that is registered, as approvers see it.
-func described(n identity.Client) map[string]any {
-	key := sha256.Sum256(n.JWK)
+func described(n identity.Client, files keyFiles) map[string]any {
+	key := sha256.Sum256(files.sign)
 	all := map[string]any{"id": n.ID, "role": n.Role, "scopes": n.Scopes, "requestor": n.Requestor, "terminal": n.Terminal, "bound": n.Bound,
 		"key_file_sha256": hex.EncodeToString(key[:])}
 	if n.Name != "" {
 		all["name"] = n.Name
 	}
-	if len(n.EncJWK) > 0 {
-		enc := sha256.Sum256(n.EncJWK)
+	if len(files.seal) > 0 {
+		enc := sha256.Sum256(files.seal)
 		all["enc_key_file_sha256"] = hex.EncodeToString(enc[:])
 	}
 	return all
@@ -164,6 +182,8 @@ func (a *app) clientKeyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "key ID [FILE]",
 		Short: "Set or take away the public key to which a client's answers are sealed",
+		Long: "The file holds a public key on P-256, as PEM or a JSON Web Key, or a certificate of one; - is\n" +
+			"standard input. It is another key than the one the client signs with.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 || none == (len(args) == 2) {
 				return cli.Misusef("usage: tapvault client key ID FILE, or tapvault client key ID --none")
@@ -174,8 +194,8 @@ func (a *app) clientKeyCommand() *cobra.Command {
 			var jwk []byte
 			if !none {
 				var err error
-				if jwk, err = os.ReadFile(args[1]); err != nil {
-					return fmt.Errorf("reading public key: %w", err)
+				if jwk, _, err = a.readPublicKey(args[1]); err != nil {
+					return err
 				}
 			}
 			return a.changeClient(cmd.Context(), args[0], "clients:key", func(db *clientdb.Store) error {

@@ -30,6 +30,7 @@ var Public = map[string]string{
 	"denylist Policy":                     "the ranges of numbers that terminals are told, with those that were signed last",
 	"hsm checkType":                       "the name of a curve",
 	"hsm/group sameCheck":                 "check values, which are read aloud",
+	"identity PublicJWK":                  "by which words a text begins that holds a public key",
 	"internal/store Prior":                "the digest of a caller's own request",
 	"issuerhost fieldTurns":               "names of fields",
 	"keyceremony record":                  "check values, which are read aloud",
