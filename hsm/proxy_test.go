@@ -78,17 +78,7 @@ func TestSoftHSMBehindProxy(t *testing.T) {
 // TestProxyWhileOthersLogIn: a token behind the proxy that another process writes just
 // now is there.
 func TestProxyWhileOthersLogIn(t *testing.T) {
-	cfg, ok := behindProxy(t)
-	if !ok {
-		return
-	}
-	file := rewrite(t, cfg.Token)
-	file.looks, cfg.Prepare = 3, file.read
-	tok, err := hsm.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tok.Close(); err != nil || file.seen != file.looks+1 {
-		t.Errorf("%v; the module was initialised %d times", err, file.seen)
+	if cfg, ok := behindProxy(t); ok {
+		openRewritten(t, cfg)
 	}
 }
