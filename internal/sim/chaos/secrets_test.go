@@ -42,17 +42,6 @@ import (
 // marks are values that may stand nowhere, by what they are.
 type marks map[string][]byte
 
-// everywhere is how a value could stand in bytes.
-func everywhere(value []byte) (forms [][]byte) {
-	forms = append(forms, value)
-	h := hex.EncodeToString(value)
-	forms = append(forms, []byte(h), []byte(strings.ToUpper(h)))
-	if len(value) >= 8 { // as the trace of a crash prints the words of a call
-		forms = append(forms, fmt.Appendf(nil, "%x", binary.LittleEndian.Uint64(value)))
-	}
-	return forms
-}
-
 func (m marks) digits(what, number string) {
 	m[what] = []byte(number)
 	if len(number)%2 == 0 {
@@ -132,9 +121,12 @@ func TestSearch(t *testing.T) {
 	m := marks{}
 	m.digits("a number", "6212735192648031")
 	m["a key"] = []byte("sixteen bytes ..")
+	m["a MAC"] = []byte{0x2B, 0x6D, 0x86, 0x4A}
 	f := m.finder()
 	for _, text := range []string{"pan 6212735192648031", "\x00\x62\x12\x73\x51\x92\x64\x80\x31\x00", "0x3180649251731262, ", "goroutine 7: f(0x206e656574786973)",
-		"7369787465656e206279746573202e2e", "SIXTEEN sixteen bytes ..", "7369787465656E206279746573202E2E"} {
+		"7369787465656e206279746573202e2e", "SIXTEEN sixteen bytes ..", "7369787465656E206279746573202E2E",
+		"f({0x62, 0x12, 0x73, 0x51, 0x92, ...})", "[54 50 49 50 55 51 53 49]", "6\x002\x001\x002\x007\x003\x005\x001\x009\x002\x006\x004\x008\x000\x003\x001\x00",
+		"eyJwYW4iOiI2MjEyNzM1MTkyNjQ4MDMxIn0", "\x26\x21\x37\x15\x29\x46\x08\x13", "0x2b, 0x6d, 0x86, 0x4a", `{"mac2":"2B6D864A"}`} {
 		if len(f.found([]byte(text))) == 0 {
 			t.Errorf("%q is not found", text)
 		}
@@ -404,6 +396,7 @@ func (w *marked) pay(t *testing.T, c *client.Client, n int) {
 		t.Fatal(err)
 	}
 	w.purchases = append(w.purchases, q)
+	w.files[fmt.Sprintf("MAC2 of card %d", n)] = slices.Clone(mac2[:])
 	level := diversified(w.masters["the master "+master.Label()], issuer)
 	w.masters[fmt.Sprintf("the issuer's key of card %d", n)] = level
 	key := diversified(level, card)
@@ -520,6 +513,9 @@ func (w *marked) searchFiles(t *testing.T, f *fleet) {
 			read++
 			logs = logs || filepath.Base(path) == "service-1.yaml.log"
 			found = found || bytes.Contains(text, []byte(w.known))
+			if strings.HasSuffix(path, ".log") { // a trace says of some words that it is not sure
+				text = bytes.ReplaceAll(text, []byte("?"), nil)
+			}
 			files.search(t, path, text)
 			masters.search(t, path, text)
 			if n := alone(text, secretPINs); n > len(secretPINs)/2 {
