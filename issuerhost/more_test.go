@@ -193,7 +193,7 @@ func TestPhone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		user, err := emv.Mask(keys.User, pin)
+		user, err := emv.Mask(&keys.User, pin)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func combine(random io.Reader, seen *combined) (key [16]byte, err error) {
 		clear(key[:])
 		return key, fmt.Errorf("%w: %s", ErrWeak, why)
 	}
-	sum := sha256.Sum256(evenless(key))
+	sum := sha256.Sum256(evenless(&key))
 	if (*seen)[sum] {
 		clear(key[:])
 		return key, fmt.Errorf("%w: it equals another master of this ceremony", ErrWeak)
@@ -56,7 +56,7 @@ func combine(random io.Reader, seen *combined) (key [16]byte, err error) {
 }
 
 // evenless returns the key without its parity bits, which DES does not use.
-func evenless(key [16]byte) []byte {
+func evenless(key *[16]byte) []byte {
 	out := make([]byte, 16)
 	for i, b := range key {
 		out[i] = b &^ 1

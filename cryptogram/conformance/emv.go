@@ -148,7 +148,7 @@ func sessionAES(ctx context.Context, s *session, in *input) (answers, error) {
 
 // sessionVisa is in memory: no mechanism xors a key with data.
 func sessionVisa(ctx context.Context, s *session, in *input) (answers, error) {
-	sk := emv.VisaSession([16]byte(in.hex("icc_mk", 16)), [2]byte(in.hex("atc", 2)))
+	sk := emv.VisaSession((*[16]byte)(in.hex("icc_mk", 16)), [2]byte(in.hex("atc", 2)))
 	if in.err != nil {
 		return nil, nil
 	}
@@ -435,11 +435,11 @@ func (s *session) masked(ctx context.Context, out answers, root, step []byte, pi
 	if err != nil {
 		return err
 	}
-	sent, err := emv.Mask([16]byte(key), pin)
+	sent, err := emv.Mask((*[16]byte)(key), pin)
 	if err != nil {
 		return err
 	}
-	tried, err := emv.Mask(sent, wrong)
+	tried, err := emv.Mask(&sent, wrong)
 	if err != nil {
 		return err
 	}

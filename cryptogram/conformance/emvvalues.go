@@ -117,7 +117,7 @@ func pinBlocks(_ context.Context, _ *session, in *input) (answers, error) {
 	if in.err != nil {
 		return nil, nil
 	}
-	vis, err := emv.PINBlockVIS(key, pin, current)
+	vis, err := emv.PINBlockVIS(&key, pin, current)
 	if err != nil {
 		return nil, err
 	}
@@ -187,11 +187,11 @@ func pinMask(_ context.Context, _ *session, in *input) (answers, error) {
 	if in.err != nil {
 		return nil, nil
 	}
-	right, err := emv.Mask(key, pin)
+	right, err := emv.Mask(&key, pin)
 	if err != nil {
 		return nil, err
 	}
-	tried, err := emv.Mask(key, wrong)
+	tried, err := emv.Mask(&key, wrong)
 	if err != nil {
 		return nil, err
 	}
@@ -207,6 +207,6 @@ func sessionTree(_ context.Context, _ *session, in *input) (answers, error) {
 	if in.err != nil {
 		return nil, nil
 	}
-	sk, err := emv.TreeSession(key, atc, int(height), int(branch), iv)
+	sk, err := emv.TreeSession(&key, atc, int(height), int(branch), iv)
 	return answers{"sk": equals(sk[:])}, err
 }

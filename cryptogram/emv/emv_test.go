@@ -216,7 +216,7 @@ func TestLongNumbers(t *testing.T) {
 
 func TestTree(t *testing.T) {
 	for _, tc := range [][2]int{{8, 2}, {16, 4}, {0, 0}, {-8, 4}, {1 << 20, 2}} {
-		if _, err := emv.TreeSession([16]byte{}, 1, tc[0], tc[1], [16]byte{}); !errors.Is(err, emv.ErrMalformed) {
+		if _, err := emv.TreeSession(&[16]byte{}, 1, tc[0], tc[1], [16]byte{}); !errors.Is(err, emv.ErrMalformed) {
 			t.Errorf("height %d, branch %d: %v", tc[0], tc[1], err)
 		}
 	}
@@ -287,8 +287,8 @@ func TestScripts(t *testing.T) {
 func TestPINs(t *testing.T) {
 	for _, pin := range []string{"", "123", "1234567890123", "12a4", "１２３４"} {
 		_, err := emv.PINBlock2(pin)
-		_, err2 := emv.PINBlockVIS([16]byte{}, pin, "")
-		_, err3 := emv.Mask([16]byte{}, pin)
+		_, err2 := emv.PINBlockVIS(&[16]byte{}, pin, "")
+		_, err3 := emv.Mask(&[16]byte{}, pin)
 		for _, err := range []error{err, err2, err3} {
 			if !errors.Is(err, emv.ErrMalformed) {
 				t.Errorf("a PIN of %d bytes: %v", len(pin), err)
@@ -298,7 +298,7 @@ func TestPINs(t *testing.T) {
 			}
 		}
 	}
-	if _, err := emv.PINBlockVIS([16]byte{}, "1234", "12"); !errors.Is(err, emv.ErrMalformed) {
+	if _, err := emv.PINBlockVIS(&[16]byte{}, "1234", "12"); !errors.Is(err, emv.ErrMalformed) {
 		t.Errorf("a short current PIN: %v", err)
 	}
 }

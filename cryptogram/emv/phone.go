@@ -65,15 +65,16 @@ func StripeValue(ctx context.Context, k Keys, luk keyref.Chain, atc [2]byte, dev
 // gives a key that looks as good as the right one, so a phone that was stolen
 // cannot try PINs; only the issuer can. No check value of the key may ever be
 // beside it.
-func Mask(key [16]byte, pin string) ([16]byte, error) {
+func Mask(key *[16]byte, pin string) ([16]byte, error) {
 	if _, err := pinDigits(pin); err != nil {
 		return [16]byte{}, err
 	}
+	out := *key
 	for i := range min(8, len(pin)) {
-		key[i] ^= pin[i] << 1
-		key[8+i] ^= pin[i] << 1
+		out[i] ^= pin[i] << 1
+		out[8+i] ^= pin[i] << 1
 	}
-	return key, nil
+	return out, nil
 }
 
 // PhoneKeys are the two keys of one transaction of a phone. User is masked.
@@ -115,7 +116,7 @@ func (p Phone) Provision(ctx context.Context, r Revealer, atc [2]byte, pin strin
 	if err != nil {
 		return keys, err
 	}
-	keys.User, err = Mask(user, pin)
+	keys.User, err = Mask(&user, pin)
 	return keys, err
 }
 

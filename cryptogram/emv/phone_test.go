@@ -37,7 +37,7 @@ func TestPhone(t *testing.T) {
 	}
 	device := [emv.DevicePart]byte(func() []byte { ac := handset(t, keys.Device, data); return ac[:emv.DevicePart] }())
 	judge := func(atc [2]byte, pin string, device [emv.DevicePart]byte, data []byte) emv.Verdict {
-		user, err := emv.Mask(keys.User, pin)
+		user, err := emv.Mask(&keys.User, pin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,13 +110,13 @@ func TestProvisionFails(t *testing.T) {
 // TestMask: every wrong PIN gives a key with parity as good as the right one.
 func TestMask(t *testing.T) {
 	key := [16]byte([]byte("\x01\x23\x45\x67\x89\xAB\xCD\xEF\xFE\xDC\xBA\x98\x76\x54\x32\x10"))
-	masked, err := emv.Mask(key, "4083")
+	masked, err := emv.Mask(&key, "4083")
 	if err != nil {
 		t.Fatal(err)
 	}
 	right := 0
 	for n := range 10000 {
-		back, err := emv.Mask(masked, fmt.Sprintf("%04d", n))
+		back, err := emv.Mask(&masked, fmt.Sprintf("%04d", n))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -81,21 +81,21 @@ func (c Confidentiality) pad(data []byte) ([]byte, error) {
 // VisaSession is the session key for scripts of Visa CVN 10 and 18: the card's
 // key xor the counter, and its complement. No mechanism of an HSM xors a key
 // with data, so this is in memory: the caller zeroes both keys.
-func VisaSession(card [16]byte, atc [2]byte) [16]byte {
+func VisaSession(card *[16]byte, atc [2]byte) (key [16]byte) {
+	key = *card
 	n := binary.BigEndian.Uint16(atc[:])
 	for i, x := range []uint16{n, ^n} {
-		card[8*i+6] ^= byte(x >> 8)
-		card[8*i+7] ^= byte(x)
+		key[8*i+6] ^= byte(x >> 8)
+		key[8*i+7] ^= byte(x)
 	}
-	tdes.OddParity(card[:])
-	return card
+	tdes.OddParity(key[:])
+	return key
 }
 
 // PINBlockVIS is the block in which Visa cards get a new PIN: the PIN with its
 // length, xor a part of the card's key for cryptograms, and xor the current PIN
 // where that is given. The key is in memory: the caller zeroes it.
-func PINBlockVIS(acKey [16]byte, newPIN, currentPIN string) (b [8]byte, err error) {
-	defer clear(acKey[:])
+func PINBlockVIS(acKey *[16]byte, newPIN, currentPIN string) (b [8]byte, err error) {
 	if b, err = pinBlock(newPIN, 0, 0xF); err != nil {
 		return b, err
 	}

@@ -11,7 +11,7 @@ import (
 // was withdrawn: for cards that still have it and nothing new. Each level xors
 // the key of two levels above, so no mechanism of an HSM does it; the caller
 // zeroes both keys. height is 8 with a branch of 4, or 16 with 2.
-func TreeSession(card [16]byte, atc uint16, height, branch int, iv [16]byte) (key [16]byte, err error) {
+func TreeSession(card *[16]byte, atc uint16, height, branch int, iv [16]byte) (key [16]byte, err error) {
 	if (height != 8 || branch != 4) && (height != 16 || branch != 2) {
 		return key, fmt.Errorf("%w: a tree of height %d and branch %d", ErrMalformed, height, branch)
 	}
@@ -19,9 +19,9 @@ func TreeSession(card [16]byte, atc uint16, height, branch int, iv [16]byte) (ke
 	for i, n := height-1, int(atc); i >= 0; i, n = i-1, n/branch {
 		levels[i] = n % branch
 	}
-	above, parent := iv, card
+	above, parent := iv, *card
 	for i, j := range levels {
-		next, err := treeStep(parent, above, byte(j))
+		next, err := treeStep(&parent, &above, byte(j))
 		if err != nil {
 			return key, err
 		}
@@ -39,14 +39,15 @@ func TreeSession(card [16]byte, atc uint16, height, branch int, iv [16]byte) (ke
 
 // treeStep enciphers the key above, with the branch in its last bits, under the
 // parent.
-func treeStep(parent, above [16]byte, j byte) (out [16]byte, err error) {
+func treeStep(parent, above *[16]byte, j byte) (out [16]byte, err error) {
 	b, err := tdes.New(parent[:])
 	if err != nil {
 		return out, err
 	}
-	above[7] ^= j
-	above[15] ^= j ^ 0xF0
-	b.Encrypt(out[:8], above[:8])
-	b.Encrypt(out[8:], above[8:])
+	out = *above
+	out[7] ^= j
+	out[15] ^= j ^ 0xF0
+	b.Encrypt(out[:8], out[:8])
+	b.Encrypt(out[8:], out[8:])
 	return out, nil
 }

@@ -35,7 +35,7 @@ func borrow(ctx context.Context, r Revealer, card keyref.Chain, use func(key *[1
 // they are asked for, they are that session's key.
 func VisaScript(ctx context.Context, r Revealer, card keyref.Chain, atc [2]byte, use func(Keys) error) error {
 	return borrow(ctx, r, card, func(key *[16]byte) error {
-		s := inMemory{VisaSession(*key, atc)}
+		s := inMemory{VisaSession(key, atc)}
 		defer clear(s.key[:])
 		return use(&s)
 	})
@@ -45,7 +45,7 @@ func VisaScript(ctx context.Context, r Revealer, card keyref.Chain, atc [2]byte,
 // card's key for cryptograms. The caller enciphers it as script data.
 func VisaPIN(ctx context.Context, r Revealer, card keyref.Chain, newPIN, currentPIN string) (b [8]byte, err error) {
 	err = borrow(ctx, r, card, func(key *[16]byte) (err error) {
-		b, err = PINBlockVIS(*key, newPIN, currentPIN)
+		b, err = PINBlockVIS(key, newPIN, currentPIN)
 		return err
 	})
 	return b, err

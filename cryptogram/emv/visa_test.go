@@ -61,7 +61,7 @@ func TestVisaScript(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		session, ring := emv.VisaSession([16]byte(key), atc), &softkey.Ring{}
+		session, ring := emv.VisaSession((*[16]byte)(key), atc), &softkey.Ring{}
 		if err := ring.ImportScratch(t.Context(), own.Key, session[:]); err != nil {
 			t.Fatal(err)
 		}

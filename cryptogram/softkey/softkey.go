@@ -53,7 +53,7 @@ func (r *Ring) ImportScratch(_ context.Context, ref keyref.Ref, key []byte) erro
 	}
 	k := [16]byte(key)
 	if ref.Usage == keyref.FoldedTAC {
-		f := fold(k)
+		f := fold(&k)
 		copy(k[:8], f[:])
 		copy(k[8:], f[:])
 	}
@@ -109,7 +109,7 @@ func (r *Ring) derived(p keyref.Path) (k [16]byte, err error) {
 		return k, fmt.Errorf("using %v: %w: too many levels", p.Key, ErrKeyUnfit)
 	}
 	for _, f := range p.Factors[:p.Levels] {
-		k = diversify(k, f)
+		k = diversify(&k, f)
 	}
 	return k, nil
 }
@@ -124,11 +124,11 @@ func (r *Ring) ProcessMAC(_ context.Context, p keyref.Path, input [8]byte, msgs 
 		return nil, err
 	}
 	defer clear(k[:])
-	process := encipher(k, input)
+	process := encipher(&k, input)
 	defer clear(process[:])
 	macs := make([][4]byte, len(msgs))
 	for i, m := range msgs {
-		macs[i] = cbcMAC(process, m)
+		macs[i] = cbcMAC(&process, m)
 	}
 	return macs, nil
 }
@@ -145,10 +145,10 @@ func (r *Ring) FoldedMAC(_ context.Context, p keyref.Path, msg []byte) ([4]byte,
 	defer clear(k[:])
 	f := [8]byte(k[:8]) // folded when it was imported
 	if p.Levels > 0 {
-		f = fold(k)
+		f = fold(&k)
 	}
 	defer clear(f[:])
-	return cbcMAC(f, msg), nil
+	return cbcMAC(&f, msg), nil
 }
 
 // RetailMAC implements ISO 9797-1 algorithm 3 with padding method 2.
@@ -161,7 +161,7 @@ func (r *Ring) RetailMAC(_ context.Context, p keyref.Path, msg []byte) ([4]byte,
 		return [4]byte{}, err
 	}
 	defer clear(k[:])
-	return retailMAC(k, msg), nil
+	return retailMAC(&k, msg), nil
 }
 
 // Encipher returns 3DES-E of one block under a diversified key, or under a
@@ -177,7 +177,7 @@ func (r *Ring) Encipher(_ context.Context, p keyref.Path, block [8]byte) ([8]byt
 		return [8]byte{}, err
 	}
 	defer clear(k[:])
-	return encipher(k, block), nil
+	return encipher(&k, block), nil
 }
 
 // transacts reports whether p can lead to a process key.

@@ -193,32 +193,51 @@ func (c *comparer) isSecret(e ast.Expr) bool {
 // TestSecretsAreComparedInConstantTime: every comparison that could end at the
 // first difference is of values that are no secrets, and says why.
 func TestSecretsAreComparedInConstantTime(t *testing.T) {
+	whole(t, (*comparer).found, Public, "compares what may be secret, and ends at the first difference: use crypto/subtle, or say in Public why it is none")
+}
+
+// whole looks through every package for what find lists, and takes what allowed
+// names, with its reason, and nothing that it names for nothing.
+func whole(t *testing.T, find func(*comparer, string) []string, allowed map[string]string, wrong string) {
+	t.Helper()
 	c := newComparer(filepath.Join("..", ".."))
-	dirs := slices.Sorted(maps.Keys(Table))
 	seen := map[string]bool{}
-	for _, dir := range dirs {
+	for _, dir := range slices.Sorted(maps.Keys(Table)) {
 		if _, err := c.Import(module + dir); err != nil {
 			t.Fatal(err)
 		}
-		for _, at := range c.found(dir) {
+		for _, at := range find(c, dir) {
 			seen[at] = true
-			whole, _, _ := strings.Cut(at, " ")
-			seen[whole+" *"] = true
-			if Public[at] == "" && Public[whole+" *"] == "" {
-				t.Errorf("%s compares what may be secret, and ends at the first difference: use crypto/subtle, or say in Public why it is none", at)
+			in, _, _ := strings.Cut(at, " ")
+			seen[in+" *"] = true
+			if allowed[at] == "" && allowed[in+" *"] == "" {
+				t.Errorf("%s %s", at, wrong)
 			}
 		}
 	}
-	for at := range Public {
+	for at := range allowed {
 		if !seen[at] {
-			t.Errorf("Public names %s, which compares nothing", at)
+			t.Errorf("%s is allowed what it does not do", at)
 		}
 	}
 }
 
+// listed is what find lists of a package x of one file.
+func listed(t *testing.T, text string, find func(*comparer, string) []string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "x.go"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newComparer(dir)
+	if _, err := c.check("."); err != nil {
+		t.Fatal(err)
+	}
+	return find(c, ".")
+}
+
 // TestComparerFinds holds the analysis itself to examples.
 func TestComparerFinds(t *testing.T) {
-	dir := t.TempDir()
 	const text = `package x
 import ("bytes"; "crypto/subtle")
 type MAC [4]byte
@@ -237,18 +256,11 @@ func good3(mac []byte) bool { return mac == nil || len(mac) == 4 }
 func good4(a, b int) bool { return a == b }
 func good5(pin string) bool { return pin == "" }
 `
-	if err := os.WriteFile(filepath.Join(dir, "x.go"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := newComparer(dir)
-	if _, err := c.check("."); err != nil {
-		t.Fatal(err)
-	}
 	var want []string
 	for n := range 8 {
 		want = append(want, fmt.Sprintf(". bad%d", n+1))
 	}
-	if got := c.found("."); !slices.Equal(got, want) {
+	if got := listed(t, text, (*comparer).found); !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
 	}
 }

@@ -57,3 +57,19 @@ var Public = map[string]string{
 	"wallet/element/message ParseReceipt": "an element's serial number and whether there is a key at all; the MAC is compared by hmac.Equal",
 	"wallet/payload Parse":                "a token's own number, inside an opened bundle",
 }
+
+// Shown lists the functions that are handed what is called like a key, in such a way
+// that the trace of a crash prints it, and says why nothing is lost.
+var Shown = map[string]string{
+	"cryptogram/emv ScriptStep": "the cryptogram that a card shows to its terminal, for as long as an addition takes",
+	"identity get":              "the hash of an access token",
+	"identity put":              "the hash of an access token",
+	"internal/sim ack":          "a simulator's own",
+	"terminal Seen":             "the number of a token in a reader, which keeps it beside",
+	"terminal phone":            "the number of a token in a reader, which keeps it beside",
+	"vault IsToken":             "a card's number while it is compared with some prefixes; a pointer would leave a copy of it on the heap",
+	"vault index":               "some bytes of a print of a card, of which the whole is needed",
+	"vault newCard":             "some bytes of a print of a card, of which the whole is needed",
+	"vault replaceWith":         "some bytes of a print of a card, of which the whole is needed",
+	"vault tag":                 "some bytes of a print of a card, of which the whole is needed",
+}

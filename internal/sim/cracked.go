@@ -214,7 +214,10 @@ func (p *Cracked) copy(b copied) (*Clone, error) {
 }
 
 // EnterPIN opens the clone's window with any six digits.
-func (c *Clone) EnterPIN(pin string) { c.OpenWindow(c.of.secret(pin)) }
+func (c *Clone) EnterPIN(pin string) {
+	secret := c.of.secret(pin)
+	c.OpenWindow(&secret)
+}
 
 // Limit is what the phone was given to spend, in the caps of its slots.
 func (p *Cracked) Limit() (sum token.Amount) {

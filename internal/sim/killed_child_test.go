@@ -420,7 +420,8 @@ func (j job) purse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	card.OpenWindow(mask.Secret(j.Secret))
+	secret := mask.Secret(j.Secret)
+	card.OpenWindow(&secret)
 	fmt.Println("ready")
 	ctx, stop := context.WithCancel(ctx)
 	go func() { _, _ = io.Copy(io.Discard, os.Stdin); stop() }()

@@ -177,10 +177,10 @@ func (c *Card) Add(b *Bundle) error {
 
 // OpenWindow opens slots for 300 s or 3 taps to whoever entered a PIN that
 // stretches to s, right or wrong.
-func (c *Card) OpenWindow(s mask.Secret) {
+func (c *Card) OpenWindow(s *mask.Secret) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.window = window{secret: s, until: c.cfg.Now().Add(windowTime), taps: windowTaps}
+	c.window = window{secret: *s, until: c.cfg.Now().Add(windowTime), taps: windowTaps}
 	if next := c.live(); next != nil {
 		c.prove(next) // off the path of the tap
 	}

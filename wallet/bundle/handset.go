@@ -158,7 +158,7 @@ func (h *Handset) EnterPIN(digits string) error {
 	s := h.cfg.Stretch(p, mask.Salt(h.cfg.Wallet, epoch))
 	defer s.Wipe()
 	for _, c := range h.cards() {
-		c.OpenWindow(s)
+		c.OpenWindow(&s)
 	}
 	return nil
 }

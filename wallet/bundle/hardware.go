@@ -74,8 +74,9 @@ func signES256(random io.Reader, k *ecdsa.PrivateKey, digest [32]byte) (sig [64]
 }
 
 // limited is an HMAC key in hardware that may be used n times.
-func limited(key [mask.SecretSize]byte, n int) mask.HMAC {
-	left, by := &uses{left: n}, mask.Software(&key)
+func limited(key *[mask.SecretSize]byte, n int) mask.HMAC {
+	own := *key
+	left, by := &uses{left: n}, mask.Software(&own)
 	return func(msg []byte) ([sha256.Size]byte, error) {
 		if err := left.take(); err != nil {
 			return [sha256.Size]byte{}, err
@@ -119,5 +120,5 @@ func (d *Device) importKey(b *Bundle, sealed string) (mask.HMAC, error) {
 	if len(key) != mask.SecretSize || h[payload.HeaderBundle] != b.ID || h[payload.HeaderDevice] != string(b.Device) || n < 1 || n > 256 {
 		return nil, fmt.Errorf("%w: a hardware key of another bundle", ErrSealed)
 	}
-	return limited([mask.SecretSize]byte(key), int(n)), nil
+	return limited((*[mask.SecretSize]byte)(key), int(n)), nil
 }

@@ -15,7 +15,7 @@ func (c *Card) Obey(script []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, i := range c.issues {
-		o, err := payload.ParseScript(script, i.script)
+		o, err := payload.ParseScript(script, &i.script)
 		if err != nil || o.Bundle != i.id {
 			continue
 		}

@@ -218,7 +218,7 @@ func (s *Service) secret(ctx context.Context, e Element, seq uint32, pin mask.PI
 		return nil, err
 	}
 	defer clear(k[:])
-	plain := message.Secret(k, pin, has)
+	plain := message.Secret(&k, pin, has)
 	defer clear(plain)
 	out, err := rsa.EncryptOAEP(sha256.New(), s.cfg.Rand, e.Key, plain, message.Label(e.Serial, seq))
 	if err != nil {

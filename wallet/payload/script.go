@@ -42,12 +42,12 @@ type Script struct {
 // MarshalScript prints s with its MAC under the script key.
 func MarshalScript(s Script, key [KeySize]byte) [ScriptSize]byte {
 	b := s.bytes()
-	mac := scriptMAC(key, b)
+	mac := scriptMAC(&key, b)
 	return [ScriptSize]byte(append(b, mac[:]...))
 }
 
 // ParseScript reads exactly [ScriptSize] bytes whose MAC holds under key.
-func ParseScript(b []byte, key [KeySize]byte) (Script, error) {
+func ParseScript(b []byte, key *[KeySize]byte) (Script, error) {
 	if len(b) != ScriptSize {
 		return Script{}, fmt.Errorf("%w: a script has %d bytes", token.ErrMalformed, ScriptSize)
 	}
@@ -72,7 +72,7 @@ func (s Script) bytes() []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(s.Limit))
 }
 
-func scriptMAC(key [KeySize]byte, body []byte) (mac [16]byte) {
+func scriptMAC(key *[KeySize]byte, body []byte) (mac [16]byte) {
 	m := hmac.New(sha256.New, key[:])
 	m.Write([]byte(scriptDomain))
 	m.Write(body)

@@ -159,23 +159,23 @@ func TestTap(t *testing.T) {
 func TestScript(t *testing.T) {
 	k, s := [16]byte{1}, payload.Script{Verb: payload.LowerLimit, Seq: 3, Bundle: [16]byte{9}, First: 1, Last: 4, Limit: 2000}
 	b := payload.MarshalScript(s, k)
-	if got, err := payload.ParseScript(b[:], k); err != nil || got != s {
+	if got, err := payload.ParseScript(b[:], &k); err != nil || got != s {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	for i := range b { // every byte is under the MAC, or is the MAC
 		bad := b
 		bad[i] ^= 1
-		if _, err := payload.ParseScript(bad[:], k); !errors.Is(err, token.ErrMalformed) {
+		if _, err := payload.ParseScript(bad[:], &k); !errors.Is(err, token.ErrMalformed) {
 			t.Errorf("byte %d may be changed", i)
 		}
 	}
-	if _, err := payload.ParseScript(b[:], [16]byte{2}); !errors.Is(err, token.ErrMalformed) {
+	if _, err := payload.ParseScript(b[:], &[16]byte{2}); !errors.Is(err, token.ErrMalformed) {
 		t.Errorf("another bundle's key: %v", err)
 	}
 	unknown := payload.MarshalScript(payload.Script{Verb: 4}, k)
 	back := payload.MarshalScript(payload.Script{Verb: payload.EraseSlots, First: 2, Last: 1}, k)
 	for _, bad := range [][]byte{nil, b[1:], unknown[:], back[:]} {
-		if _, err := payload.ParseScript(bad, k); !errors.Is(err, token.ErrMalformed) {
+		if _, err := payload.ParseScript(bad, &k); !errors.Is(err, token.ErrMalformed) {
 			t.Errorf("%X: %v", bad, err)
 		}
 	}
@@ -217,7 +217,7 @@ func FuzzScript(f *testing.F) {
 	b := payload.MarshalScript(payload.Script{Verb: payload.Block, Seq: 1}, [16]byte{})
 	f.Add(b[:])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if s, err := payload.ParseScript(b, [16]byte{}); err == nil {
+		if s, err := payload.ParseScript(b, &[16]byte{}); err == nil {
 			if again := payload.MarshalScript(s, [16]byte{}); !bytes.Equal(again[:], b) {
 				t.Fatal("print is not the inverse of parse")
 			}

@@ -129,7 +129,7 @@ func (s *stand) issue(seq uint32, pin string) []byte {
 	whole := func(k [16]byte) []byte { return append(k[:16:16], k[:8]...) }
 	a := message.Application{Issuer: [8]byte{0x10}, ASN: s.number.ASN(), KeyVersion: 2, AID: aid,
 		Purchase: s.oaep(whole(dpk), nil, false), TAC: s.oaep(whole(dtk), nil, false),
-		Secret: s.oaep(message.Secret(script, p, true), message.Label(serial, seq), true)}
+		Secret: s.oaep(message.Secret(&script, p, true), message.Label(serial, seq), true)}
 	m := message.Script{Verb: message.Issue, Serial: serial, Seq: seq, Body: a.Bytes()}
 	sig, err := s.sign(m.Digest())
 	if err != nil {
@@ -311,7 +311,7 @@ func TestPINBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := message.Script{Verb: message.Unblock, Serial: serial, Seq: 4, Body: s.oaep(message.Secret(script, k, true), message.Label(serial, 4), true)}
+	other := message.Script{Verb: message.Unblock, Serial: serial, Seq: 4, Body: s.oaep(message.Secret(&script, k, true), message.Label(serial, 4), true)}
 	s.obeys(other.MAC(script))
 	if got := s.verify("730154"); got != apdu.OK {
 		t.Errorf("a new PIN: %v", got)

@@ -41,7 +41,7 @@ func (e *Element) script(cmd apdu.Command) ([]byte, apdu.Status) {
 }
 
 func (e *Element) obey(b []byte) apdu.Status {
-	s, err := message.ParseScript(b, e.now.Script, e.cfg.Issuer)
+	s, err := message.ParseScript(b, &e.now.Script, e.cfg.Issuer)
 	sum := sha256.Sum256(b)
 	switch {
 	case err != nil || s.Serial != e.cfg.Serial:

@@ -160,7 +160,7 @@ func Label(s Serial, seq uint32) []byte {
 
 // Secret prints what is enciphered in an [Issue] or [Unblock]: the script key and
 // the PIN, if there is one. The caller zeroes it.
-func Secret(k Key, p mask.PIN, has bool) []byte {
+func Secret(k *Key, p mask.PIN, has bool) []byte {
 	b := append(make([]byte, 0, KeySize+mask.PINSize), k[:]...)
 	if has {
 		b = p.AppendTo(b)

@@ -67,7 +67,7 @@ func (s Script) bytes() []byte {
 // instead: it brings that key.
 func (s Script) MAC(k Key) []byte {
 	b := s.bytes()
-	return append(b, mac(k, scriptDomain, b)...)
+	return append(b, mac(&k, scriptDomain, b)...)
 }
 
 // Digest is what the issuer signs of an [Issue].
@@ -90,7 +90,7 @@ func errScript() error { return fmt.Errorf("%w: no script for this element", tok
 
 // ParseScript reads a script whose MAC holds under k, or whose signature under
 // issuer holds.
-func ParseScript(b []byte, k Key, issuer *ecdsa.PublicKey) (s Script, err error) {
+func ParseScript(b []byte, k *Key, issuer *ecdsa.PublicKey) (s Script, err error) {
 	verb, seq, err := Peek(b)
 	if err != nil {
 		return s, err
@@ -108,7 +108,7 @@ func ParseScript(b []byte, k Key, issuer *ecdsa.PublicKey) (s Script, err error)
 		d := digest(body)
 		ok = issuer != nil && ecdsa.Verify(issuer, d[:], new(big.Int).SetBytes(proof[:32]), new(big.Int).SetBytes(proof[32:]))
 	} else {
-		ok = k != Key{} && hmac.Equal(mac(k, scriptDomain, body), proof)
+		ok = *k != Key{} && hmac.Equal(mac(k, scriptDomain, body), proof)
 	}
 	if !ok {
 		return s, errScript()
@@ -116,7 +116,7 @@ func ParseScript(b []byte, k Key, issuer *ecdsa.PublicKey) (s Script, err error)
 	return Script{Verb: verb, Serial: Serial(body[2:]), Seq: seq, Body: append([]byte(nil), body[headSize:]...)}, nil
 }
 
-func mac(k Key, domain string, b []byte) []byte {
+func mac(k *Key, domain string, b []byte) []byte {
 	m := hmac.New(sha256.New, k[:])
 	m.Write([]byte(domain))
 	m.Write(b)

@@ -46,10 +46,10 @@ func FuzzParseApplication(f *testing.F) {
 // TestDomains: a receipt is no script and a script no receipt, under one key.
 func TestDomains(t *testing.T) {
 	s := message.Script{Verb: message.Erase, Serial: serial, Seq: 1}.MAC(key)
-	if _, err := message.ParseScript(s, key, nil); err != nil {
+	if _, err := message.ParseScript(s, &key, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := message.ParseScript(s, message.Key{}, nil); err == nil {
+	if _, err := message.ParseScript(s, &message.Key{}, nil); err == nil {
 		t.Error("an element without a key obeys")
 	}
 	if _, err := message.ParseReceipt(s, serial, key); err == nil {

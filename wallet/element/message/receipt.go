@@ -55,7 +55,7 @@ func (r Receipt) Bytes(k Key) []byte {
 	for _, t := range r.Taps {
 		b = append(b, t.Bytes()...)
 	}
-	return append(b, mac(k, receiptDomain, b)...)
+	return append(b, mac(&k, receiptDomain, b)...)
 }
 
 // ParseReceipt reads a receipt of one element, whose MAC holds under its key.
@@ -65,7 +65,7 @@ func ParseReceipt(b []byte, serial Serial, k Key) (r Receipt, err error) {
 		return r, bad
 	}
 	body := b[:len(b)-macSize]
-	if !hmac.Equal(mac(k, receiptDomain, body), b[len(body):]) {
+	if !hmac.Equal(mac(&k, receiptDomain, body), b[len(body):]) {
 		return r, bad
 	}
 	p := body[1+SerialSize:]
