@@ -15,6 +15,7 @@ import (
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -91,7 +92,10 @@ type Config struct {
 }
 
 // Service loads and unloads cards. Safe for concurrent use.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg   Config
+	lanes guess.Lanes // of orders whose cards speak
+}
 
 // New returns a service.
 func New(c Config) (*Service, error) {
@@ -110,7 +114,7 @@ func New(c Config) (*Service, error) {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
-	return &Service{c}, nil
+	return &Service{cfg: c}, nil
 }
 
 // Begun is the answer to an order.
@@ -307,7 +311,8 @@ type prover func(context.Context, Record) (Finding, error)
 // learn moves an order by what its card says. What it says is about the order as
 // it was read: when that was given out anew meanwhile, it is judged again. From when
 // a proof is judged, that is no longer bound to the caller's connection: a wrong one
-// is recorded and counted also when the caller hung up.
+// is recorded and counted also when the caller hung up. Before that it waits until the
+// proofs before it are counted.
 func (s *Service) learn(ctx context.Context, c access.Caller, id string, card cardhost.Card, prove prover) (r Record, err error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.CardLoad, object(id)); err != nil {
 		return Record{}, err
@@ -315,6 +320,11 @@ func (s *Service) learn(ctx context.Context, c access.Caller, id string, card ca
 	if err := ctx.Err(); err != nil {
 		return Record{}, fmt.Errorf("looking for a load: %w", err)
 	}
+	leave, err := s.lanes.Turn(ctx, id)
+	if err != nil {
+		return Record{}, fmt.Errorf("waiting for another proof of a load: %w", err)
+	}
+	defer leave()
 	ctx = context.WithoutCancel(ctx)
 	for range tries {
 		if r, err = s.find(ctx, c, id); err != nil {

@@ -109,7 +109,7 @@ var Table = map[string][]string{
 	"denylist/denydb":        {"access", "denylist", "internal/fault", "internal/store", "terminal/deny"},
 	"detokenize":             {"access", "account", "audit", "internal/fault", "token"},
 	"detokenize/velocity":    {"internal/store"},
-	"load":                   {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/digits", "internal/fault", "token"},
+	"load":                   {"access", "account/ledger", "audit", "cardhost", "cryptogram", "hsm/keyref", "internal/digits", "internal/fault", "internal/guess", "token"},
 	"load/loaddb":            {"access", "account", "account/ledger", "account/ledgerdb", "cryptogram", "event", "internal/fault", "internal/store", "load", "token"},
 	"internal/guess/guessdb": {"internal/guess", "internal/store"},
 	"quorum":                 {"access", "audit", "internal/digits", "internal/fault"},

@@ -62,6 +62,15 @@ func (l *Lanes) Enter(ctx context.Context, shares []Share, look func(context.Con
 	}
 }
 
+// Turn waits until nothing else is under way under a key.
+func (l *Lanes) Turn(ctx context.Context, key string) (leave func(), err error) {
+	s := []Share{{Key: key, Weight: 1, Most: 1}}
+	if _, err := l.take(ctx, s[0]); err != nil {
+		return nil, err
+	}
+	return func() { l.leave(s) }, nil
+}
+
 // takeAll takes a place under each key, or none.
 func (l *Lanes) takeAll(ctx context.Context, shares []Share) ([]place, error) {
 	places := make([]place, len(shares))
@@ -92,9 +101,9 @@ func (l *Lanes) fit(shares []Share, places []place, room func(i int) int) bool {
 
 // take waits for its turn under a key.
 func (l *Lanes) take(ctx context.Context, s Share) (place, error) {
-	a, w := l.come(s)
-	if w.ready == nil {
-		return w.place, nil
+	p, a, w := l.come(s)
+	if w == nil {
+		return p, nil
 	}
 	select {
 	case <-w.ready:
@@ -111,7 +120,7 @@ func (l *Lanes) take(ctx context.Context, s Share) (place, error) {
 }
 
 // come takes a place, or one among those who wait.
-func (l *Lanes) come(s Share) (*lane, *waiter) {
+func (l *Lanes) come(s Share) (place, *lane, *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.busy == nil {
@@ -122,12 +131,14 @@ func (l *Lanes) come(s Share) (*lane, *waiter) {
 		a = &lane{limit: s.Most}
 		l.busy[s.Key] = a
 	}
-	w := &waiter{weight: s.Weight}
-	if len(a.waiting) > 0 || !a.admit(w) {
-		w.ready = make(chan struct{})
-		a.waiting = append(a.waiting, w)
+	if len(a.waiting) == 0 {
+		if p, ok := a.admit(s.Weight); ok {
+			return p, a, nil
+		}
 	}
-	return a, w
+	w := &waiter{weight: s.Weight, ready: make(chan struct{})}
+	a.waiting = append(a.waiting, w)
+	return place{}, a, w
 }
 
 func (l *Lanes) limit(key string, n int) {
@@ -149,8 +160,12 @@ func (l *Lanes) leave(shares []Share) {
 // end lets on those whose turn it is after somebody ended, and forgets a lane that
 // nobody uses.
 func (l *Lanes) end(key string, a *lane) {
-	for len(a.waiting) > 0 && a.admit(a.waiting[0]) {
-		close(a.waiting[0].ready)
+	for len(a.waiting) > 0 {
+		w, ok := a.waiting[0], false
+		if w.place, ok = a.admit(w.weight); !ok {
+			break
+		}
+		close(w.ready)
 		a.waiting = a.waiting[1:]
 	}
 	if a.under == 0 { // who waits behind nobody is let on
@@ -159,13 +174,13 @@ func (l *Lanes) end(key string, a *lane) {
 }
 
 // admit gives a place to who may have one now.
-func (a *lane) admit(w *waiter) bool {
-	p := place{w.weight, a.under + w.weight, a.limit}
+func (a *lane) admit(weight int) (place, bool) {
+	p := place{weight, a.under + weight, a.limit}
 	if !p.fits(a.limit) {
-		return false
+		return place{}, false
 	}
-	a.under, w.place = p.under, p
-	return true
+	a.under = p.under
+	return p, true
 }
 
 // forget takes out who waits. It reports whether it was there.
