@@ -160,11 +160,15 @@ func cardAt(s string, i int) (end int) {
 	}
 }
 
-// InKey reports whether digits of a caller's key that stand together, or with one
-// character between that is no letter, can be a card number: of such a key
-// something else is kept. It errs to the safe side: an order number of 16 digits is
-// one in ten times.
+// InKey reports whether digits of a caller's key can be the number of a card or a
+// token: 13 to 19 of them that stand together, since not every token has a check
+// digit, or such that stand together, or with one character between that is no
+// letter, and have one. Of such a key something else is kept. It errs to the safe
+// side: a moment to milliseconds is one, and an order number of 16 digits.
 func InKey(key string) bool {
+	if rowOf(key, shortest, longest) {
+		return true
+	}
 	all := make([]byte, 0, len(key))
 	for i := 0; i <= len(key); i++ {
 		switch {
@@ -176,6 +180,22 @@ func InKey(key string) bool {
 				return true
 			}
 			all = all[:0]
+		}
+	}
+	return false
+}
+
+// rowOf reports whether so many digits stand together in s, and no more.
+func rowOf(s string, least, most int) bool {
+	n := 0
+	for i := 0; i <= len(s); i++ {
+		switch {
+		case i < len(s) && isDigit(s[i]):
+			n++
+		case n >= least && n <= most:
+			return true
+		default:
+			n = 0
 		}
 	}
 	return false
