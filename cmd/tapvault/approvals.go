@@ -71,6 +71,9 @@ func (a *app) approvalsRequestCommand() *cobra.Command {
 			"made of the configuration that --config names, which may be that of the next start.",
 		Args: cli.Exactly(0, "approvals request --id ID --verb VERB [--path PATH] [--body JSON | --body-file FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if quorum.Verb(verb) == quorum.DetokenizeBatch && body != "" {
+				return cli.Misusef("reading flags: --body: a batch may name tokens by number, and arguments are seen by others: use --body-file")
+			}
 			api, err := a.caller(f)
 			if err != nil {
 				return err
@@ -95,7 +98,7 @@ func (a *app) approvalsRequestCommand() *cobra.Command {
 	f.add(c)
 	c.Flags().StringVar(&verb, "verb", "", "detokenize-batch, load-decision, vault-export, settings, client-creation or key-destruction")
 	c.Flags().StringVar(&path, "path", "", "path of the operation over HTTP, where a verb has several")
-	c.Flags().StringVar(&body, "body", "", "the request's body")
+	c.Flags().StringVar(&body, "body", "", "the request's body; of detokenize-batch in a file only")
 	c.Flags().StringVar(&file, "body-file", "", "file with the request's body; - is standard input")
 	c.Flags().StringVar(&reason, "reason", "", "for those who approve")
 	return c
