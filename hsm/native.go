@@ -34,7 +34,7 @@ func keep(module string) (isNSS bool, err error) {
 	var why *C.char
 	var nss C.int
 	if C.tv_keep(name, &why, &nss) == 0 {
-		return false, fmt.Errorf("%w: loading the module %s: %s", ErrUnavailable, module, C.GoString(why))
+		return false, fmt.Errorf("%w: loading the module %s: %s: hsm.module has to name the HSM's PKCS #11 library, made for this machine", ErrUnavailable, module, C.GoString(why))
 	}
 	return nss != 0, nil
 }

@@ -59,6 +59,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.BaseURL == "" || cfg.ClientID == "" || cfg.Key == nil {
 		return nil, errors.New("client: BaseURL, ClientID and Key are required")
 	}
+	if at, err := url.Parse(cfg.BaseURL); cfg.HTTP == nil && (err != nil || at.Scheme != "https" || at.Host == "") {
+		return nil, errors.New("client: the service is at a URL such as https://tapvault.example:8443, and speaks nothing but https")
+	}
 	cfg.BaseURL = strings.TrimRight(cfg.BaseURL, "/")
 	if cfg.Audience == "" {
 		cfg.Audience = cfg.BaseURL + "/oauth2/token"

@@ -113,6 +113,11 @@ func (a *app) verifyAudit(ctx context.Context, file, signed, keys string) (found
 		return found, err
 	}
 	var heads []tree.Head
+	if keys != "" && len(notes) == 0 { // whoever names keys wants them used
+		if _, err := a.auditKey(ctx, keys); err != nil {
+			return found, err
+		}
+	}
 	if len(notes) > 0 {
 		if heads, err = a.openCheckpoints(ctx, file, notes, keys); err != nil {
 			return found, err

@@ -43,6 +43,8 @@ func hintFor(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another program listens there; change listen in the configuration, or stop it"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "is the service started (`tapvault serve`), and listening there? --url names another place"
 	case errors.Is(err, fs.ErrPermission):
 		return "run tapvault as the user who owns the files"
 	}

@@ -169,7 +169,7 @@ var Owners = map[string][]string{
 	"go.opentelemetry.io/":            {"internal/trace/otlp", "internal/trace/tracetest"},
 	"google.golang.org/":              {"internal/trace/tracetest"},
 	"github.com/spf13/cobra":          {"internal/cli", "cmd/tapvault", "cmd/tapsim", "cmd/keyceremony"},
-	"go.yaml.in/yaml":                 {"cmd/tapvault", "keyceremony/script", "keyceremony/rehearsal"},
+	"go.yaml.in/yaml":                 {"cmd/tapvault", "keyceremony/script", "keyceremony/rehearsal", "internal/cli"},
 	"github.com/getkin/kin-openapi":   {},
 	"github.com/rogpeppe/go-internal": {},
 	"flag":                            {"cmd/tapvault", "cmd/tapsim"},

@@ -140,7 +140,7 @@ func (c Config) openToken(ctx context.Context, t Token, log *slog.Logger) (*hsm.
 func ownerOnly(file string) error {
 	info, err := os.Stat(file)
 	if err != nil {
-		return fmt.Errorf("reading the PIN file: %w", err)
+		return fmt.Errorf("reading the PIN file that hsm.pin_file names: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("reading the PIN file: %s can be read by others: chmod 600 it", file)

@@ -49,7 +49,7 @@ func (c Config) Validate() error {
 	if c.Environment != Rehearsal && c.Environment != Production {
 		v.add("environment: must be %s or %s", Rehearsal, Production)
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || !portFits(port) {
 		v.add("listen: must be host:port, for example 127.0.0.1:8443")
 	}
 	v.required("tls.cert_file", c.TLS.CertFile)
@@ -90,6 +90,9 @@ func (c Config) Validate() error {
 		v.add("emv: %v", err)
 	}
 	v.required("identity.issuer_url", c.Identity.IssuerURL)
+	if at, err := url.Parse(c.Identity.IssuerURL); c.Identity.IssuerURL != "" && (err != nil || at.Scheme != "https" || at.Host == "") {
+		v.add("identity.issuer_url: must be the URL where clients find the service, for example https://tapvault.example:8443")
+	}
 	v.required("identity.audience", c.Identity.Audience)
 	c.validateIssuers(v)
 	if t := c.Identity.AccessTTL; t != 0 && (t < time.Minute || t > time.Hour) {
@@ -260,4 +263,11 @@ func (v *checker) name(at, value string, seen map[string]bool) {
 		v.add("%s: %s is there twice", at, value)
 	}
 	seen[value] = true
+}
+
+// portFits reports whether a service can listen on a port: a number, or a name that
+// the machine knows.
+func portFits(port string) bool {
+	_, err := net.LookupPort("tcp", port)
+	return err == nil
 }

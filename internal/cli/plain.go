@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Plain tells an error as its own text does, but for what the operating system
@@ -61,6 +63,8 @@ func inWords(err error) string {
 		return ofNetwork(e)
 	case *tls.CertificateVerificationError:
 		return ofCertificate(e.Err)
+	case *yaml.TypeError:
+		return PlainYAML(e).Error()
 	case *net.DNSError:
 		return fmt.Sprintf("no machine is known by the name %s", e.Name)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"go.yaml.in/yaml/v3"
 	"net"
 	"os"
 	"path/filepath"
@@ -81,5 +82,21 @@ func TestFill(t *testing.T) {
 		if len(l) > cli.Columns {
 			t.Errorf("%d columns: %s", len(l), l)
 		}
+	}
+}
+
+type script struct {
+	Quorum int `yaml:"quorum"`
+}
+
+// TestPlainYAML: what a decoder says of fields has no names of Go's types.
+func TestPlainYAML(t *testing.T) {
+	var v script
+	d := yaml.NewDecoder(strings.NewReader("quorum: many\nqourum: 2\n"))
+	d.KnownFields(true)
+	got := cli.Plain(fmt.Errorf("reading: %w", d.Decode(&v)))
+	want := "reading: line 1: \"many\" is not a whole number that fits here\nline 2: there is no field qourum here: is it misspelt, or indented too little or too far?"
+	if got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
