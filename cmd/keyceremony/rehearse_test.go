@@ -35,3 +35,18 @@ func TestRehearsalIsRead(t *testing.T) {
 		t.Errorf("the transcript does not say %q", said)
 	}
 }
+
+// TestNothingToGoOnWith: where a ceremony is over already, nobody is told to go on with
+// it.
+func TestNothingToGoOnWith(t *testing.T) {
+	rehearse := []string{"rehearse", "../../keyceremony/scripts/import-components.yaml", "--out", t.TempDir(), "--yes"}
+	var out, told bytes.Buffer
+	if code := run(t.Context(), rehearse, nil, &out, &told); code != cli.OK {
+		t.Fatalf("exit %d, %s", code, told.String())
+	}
+	told.Reset()
+	code := run(t.Context(), rehearse, nil, &out, &told)
+	if said := told.String(); code != cli.Failed || !strings.Contains(said, "name another folder") || strings.Contains(said, "nothing is half done") {
+		t.Errorf("exit %d, %s", code, said)
+	}
+}

@@ -25,6 +25,7 @@ import (
 	"github.com/tapvault/tapvault/keyceremony/rehearsal"
 	"github.com/tapvault/tapvault/keyceremony/script"
 	"github.com/tapvault/tapvault/keyceremony/secret"
+	"github.com/tapvault/tapvault/keyceremony/transcript"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
 
@@ -187,10 +188,20 @@ func (o options) hsm() (engine.HSM, error) {
 	return engine.HSM{Config: c}, nil
 }
 
+// begun reports whether a ceremony that ended with err left a transcript to go on
+// with: not when it was refused before it began, nor when the one there is of another.
+func begun(c engine.Config, err error) bool {
+	_, absent := os.Stat(filepath.Join(c.Dir, engine.TranscriptFile))
+	return absent == nil && !errors.Is(err, transcript.ErrExists) && !errors.Is(err, script.ErrScript)
+}
+
 func (a *app) hold(ctx context.Context, c engine.Config) error {
 	digest, err := engine.Run(ctx, c)
-	if err != nil {
+	if err != nil && begun(c, err) {
 		return errors.Join(err, fmt.Errorf("nothing is half done: go on with --resume --out %s", c.Dir))
+	}
+	if err != nil {
+		return err
 	}
 	fmt.Fprintf(a.stdout, "\nThe ceremony is over. Digest of its transcript:\n%s\n%s\nfor the binder: %s\n", digest,
 		filepath.Join(c.Dir, engine.TranscriptFile), filepath.Join(c.Dir, engine.PageFile))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/store"
 )
 
 // hinted is an error with advice for whoever reads the terminal.
@@ -36,6 +37,9 @@ func hintFor(err error) string {
 	}
 	if _, lacks := hsm.LacksMechanism(err); lacks {
 		return "`tapvault doctor` says all that this module lacks, what that costs, and what to do"
+	}
+	if errors.Is(err, store.ErrSchema) {
+		return "a newer program brought the database so far: run that one, or the database's back-up (docs/operations.md, Upgrading)"
 	}
 	if h, ok := hints[fault.KindOf(err)]; ok {
 		return h

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"time"
@@ -83,6 +84,9 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 
 func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 	cert, err := tls.LoadX509KeyPair(cfg.Path(cfg.TLS.CertFile), cfg.Path(cfg.TLS.KeyFile))
+	if errors.Is(err, fs.ErrPermission) { // its own hint says whose files they have to be
+		return cert, fmt.Errorf("reading TLS certificate: %w", err)
+	}
 	if err != nil {
 		return cert, withHint(fmt.Errorf("reading TLS certificate: %w", err),
 			"tls.cert_file and tls.key_file name a certificate and its key, in PEM")
