@@ -69,3 +69,19 @@ func Use(conf string) error {
 	}
 	return os.Setenv(Env, conf)
 }
+
+// Tokens returns the folder in which a configuration has SoftHSM keep its tokens, or
+// "" where it names none.
+func Tokens(conf string) (dir string, err error) {
+	text, err := os.ReadFile(conf)
+	if err != nil {
+		return "", fmt.Errorf("reading the SoftHSM configuration: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		if name, value, ok := strings.Cut(line, "="); ok && strings.TrimSpace(name) == "directories.tokendir" {
+			dir = strings.TrimSpace(value)
+		}
+	}
+	return dir, nil
+}

@@ -65,3 +65,17 @@ func TestModule(t *testing.T) {
 		t.Errorf("Module() = %q, %v", m, err)
 	}
 }
+
+func TestTokens(t *testing.T) {
+	dir := t.TempDir()
+	conf, err := Write(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Tokens(conf); err != nil || got != filepath.Join(dir, "tokens") {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := Tokens(filepath.Join(dir, "none")); err == nil {
+		t.Error("no file was read")
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/store"
+	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
 
 // lookAtHSM logs in to each token, and looks at every key that the service needs.
@@ -39,6 +40,12 @@ func lookAtToken(ctx context.Context, part string, cfg assembly.Config) (found [
 	if conf := cfg.HSM.SoftHSMConf; conf != "" {
 		if _, err := os.Stat(cfg.Path(conf)); err != nil {
 			return []finding{badly(part, err, "name SoftHSM's configuration in hsm.softhsm_conf")}
+		}
+		if dir, err := softhsmconfig.Tokens(cfg.Path(conf)); err == nil && dir != "" { // SoftHSM says no more than a code
+			if _, err := os.Stat(dir); err != nil {
+				return []finding{badly(part, err, "tokens of SoftHSM are in the folder that directories.tokendir names in "+cfg.Path(conf)+
+					": correct it there when the folder was moved, or put the tokens back")}
+			}
 		}
 	}
 	if lookAtSecret(part, "", pin) != nil || lookAtPIN(part, pin) != nil {

@@ -89,7 +89,7 @@ func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 	}
 	if err != nil {
 		return cert, withHint(fmt.Errorf("reading TLS certificate: %w", err),
-			"tls.cert_file and tls.key_file name a certificate and its key, in PEM")
+			"tls.cert_file and tls.key_file name a certificate and its key, in PEM and without a passphrase")
 	}
 	return cert, nil
 }
