@@ -2,9 +2,9 @@ package account
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 
+	"github.com/tapvault/tapvault/internal/gather"
 	"github.com/tapvault/tapvault/internal/guess"
 	"github.com/tapvault/tapvault/token"
 )
@@ -27,22 +27,17 @@ func (s *Service) judgeAll(ctx context.Context, taps []Tap, where token.Use, sho
 // together does n things, some at the same time. After an error it begins
 // nothing new, and returns the first of them.
 func together(n int, do func(i int) error) error {
-	var (
-		next  atomic.Int64
-		wg    sync.WaitGroup
-		once  sync.Once
-		first error
-	)
-	for range min(n, crowd) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				if err := do(i); err != nil {
-					once.Do(func() { first = err })
-					next.Store(int64(n))
-				}
-			}
-		})
+	var first atomic.Pointer[error]
+	gather.Spread(n, crowd, func(i int) {
+		if first.Load() != nil {
+			return
+		}
+		if err := do(i); err != nil {
+			first.CompareAndSwap(nil, &err)
+		}
+	})
+	if err := first.Load(); err != nil {
+		return *err
 	}
-	wg.Wait()
-	return first
+	return nil
 }

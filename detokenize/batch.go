@@ -3,10 +3,10 @@ package detokenize
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/gather"
 )
 
 // Item is the answer to one query of a batch, or why there is none.
@@ -46,15 +46,7 @@ func (s *Service) batch(ctx context.Context, c access.Caller, a access.Action, q
 		return nil, err
 	}
 	items := make([]Item, len(qs))
-	var wg sync.WaitGroup
-	for lane := range lanes {
-		wg.Go(func() {
-			for i := lane; i < len(qs); i += lanes {
-				items[i].Answer, items[i].Err = one(ctx, c, qs[i], purpose)
-			}
-		})
-	}
-	wg.Wait()
+	gather.Spread(len(qs), lanes, func(i int) { items[i].Answer, items[i].Err = one(ctx, c, qs[i], purpose) })
 	return items, nil
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"sync"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/gather"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -37,22 +37,11 @@ func (s *Service) RequestBatch(ctx context.Context, c access.Caller, rs []Reques
 		return nil, err
 	}
 	out := make([]Result, len(rs))
-	next := make(chan int)
-	var wg sync.WaitGroup
-	for range min(batchWorkers, len(rs)) {
-		wg.Go(func() {
-			for i := range next {
-				r := rs[i]
-				r.Attempt = nth(a, i)
-				out[i].Token, out[i].Err = s.Request(ctx, c, r)
-			}
-		})
-	}
-	for i := range rs {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
+	gather.Spread(len(rs), batchWorkers, func(i int) {
+		r := rs[i]
+		r.Attempt = nth(a, i)
+		out[i].Token, out[i].Err = s.Request(ctx, c, r)
+	})
 	return out, nil
 }
 

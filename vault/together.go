@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -58,11 +57,7 @@ func (v *Vault) insertAll(ctx context.Context, all []ordered) []gather.Answer[ma
 		}
 	}
 	answers := make([]gather.Answer[made], len(all))
-	var wg sync.WaitGroup
-	for i, o := range all {
-		wg.Go(func() { answers[i] = v.insertAlone(ctx, o) })
-	}
-	wg.Wait()
+	gather.Spread(len(all), len(all), func(i int) { answers[i] = v.insertAlone(ctx, all[i]) })
 	return answers
 }
 

@@ -179,16 +179,3 @@ func (g *Gatherer[In, Out]) pass() {
 	}
 	go g.serve(g.next())
 }
-
-// Spread does n things, up to lanes of them at a time.
-func Spread(n, lanes int, do func(i int)) {
-	var wg sync.WaitGroup
-	for lane := range min(n, lanes) {
-		wg.Go(func() {
-			for i := lane; i < n; i += lanes {
-				do(i)
-			}
-		})
-	}
-	wg.Wait()
-}

@@ -198,3 +198,26 @@ func TestSpread(t *testing.T) {
 		}
 	}
 }
+
+// TestSpreadPanics: a panic comes out where somebody is there to deal with it, after
+// everything that was begun has ended.
+func TestSpreadPanics(t *testing.T) {
+	var done atomic.Int64
+	func() {
+		defer func() {
+			if r := recover(); r != "broken" {
+				t.Errorf("it panicked with %v", r)
+			}
+		}()
+		gather.Spread(100, 2, func(i int) {
+			if i == 5 {
+				panic("broken")
+			}
+			done.Add(1)
+		})
+		t.Error("the panic was lost")
+	}()
+	if n := done.Load(); n != 99 {
+		t.Errorf("%d of 99 were done", n)
+	}
+}
