@@ -19,10 +19,15 @@ var errBarred = errors.New("too many records of this token did not hold")
 // called when all that did not hold is counted; until then, what the caller shows
 // of the same tokens waits where it could pass a bound.
 func (s *Service) judgeShown(ctx context.Context, c access.Caller, taps []Tap, where token.Use) (verdicts []verdict, leave func(), err error) {
-	shown, leave, err := s.cfg.Guesses.Enter(ctx, c.ID, things(taps))
+	shown, end, err := s.cfg.Guesses.Enter(ctx, c.ID, things(taps))
 	if err != nil {
 		return nil, nil, err
 	}
+	defer func() {
+		if leave == nil { // it failed, or panicked
+			end()
+		}
+	}()
 	verdicts, err = s.judgeAll(ctx, taps, where, shown)
 	if errors.Is(err, errBarred) {
 		err = s.cfg.Guesses.Refuse(ctx, c.ID, shown)
@@ -31,10 +36,9 @@ func (s *Service) judgeShown(ctx context.Context, c access.Caller, taps []Tap, w
 		err = s.cfg.Guesses.Once(ctx, c.ID, misses(taps, verdicts))
 	}
 	if err != nil {
-		leave()
 		return nil, nil, err
 	}
-	return verdicts, leave, nil
+	return verdicts, end, nil
 }
 
 // things is how many records are shown of each token, by its number: it is looked up

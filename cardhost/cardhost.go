@@ -145,8 +145,12 @@ func (r *request) enter(ctx context.Context) error {
 	if err != nil {
 		return r.misses(ctx, err)
 	}
+	defer func() {
+		if r.leave == nil { // it may not, or that panicked
+			leave()
+		}
+	}()
 	if err := r.guard.May(ctx, r.caller.ID, s, r.named); err != nil {
-		leave()
 		return r.misses(ctx, err)
 	}
 	r.leave = leave

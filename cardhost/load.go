@@ -97,7 +97,8 @@ func (s *Service) opened(ctx context.Context, c access.Caller, card Card, u keyr
 	if err != nil {
 		return r, key, err
 	}
-	return r, key, r.enter(ctx)
+	err = r.enter(ctx)
+	return r, key, err
 }
 
 // answer says whether a MAC holds, when the request has been recorded. err is

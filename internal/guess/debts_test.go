@@ -83,3 +83,27 @@ func TestDebtsAreBounded(t *testing.T) {
 		t.Errorf("judged %v, %v, %d were counted", judged, err, len(counts.total))
 	}
 }
+
+// TestCountingThatPanics: what was judged and not counted is owed, whatever kept it
+// from being counted.
+func TestCountingThatPanics(t *testing.T) {
+	g := New(&full{total: map[string]int{}}, nil, nil)
+	broken := true
+	name := func(context.Context) (Name, error) {
+		if broken {
+			panic("broken")
+		}
+		return Name{}, nil
+	}
+	func() {
+		defer func() { _ = recover() }()
+		_ = g.Missed(t.Context(), "thief", "card", name)
+	}()
+	broken = false
+	if judged, err := guessing(t, g, "thief", "card"); !judged || err != nil {
+		t.Errorf("judged %v, %v", judged, err)
+	}
+	if s, err := g.counts.Standing(t.Context(), "thief"); err != nil || s.Total != 2 {
+		t.Errorf("%d of 2 are counted, %v", s.Total, err)
+	}
+}

@@ -159,9 +159,14 @@ func (g *Guard) Missed(ctx context.Context, client, thing string, name func(cont
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
+	counted := false
+	defer func() {
+		if !counted { // it failed, or panicked
+			g.debts.owe(of(client, thing), debt{client, name})
+		}
+	}()
 	s, passed, err := g.miss(ctx, client, name)
-	if err != nil {
-		g.debts.owe(of(client, thing), debt{client, name})
+	if counted = err == nil; !counted {
 		return err
 	}
 	if passed {

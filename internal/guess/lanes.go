@@ -51,15 +51,29 @@ func (l *Lanes) Enter(ctx context.Context, shares []Share, look func(context.Con
 		if err != nil {
 			return nil, err
 		}
-		room, err := look(ctx)
-		if err == nil && l.fit(shares, places, room) {
-			return func() { l.leave(shares) }, nil
-		}
-		l.leave(shares)
+		ok, err := l.mayStay(ctx, shares, places, look)
 		if err != nil {
 			return nil, err
 		}
+		if ok {
+			return func() { l.leave(shares) }, nil
+		}
 	}
+}
+
+// mayStay looks whether there is room for places that were taken, and gives them back
+// if there is not, or if nobody knows, as a look failed or panicked.
+func (l *Lanes) mayStay(ctx context.Context, shares []Share, places []place, look func(context.Context) (func(int) int, error)) (ok bool, err error) {
+	defer func() {
+		if !ok {
+			l.leave(shares)
+		}
+	}()
+	room, err := look(ctx)
+	if err != nil {
+		return false, err
+	}
+	return l.fit(shares, places, room), nil
 }
 
 // Turn waits until nothing else is under way under a key.

@@ -193,3 +193,16 @@ func TestWhoGivesUp(t *testing.T) {
 		d.empty()
 	})
 }
+
+// TestALookThatPanics: places are given back by whoever could not look, so nobody waits
+// for it for ever.
+func TestALookThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoor(t, 32)
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = d.lanes.Enter(t.Context(), []Share{{"a", 4, 4}}, func(context.Context) (func(int) int, error) { panic("broken") })
+		}()
+		d.empty()
+	})
+}
