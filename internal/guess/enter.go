@@ -11,6 +11,10 @@ import (
 // does not know what others have under way.
 const Abreast = 4
 
+// fellows is how many processes may take part of what is left of all names, at the same
+// moment, without more being judged than are left.
+const fellows = 5
+
 // Enter waits until a caller may show so many MACs of each of some things: until what
 // it has under way here could all be wrong and no bound were passed. Who has little
 // under way, or one thing alone, does not wait. leave has to be called when what did
@@ -20,7 +24,7 @@ func (g *Guard) Enter(ctx context.Context, client string, things map[string]int)
 		return Standing{}, func() {}, nil
 	}
 	shares := make([]Share, 1, 1+len(things))
-	shares[0] = Share{client, 1, MaxAll}
+	shares[0] = Share{client, 1, MaxAll / fellows}
 	for thing, n := range things {
 		shares = append(shares, Share{of(client, thing), min(n, Max), Abreast})
 	}
@@ -48,10 +52,12 @@ func (g *Guard) enters(ctx context.Context, client string, shares []Share) (Stan
 }
 
 // room is how much more may be wrong: of all names, which come first, and of one.
-// It takes the name that most was wrong of, for nobody knows names without the HSM.
+// It takes the name that most was wrong of, for nobody knows names without the HSM. Of
+// all names other processes may take as much now; a few may always be, as of one name.
 func (s Standing) room(i int) int {
 	if i == 0 {
-		return MaxAll - s.Total
+		left := MaxAll - s.Total
+		return max(left/fellows, min(left, Abreast))
 	}
 	return Max - s.Most
 }

@@ -6,10 +6,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/tapvault/tapvault/cardhost"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/guess"
+	"github.com/tapvault/tapvault/internal/guess/guessdb"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
 )
@@ -39,7 +42,7 @@ func TestGuessesAtOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			told := w.atOnce(nodes, atOnce)
+			told := w.atOnce(nodes, atOnce, func(int) cardhost.Card { return card(1) })
 			if n := w.judged.n.Load(); n > most || n < guess.Max {
 				t.Errorf("%d guesses were judged by %d processes, %d may be", n, nodes, most)
 			}
@@ -53,14 +56,40 @@ func TestGuessesAtOnce(t *testing.T) {
 	})
 }
 
-// atOnce guesses at a card so often at the same moment, and returns how often it was
-// told that it was wrong.
-func (w *world) atOnce(nodes, n int) (told int64) {
+// TestGuessesAtManyCardsAtOnce: who shows guesses at many cards at the same moment has
+// no more of them judged than are left of all, but for the few that each process more
+// than one lets on side by side.
+func TestGuessesAtManyCardsAtOnce(t *testing.T) {
+	const left, atOnce = 50, 400
+	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
+		base := db(t)
+		w := newWorld(t, base)
+		before := make([]guess.Miss, guess.MaxAll-left)
+		for i := range before {
+			before[i] = guess.Miss{Name: guess.Name{byte(i)}, ID: [32]byte{byte(i), byte(i >> 8)}}
+		}
+		clock := func() time.Time { return time.UnixMilli(w.now.Load()) }
+		if _, passed, err := guessdb.New(base, clock).Once(t.Context(), "thief", before); err != nil || passed {
+			t.Fatal(passed, err)
+		}
+		told := w.atOnce(2, atOnce, func(i int) cardhost.Card { return card(byte(i / 4)) })
+		if n := w.judged.n.Load(); n > left+guess.Abreast || n < left {
+			t.Errorf("%d guesses were judged where %d were left", n, left)
+		}
+		if told != left {
+			t.Errorf("%d were told to be wrong where %d were left", told, left)
+		}
+	})
+}
+
+// atOnce guesses so often at the same moment, and returns how often it was told that it
+// was wrong.
+func (w *world) atOnce(nodes, n int, at func(i int) cardhost.Card) (told int64) {
 	var wrong atomic.Int64
 	var calls sync.WaitGroup
 	for i := range n {
 		calls.Go(func() {
-			switch err := w.guess(i%nodes, "thief", card(1), false); {
+			switch err := w.guess(i%nodes, "thief", at(i), false); {
 			case errors.Is(err, cryptogram.ErrMismatch):
 				wrong.Add(1)
 			case !errors.Is(err, guess.ErrMisses):
