@@ -11,7 +11,7 @@ import (
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
-const loginPath = "/oauth2/token"
+const loginPath = identity.TokenPath
 
 // login exchanges a client's assertion for an access token (RFC 7523).
 func (s *server) login(ctx context.Context, q *request) (any, error) {

@@ -52,7 +52,7 @@ var problems = map[fault.Kind]problem{
 	fault.MediaType:       {415, "The body has another type", "Send application/json, or what the operation takes.", ""},
 	fault.NoRoute:         {404, "No such operation", "See /docs.", ""},
 	fault.Method:          {405, "The operation has another method", "See /docs.", ""},
-	fault.Unauthenticated: {401, "The caller is not identified", "Get an access token from /oauth2/token.", ""},
+	fault.Unauthenticated: {401, "The caller is not identified", "Get an access token from " + loginPath + ".", ""},
 	fault.Denied:          {403, "The caller may not do this", "Ask the operator for the role and scope.", ""},
 	fault.Refused:         {403, "A verification did not hold", "Do not repeat it with the same data; the audit record says which one.", ""},
 	fault.Overloaded:      {503, "The service is busy", "Come back with the same Idempotency-Key.", "1"},

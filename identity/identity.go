@@ -118,6 +118,7 @@ func New(cfg Config) (*Service, error) {
 
 // TokenEndpoint is where clients exchange assertions, and one of the audiences
 // an assertion may name.
-func (s *Service) TokenEndpoint() string { return s.cfg.Issuer + tokenPath }
+func (s *Service) TokenEndpoint() string { return s.cfg.Issuer + TokenPath }
 
-const tokenPath = "/oauth2/token"
+// TokenPath is the path of [Service.TokenEndpoint].
+const TokenPath = "/oauth2/token"

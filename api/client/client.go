@@ -64,7 +64,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	cfg.BaseURL = strings.TrimRight(cfg.BaseURL, "/")
 	if cfg.Audience == "" {
-		cfg.Audience = cfg.BaseURL + "/oauth2/token"
+		cfg.Audience = cfg.BaseURL + tokenPath
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

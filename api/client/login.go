@@ -23,7 +23,10 @@ import (
 	"github.com/tapvault/tapvault/api/wire"
 )
 
-const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+const (
+	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	tokenPath     = "/oauth2/token" // where assertions are exchanged
+)
 
 // ReadKey reads a private key from a PEM file: PKCS #8, or what older commands of
 // openssl write. One under a passphrase is refused.
@@ -135,7 +138,7 @@ func (c *Client) exchange(ctx context.Context) (wire.AccessToken, error) {
 	if c.cfg.Scope != "" {
 		form.Set("scope", c.cfg.Scope)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.BaseURL+"/oauth2/token", strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.BaseURL+tokenPath, strings.NewReader(form.Encode()))
 	if err != nil {
 		return answer, fmt.Errorf("building request: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapvault/tapvault/api"
 	"github.com/tapvault/tapvault/internal/obs"
 )
 
@@ -34,8 +35,12 @@ func TestDeployNamesWhatThereIs(t *testing.T) {
 	}
 	metrics := obs.NewMetrics(gauges...)
 	metrics.Observe("/x", http.StatusOK, time.Millisecond)
+	metrics.Observe("/x", api.StatusGone, time.Millisecond)
 	w := httptest.NewRecorder()
 	metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if gone := `tapvault_http_requests_total{route="/x",status="gone"} 1`; !strings.Contains(w.Body.String(), gone) {
+		t.Errorf("what api observes when a caller left is not counted as %s", gone)
+	}
 	for _, name := range []string{"alerts.yml", "dashboard.json"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", "deploy", name))
 		if err != nil {

@@ -58,7 +58,8 @@ func (g Gauge) collector() prometheus.Collector {
 // classes are the labels of statuses, by their first digit.
 var classes = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
-// statusGone stands for requests whose callers left before they were answered.
+// statusGone stands for requests whose callers left before they were answered. It is api's
+// StatusGone, which this package may not import; assembly tests that it is.
 const statusGone = 499
 
 // Observe counts one request.
