@@ -175,9 +175,12 @@ type Config struct {
 	// Key names the key that a client signs with, which stands for who holds it:
 	// two clients with one key are one person. "" says that it may not act any
 	// more. nil: every client is a person of its own.
-	Key  func(ctx context.Context, client string) (string, error)
-	Now  func() time.Time // nil: time.Now
-	Rand io.Reader        // nil: crypto/rand
+	Key func(ctx context.Context, client string) (string, error)
+	// Secret keys the digests of requests whose bodies may hold token numbers, the
+	// same in all processes. nil: there are none here.
+	Secret []byte
+	Now    func() time.Time // nil: time.Now
+	Rand   io.Reader        // nil: crypto/rand
 }
 
 // Service answers callers. It is safe for concurrent use.

@@ -3,10 +3,12 @@ package quorum
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -32,7 +34,7 @@ func (s *Service) Request(ctx context.Context, c access.Caller, q Ask) (Approval
 	if !ok || !slices.Contains(places[q.Verb], q.Method+" "+q.Path) || len(q.Reason) > maxReason {
 		return Approval{}, fmt.Errorf("%w: the configuration puts no such verb, method and path under approval", ErrAsk)
 	}
-	digest, body, err := Digest(q.Verb, q.Method, q.Path, q.Body)
+	digest, body, err := s.digest(q.Verb, q.Method, q.Path, q.Body)
 	if err != nil {
 		return Approval{}, err
 	}
@@ -55,6 +57,21 @@ func (s *Service) Request(ctx context.Context, c access.Caller, q Ask) (Approval
 // told is what the record says of a step.
 func told(step string, a Approval) string {
 	return fmt.Sprintf("%s %s %s", step, a.Verb, hex.EncodeToString(a.Digest[:8]))
+}
+
+// digest is [Digest], keyed where the body may hold a token's number: it is the only
+// thing that is kept of that, and a number has too few digits not to be searched for.
+func (s *Service) digest(v Verb, method, path string, body []byte) (digest [32]byte, canonical []byte, err error) {
+	digest, canonical, err = Digest(v, method, path, body)
+	if err != nil || v != DetokenizeBatch {
+		return digest, canonical, err
+	}
+	if len(s.cfg.Secret) == 0 {
+		return digest, nil, errors.New("naming a request for approval: its verb needs a key, and there is none here")
+	}
+	h := hmac.New(sha256.New, s.cfg.Secret)
+	_, _ = h.Write(digest[:])
+	return [32]byte(h.Sum(nil)), canonical, nil
 }
 
 // Digest names one exact request: the body counts by what it says, not by its

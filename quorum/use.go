@@ -36,7 +36,7 @@ func (s *Service) Redeem(ctx context.Context, c access.Caller, right access.Acti
 }
 
 func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte, good func(Approval, map[string]string) bool) error {
-	digest, _, err := Digest(v, method, path, body)
+	digest, _, err := s.digest(v, method, path, body)
 	if err != nil {
 		return err
 	}

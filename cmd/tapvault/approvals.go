@@ -227,7 +227,7 @@ func (a *app) approved(ctx context.Context, cfg assembly.Config, db *store.DB, v
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	s, err := assembly.Approvals(cfg, db, t, time.Now)
+	s, err := assembly.Approvals(cfg, db, t, nil, time.Now)
 	if err != nil {
 		return err
 	}

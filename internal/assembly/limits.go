@@ -58,13 +58,13 @@ func (p *parts) limit() (func(ctx context.Context, client string) (time.Duration
 	}, nil
 }
 
-// attemptKey keys the digests of requests that are kept. It follows from the HSM,
-// so that all processes have the same and the database shows none.
-func (p *parts) attemptKey(ctx context.Context) ([]byte, error) {
+// secret keys digests that are kept. It follows from the HSM, so that all processes
+// have the same and the database shows none.
+func (p *parts) secret(ctx context.Context, of string) ([]byte, error) {
 	keys, ref := p.names()
-	key, err := keys.HMAC(ctx, ref, []byte("digests of attempts"))
+	key, err := keys.HMAC(ctx, ref, []byte(of))
 	if err != nil {
-		return nil, fmt.Errorf("making the key of attempts: %w", err)
+		return nil, fmt.Errorf("making the key of %s: %w", of, err)
 	}
 	return key[:], nil
 }

@@ -51,10 +51,11 @@ func (c Config) validateQuorum(v *checker) {
 	}
 }
 
-// Approvals makes what waits for others; recorder keeps what is done.
-func Approvals(c Config, db *store.DB, recorder audit.Recorder, now func() time.Time) (*quorum.Service, error) {
+// Approvals makes what waits for others; recorder keeps what is done. secret is not
+// needed for what is done at the machine.
+func Approvals(c Config, db *store.DB, recorder audit.Recorder, secret []byte, now func() time.Time) (*quorum.Service, error) {
 	clients := clientdb.New(db, now)
-	return quorum.New(quorum.Config{Store: quorumdb.New(db), Gate: audit.Gate{Recorder: recorder}, Rules: c.rules(), Now: now,
+	return quorum.New(quorum.Config{Store: quorumdb.New(db), Gate: audit.Gate{Recorder: recorder}, Rules: c.rules(), Secret: secret, Now: now,
 		Key: func(ctx context.Context, id string) (string, error) { return identity.Holder(ctx, clients, id) }})
 }
 

@@ -90,7 +90,11 @@ func (p *parts) office(ctx context.Context, x *services) (err error) {
 	if x.streams, err = stream.New(stream.Config{Source: p.events, Log: p.opt.Log}); err != nil {
 		return err
 	}
-	x.approvals, err = Approvals(p.cfg, p.db, p.trail, p.opt.Now)
+	secret, err := p.secret(ctx, "digests of approvals")
+	if err != nil {
+		return err
+	}
+	x.approvals, err = Approvals(p.cfg, p.db, p.trail, secret, p.opt.Now)
 	return err
 }
 
@@ -148,7 +152,7 @@ func (p *parts) edge(ctx context.Context, s *Service, x *services) (http.Handler
 	if err != nil {
 		return nil, err
 	}
-	attempts, err := p.attemptKey(ctx)
+	attempts, err := p.secret(ctx, "digests of attempts")
 	if err != nil {
 		return nil, err
 	}

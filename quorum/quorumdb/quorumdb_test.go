@@ -53,6 +53,8 @@ var rules = map[quorum.Verb]quorum.Rule{
 	quorum.LoadDecision:    {Needed: 1, Approvers: []string{"o1", "o2"}, Valid: time.Hour},
 }
 
+var secret = []byte("what no reader of the database has")
+
 func newBench(t *testing.T, db *store.DB) *bench {
 	t.Helper()
 	b := &bench{T: t, book: &book{}, db: quorumdb.New(db)}
@@ -63,7 +65,7 @@ func newBench(t *testing.T, db *store.DB) *bench {
 
 func (b *bench) service(r map[quorum.Verb]quorum.Rule) *quorum.Service {
 	b.Helper()
-	s, err := quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: r, Now: func() time.Time { return time.UnixMilli(b.now.Load()) }})
+	s, err := quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: r, Secret: secret, Now: func() time.Time { return time.UnixMilli(b.now.Load()) }})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -115,7 +117,7 @@ func TestEachDatabase(t *testing.T) {
 
 // TestRules is what no database makes a difference to.
 func TestRules(t *testing.T) {
-	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Changed": changedRules, "People": people} {
+	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Changed": changedRules, "People": people, "Keyed": keyed} {
 		t.Run(name, func(t *testing.T) { test(newBench(t, storetest.New(t))) })
 	}
 }
@@ -330,7 +332,7 @@ func changedRules(b *bench) {
 func people(b *bench) {
 	keys := map[string]string{"o1": "k1", "o2": "k1", "o3": "k3", "bank": "k4"}
 	var err error
-	b.one, err = quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: rules, Now: func() time.Time { return time.UnixMilli(b.now.Load()) },
+	b.one, err = quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: rules, Secret: secret, Now: func() time.Time { return time.UnixMilli(b.now.Load()) },
 		Key: func(_ context.Context, client string) (string, error) { return keys[client], nil }})
 	if err != nil {
 		b.Fatal(err)
@@ -422,5 +424,33 @@ func settings(b *bench) {
 	}
 	if got, ok, err := b.db.Setting(ctx, "s"); err != nil || !ok || got != second {
 		b.Errorf("%v, %v, %v", got, ok, err)
+	}
+}
+
+// keyed: what is kept of a request that may hold a token's number cannot be searched for
+// without the key; what is shown whole anyway can be compared by everybody.
+func keyed(b *bench) {
+	const one = `{"purpose":"dispute","queries":[{"payment_token":"6235290123456781"}]}`
+	plain, _, err := quorum.Digest(quorum.DetokenizeBatch, "POST", path, []byte(one))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if a := b.asked(one); a.Digest == plain {
+		b.Error("the number of a token can be found by its digest")
+	}
+	const why = `{"file":"out.tv"}`
+	a, err := b.one.Request(b.Context(), who("op", access.Operator), quorum.Ask{Verb: quorum.VaultExport, Method: quorum.Run, Path: "export", Body: []byte(why), Reason: "why"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if plain, _, err = quorum.Digest(quorum.VaultExport, quorum.Run, "export", []byte(why)); err != nil || a.Digest != plain {
+		b.Errorf("%x, %v", a.Digest, err)
+	}
+	bare, err := quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: rules})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := bare.Use(b.Context(), bank, access.Detokenize, quorum.DetokenizeBatch, "POST", path, []byte(one)); err == nil {
+		b.Error("without a key a request was let through")
 	}
 }
