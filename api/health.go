@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -41,10 +42,17 @@ type readiness struct {
 	mu   sync.Mutex
 	at   time.Time
 	last wire.Health
+	asks map[string]chan error // what parts were asked, and have not answered
 }
 
-// partTimeout bounds how long one part may take to answer.
-const partTimeout = 2 * time.Second
+// partTimeout bounds how long a part may take to answer; lateBy is what one may take
+// longer that minds its time, to say what it waited for.
+const (
+	partTimeout = 2 * time.Second
+	lateBy      = 100 * time.Millisecond
+)
+
+var errNoAnswer = errors.New("it does not answer, nor give up")
 
 func (r *readiness) look(ctx context.Context) (wire.Health, map[string]error) {
 	r.mu.Lock()
@@ -53,12 +61,15 @@ func (r *readiness) look(ctx context.Context) (wire.Health, map[string]error) {
 		return r.last, nil
 	}
 	// A caller that goes away must not make the parts look down to the next.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partTimeout)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), partTimeout+lateBy)
 	defer cancel()
+	for _, p := range r.parts {
+		r.ask(end, p)
+	}
 	h, errs := wire.Health{Status: "ok", Parts: map[string]string{}}, map[string]error{}
 	for _, p := range r.parts {
 		h.Parts[p.Name] = "ok"
-		if err := p.Check(ctx); err != nil {
+		if err := r.answer(end, p); err != nil {
 			h.Parts[p.Name] = "down"
 			if !p.Spare {
 				h.Status, errs[p.Name] = "down", err
@@ -67,4 +78,36 @@ func (r *readiness) look(ctx context.Context) (wire.Health, map[string]error) {
 	}
 	r.last, r.at = h, r.now()
 	return h, errs
+}
+
+// ask has a part answer beside the others, so that one that hangs makes no other look
+// down. One that still hangs is not asked again.
+func (r *readiness) ask(ctx context.Context, p Part) {
+	if r.asks == nil {
+		r.asks = map[string]chan error{}
+	}
+	if said := r.asks[p.Name]; said != nil && len(said) == 0 {
+		return
+	}
+	said := make(chan error, 1)
+	r.asks[p.Name] = said
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partTimeout)
+	go func() { defer cancel(); said <- p.Check(ctx) }()
+}
+
+// answer waits for a part's until ctx ends. One that is there counts, though others took
+// all the time.
+func (r *readiness) answer(ctx context.Context, p Part) error {
+	said := r.asks[p.Name]
+	select {
+	case <-ctx.Done():
+	case err := <-said:
+		delete(r.asks, p.Name)
+		return err
+	}
+	if len(said) == 0 {
+		return errNoAnswer
+	}
+	delete(r.asks, p.Name)
+	return <-said
 }

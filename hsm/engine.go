@@ -24,14 +24,15 @@ import (
 // another is idle: jobs queue only when none is. Two callers who both come back
 // at once take turns instead, see turns.
 type engine struct {
-	mu     sync.Mutex
-	queue  []*job
-	idle   []*worker
-	all    []*worker
-	closed bool
-	held   bool       // no worker is given a job, see hold
-	quiet  *sync.Cond // a worker became idle
-	wg     sync.WaitGroup
+	mu    sync.Mutex
+	queue []*job
+	idle  []*worker
+	all   []*worker
+	held  bool       // no worker is given a job, see hold
+	quiet *sync.Cond // a worker became idle
+	wg    sync.WaitGroup
+	// refuses is what callers are told who may not wait: it was closed, or hangs
+	refuses error
 }
 
 var errClosed = fmt.Errorf("%w: this token was closed", ErrUnavailable)
@@ -55,9 +56,9 @@ func (e *engine) do(ctx context.Context, j *job) error {
 	}
 	j.span = trace.Of(ctx)
 	e.mu.Lock()
-	if e.closed {
+	if err := e.refuses; err != nil {
 		e.mu.Unlock()
-		return errClosed
+		return err
 	}
 	if n := len(e.idle); n > 0 && !e.held {
 		w := e.idle[n-1]
@@ -183,15 +184,24 @@ func (e *engine) serve(w *worker) {
 	}
 }
 
-// close lets running jobs end, refuses waiting ones, and ends the threads.
-func (e *engine) close() {
+// refuse lets go of whoever waits, and of whoever comes until it is called with nil.
+func (e *engine) refuse(err error) {
 	e.mu.Lock()
-	e.closed = true
+	defer e.mu.Unlock()
+	if e.refuses = err; err == nil {
+		return
+	}
 	for _, j := range e.queue {
-		j.err = errClosed
+		j.err = err
 		close(j.done)
 	}
 	e.queue = nil
+}
+
+// close lets running jobs end, refuses waiting ones, and ends the threads.
+func (e *engine) close() {
+	e.refuse(errClosed)
+	e.mu.Lock()
 	for len(e.idle) < len(e.all) {
 		e.quiet.Wait()
 	}

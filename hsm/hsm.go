@@ -100,6 +100,9 @@ type Config struct {
 	// OnRecycle, if there is one, is told how long callers waited, and what went
 	// wrong: then the module was left as it was, or is lost until it recovers.
 	OnRecycle func(took time.Duration, err error)
+	// OnStall, if there is one, is told that the module hangs while it is made anew, and
+	// of its return: then with nil, and how long it took.
+	OnStall func(took time.Duration, err error)
 	// Prepare, if there is one, is called each time before the module is
 	// initialised: what it reads from the environment is set there.
 	Prepare func() error

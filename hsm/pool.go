@@ -5,6 +5,7 @@ package hsm
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/miekg/pkcs11"
 
@@ -18,6 +19,8 @@ type pool struct {
 	free chan struct{} // one for each session that may be lent
 	mu   sync.Mutex
 	idle []pooled
+	// refuses is closed while nobody may wait
+	refuses atomic.Pointer[chan struct{}]
 }
 
 type pooled struct {
@@ -27,6 +30,7 @@ type pooled struct {
 
 func newPool(t *Token, n int) *pool {
 	p := &pool{t: t, free: make(chan struct{}, n)}
+	p.refuse(false)
 	for range n {
 		p.free <- struct{}{}
 	}
@@ -48,6 +52,8 @@ func (p *pool) get(ctx context.Context) (s pooled, st *state, err error) {
 		}
 	case <-ctx.Done():
 		return s, st, ctx.Err()
+	case <-*p.refuses.Load():
+		return s, st, errStalled
 	}
 	st = p.t.state.Load()
 	if s, ok := p.pop(st.gen); ok {
@@ -59,6 +65,16 @@ func (p *pool) get(ctx context.Context) (s pooled, st *state, err error) {
 		return s, st, err
 	}
 	return pooled{h, st.gen}, st, nil
+}
+
+// refuse lets go of whoever waits, and of whoever comes until it is called with false.
+func (p *pool) refuse(yes bool) {
+	if yes {
+		close(*p.refuses.Load())
+		return
+	}
+	c := make(chan struct{})
+	p.refuses.Store(&c)
 }
 
 // pop takes an idle session of state gen, and closes those of older ones.

@@ -153,6 +153,7 @@ func (m *module) anew() (time.Duration, error) {
 		return 0, fmt.Errorf("calls did not end within %v: %w", patience, errPutOff)
 	}
 	defer release()
+	defer m.watch()()
 	for _, t := range m.tokens {
 		if t.scratch() { // made since fit looked
 			return 0, fmt.Errorf("token %q: %w: %w", t.cfg.Token, errPutOff, errScratch)

@@ -24,6 +24,10 @@ import (
 // told to stop.
 const drainTime = 20 * time.Second
 
+// closeTime is how long the service may take to close after that. A call of the HSM's
+// module that does not return must not keep a process that was told to stop.
+const closeTime = 5 * time.Second
+
 func (a *app) serveCommand() *cobra.Command {
 	var offset time.Duration
 	c := &cobra.Command{
@@ -79,7 +83,20 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		fmt.Fprintf(a.stderr, "tapvault: the clock is shifted by %v\n", offset)
 	}
 	fmt.Fprintf(a.stderr, "tapvault: listening on https://%s\n", listener.Addr())
-	return errors.Join(serveUntil(ctx, listener, cert, service, cfg, log), service.Close())
+	return errors.Join(serveUntil(ctx, listener, cert, service, cfg, log), closeWithin(closeTime, service.Close))
+}
+
+// closeWithin waits for closing to end, but not for ever. Nothing is lost by not waiting: what
+// was answered is on the disk.
+func closeWithin(most time.Duration, closing func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- closing() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(most):
+		return fmt.Errorf("the service did not close within %v and was ended: a call of the HSM's module does not return, most likely; what was answered is kept", most)
+	}
 }
 
 func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {

@@ -46,6 +46,18 @@ func recycled(log *slog.Logger) func(time.Duration, error) {
 	}
 }
 
+// stalled tells the log of a module that hangs while it is made anew.
+func stalled(log *slog.Logger) func(time.Duration, error) {
+	return func(took time.Duration, err error) {
+		if err != nil {
+			log.Error("every call of the HSM is refused until its module returns: if it does not, start the service again", "error", err.Error(),
+				"after_ms", took.Milliseconds())
+			return
+		}
+		log.Info("the HSM's module returned", "after_ms", took.Milliseconds())
+	}
+}
+
 // recycleGauges tell a module that was made anew from one that failed on the way,
 // and from one that was left alone.
 func recycleGauges(token string, now func() hsm.Recycled) (all []obs.Gauge) {

@@ -128,7 +128,7 @@ func (c Config) openToken(ctx context.Context, t Token, log *slog.Logger) (*hsm.
 		}
 	}
 	return hsm.Open(ctx, hsm.Config{
-		RecycleAfter: c.HSM.RecycleAfter, OnRecycle: recycled(log), OnPIN: newPIN(log), Prepare: prepare,
+		RecycleAfter: c.HSM.RecycleAfter, OnRecycle: recycled(log), OnStall: stalled(log), OnPIN: newPIN(log), Prepare: prepare,
 		Module: c.Path(t.Module), Token: t.Token, PIN: hsm.PINFile(pin), InitArgs: t.InitArgs,
 		Workers: c.HSM.Workers, MaxSessions: c.HSM.MaxSessions, CardRealms: c.cardRealms(),
 		RefuseTACFold: !c.folds(), ElementKeys: c.Slots.ElementKeyVersion, SM4: c.HSM.SM4.numbers(),

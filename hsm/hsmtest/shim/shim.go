@@ -129,6 +129,9 @@ func (s *Shim) Fail(c Call, f Fault) {
 	}
 }
 
+// Hang keeps a call from returning until [Shim.Heal].
+func (s *Shim) Hang(c Call) { s.c.fn[c].mode.Store(3) }
+
 // Delay makes every call take so much longer.
 func (s *Shim) Delay(d time.Duration) { s.c.delayUS.Store(uint64(d.Microseconds())) }
 

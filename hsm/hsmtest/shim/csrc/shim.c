@@ -19,7 +19,7 @@ typedef word (*call)(word, word, word, word, word, word, word, word);
 
 enum { FUNCTIONS = 68, INITIALIZE = 0, FINALIZE = 1, INFO = 2, FUNCTION_LIST = 3, SLOT_LIST = 4, SLOT_INFO = 5, TOKEN_INFO = 6, MECHANISM_INFO = 8, INIT_PIN = 10,
 	SET_PIN = 11, OPEN = 12, CLOSE = 13, CLOSE_ALL = 14, SESSION_INFO = 15, LOGOUT = 19, DESTROY = 22, FIND_FINAL = 28, WAIT = 67 };
-enum { FAIL = 1, DO_THEN_FAIL = 2 };
+enum { FAIL = 1, DO_THEN_FAIL = 2, HANG = 3 };
 #define DEVICE_REMOVED 0x32UL
 #define TOKEN_NOT_PRESENT 0xE0UL
 
@@ -135,6 +135,7 @@ static word pass(int n, word a, word b, word c, word d, word e, word f, word g, 
 	struct fault *x = &ctl->fn[n];
 	inc(&x->calls);
 	pause_us(get(&ctl->delay_us) + get(&x->delay_us));
+	while (get(&x->mode) == HANG) pause_us(1000);
 	if (lower(&ctl->remove_in) == 1) ctl->removed = 1;
 	if (lower(&ctl->drop_in) == 1 || take(&ctl->drop)) drop_all();
 	if (take(&ctl->logout)) log_out();

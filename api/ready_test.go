@@ -1,0 +1,50 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/api/wire"
+)
+
+// TestPartThatHangs: a part that neither answers nor gives up makes itself look down,
+// and no other, each time it is looked at; it is asked once, and again when it is back.
+func TestPartThatHangs(t *testing.T) {
+	var asked atomic.Int64
+	hang := make(chan struct{})
+	clock := time.Unix(0, 0)
+	r := readiness{now: func() time.Time { return clock }, parts: []Part{
+		{Name: "hsm", Check: func(context.Context) error { asked.Add(1); <-hang; return nil }},
+		{Name: "tardy", Check: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, Spare: true},
+		{Name: "store", Check: func(ctx context.Context) error { return ctx.Err() }},
+	}}
+	look := func() (wire.Health, map[string]error) {
+		clock = clock.Add(time.Minute)
+		ended := make(chan struct{})
+		var h wire.Health
+		var errs map[string]error
+		go func() { defer close(ended); h, errs = r.look(t.Context()) }()
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			t.Fatal("the look hangs too")
+		}
+		return h, errs
+	}
+	for range 2 {
+		h, errs := look()
+		if h.Status != "down" || h.Parts["hsm"] != "down" || h.Parts["store"] != "ok" || len(errs) != 1 || !errors.Is(errs["hsm"], errNoAnswer) {
+			t.Errorf("while it hangs: %v, %v", h, errs)
+		}
+	}
+	close(hang)
+	for end := time.Now().Add(time.Minute); len(r.asks["hsm"]) == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if h, errs := look(); h.Status != "ok" || asked.Load() != 2 {
+		t.Errorf("when it is back: %v, %v, asked %d times", h, errs, asked.Load())
+	}
+}
