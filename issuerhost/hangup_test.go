@@ -123,3 +123,47 @@ func TestNothingIsJudgedUncounted(t *testing.T) {
 		}
 	}
 }
+
+// TestNoCryptogramIsJudgedUncounted: nor is it told of cryptograms.
+func TestNoCryptogramIsJudgedUncounted(t *testing.T) {
+	h := newHouse(t)
+	var judged atomic.Int64
+	counters := &failing{Counters: h.cfg.Counters, broken: true}
+	h.cfg.Keys, h.cfg.Counters = computing{h.cfg.Keys, func() { judged.Add(1) }}, counters
+	h.open()
+	wrong := forged(t)
+	if err := h.Verify(t.Context(), bank, wrong); !errors.Is(err, errFull) || judged.Load() == 0 {
+		t.Fatal(err)
+	}
+	each := judged.Load()
+	for range 3 {
+		if err := h.Verify(t.Context(), bank, wrong); !errors.Is(err, errFull) || judged.Load() != each {
+			t.Errorf("a guess that cannot be counted was judged by %d calculations: %v", judged.Load()-each, err)
+		}
+	}
+	counters.broken = false
+	for range maxCryptograms - 1 {
+		if err := h.Verify(t.Context(), bank, wrong); fault.KindOf(err) != fault.Refused {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Verify(t.Context(), bank, wrong); fault.KindOf(err) != fault.TooFast {
+		t.Errorf("what could not be counted at first is not: %v", err)
+	}
+}
+
+// maxCryptograms is how many wrong ones of a card are told of in a day.
+const maxCryptograms = 32
+
+// failing counts, unless it is broken.
+type failing struct {
+	issuerhost.Counters
+	broken bool
+}
+
+func (f *failing) Miss(ctx context.Context, client string, name [32]byte) (int, error) {
+	if f.broken {
+		return 0, errFull
+	}
+	return f.Counters.Miss(ctx, client, name)
+}

@@ -125,7 +125,7 @@ type Service struct {
 	cfg      Config
 	profiles map[string]emv.Profile
 	lanes    guess.Lanes // what is judged of a name for a caller
-	owed     owed
+	debts    guess.Debts
 }
 
 // New checks c and returns a service.

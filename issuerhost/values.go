@@ -161,7 +161,6 @@ func (v Value) service() string {
 }
 
 func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte) error {
-	who := checked{f.caller.ID, name}
 	n, leave, err := f.enter(ctx, name, 1, maxValueMisses) // one at a time: a value has three digits
 	if err != nil {
 		return err
@@ -169,7 +168,7 @@ func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte)
 	defer leave()
 	ctx = context.WithoutCancel(ctx) // see [subject.missed]
 	var giveBack func(context.Context) error
-	if n > 0 || f.owed.owes(who) { // another process may judge at the same moment: what is judged is counted first
+	if n > 0 { // another process may judge at the same moment: what is judged is counted first
 		if giveBack, err = f.cfg.Counters.Take(ctx, f.caller.ID, name, maxValueMisses); err != nil {
 			return err
 		}
@@ -192,7 +191,6 @@ func (f subject) same(ctx context.Context, v Value, shown string, name [32]byte)
 		return errors.Join(err, giveBack(ctx))
 	case giveBack == nil:
 		if _, err := f.missed(ctx, name); err != nil {
-			f.owed.owe(who)
 			return err
 		}
 	}

@@ -8,36 +8,47 @@ import (
 	"sync"
 )
 
-// debt is a MAC that was judged, did not hold, and could not be counted.
-type debt struct {
-	client string
-	name   func(context.Context) (Name, error)
-}
+// count counts a guess that was judged and did not hold.
+type count func(context.Context) error
 
-// debts are kept in memory until they can be counted: while the database takes no
-// writes, nothing more is judged of what they are of. The zero value is ready; safe
-// for concurrent use.
-type debts struct {
+// Debts are guesses that were judged, did not hold, and could not be counted. They are
+// kept in memory until they can be: while the database takes no writes, nothing more is
+// judged of what they are of. The zero value is ready; safe for concurrent use.
+type Debts struct {
 	paying sync.Mutex // one after another: who waits may not go on before it is counted
 	mu     sync.Mutex
-	of     map[string][]debt // by key
-	all    bool              // there are too many to keep: everybody pays
+	of     map[string][]count // by key
+	all    bool               // there are too many to keep: everybody pays
 }
 
-// owe adds one.
-func (d *debts) owe(key string, one debt) {
+// Count counts a guess at what a key names, and keeps it as a debt if that fails or
+// panics.
+func (d *Debts) Count(ctx context.Context, key string, one func(context.Context) error) (err error) {
+	counted := false
+	defer func() {
+		if !counted {
+			d.owe(key, one)
+		}
+	}()
+	err = one(ctx)
+	counted = err == nil
+	return err
+}
+
+func (d *Debts) owe(key string, one count) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.of == nil {
-		d.of = map[string][]debt{}
+		d.of = map[string][]count{}
 	}
 	if d.all = d.all || len(d.of) >= mostSeen; !d.all {
 		d.of[key] = append(d.of[key], one)
 	}
 }
 
-// pay counts what is owed of some keys; an error says that it still is.
-func (d *debts) pay(ctx context.Context, shares []Share, count func(context.Context, debt) error) error {
+// Pay counts what is owed of some keys; an error says that it still is. It comes before
+// anything more is judged of them.
+func (d *Debts) Pay(ctx context.Context, shares []Share) error {
 	if len(d.due(shares)) == 0 {
 		return nil
 	}
@@ -45,7 +56,7 @@ func (d *debts) pay(ctx context.Context, shares []Share, count func(context.Cont
 	defer d.paying.Unlock()
 	for _, key := range d.due(shares) {
 		for one, ok := d.first(key); ok; one, ok = d.first(key) {
-			if err := count(ctx, one); err != nil {
+			if err := one(ctx); err != nil {
 				return fmt.Errorf("counting a MAC that did not hold before: %w", err)
 			}
 			d.paid(key)
@@ -55,7 +66,7 @@ func (d *debts) pay(ctx context.Context, shares []Share, count func(context.Cont
 }
 
 // due is the keys of which something has to be counted now.
-func (d *debts) due(shares []Share) (keys []string) {
+func (d *Debts) due(shares []Share) (keys []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.all {
@@ -69,17 +80,17 @@ func (d *debts) due(shares []Share) (keys []string) {
 	return keys
 }
 
-func (d *debts) first(key string) (one debt, ok bool) {
+func (d *Debts) first(key string) (one count, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.of[key]) == 0 {
-		return debt{}, false
+		return nil, false
 	}
 	return d.of[key][0], true
 }
 
 // paid takes out the first.
-func (d *debts) paid(key string) {
+func (d *Debts) paid(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.of[key] = d.of[key][1:]; len(d.of[key]) == 0 {

@@ -45,7 +45,7 @@ func of(client, thing string) string { return client + "\x00" + thing }
 
 // enters looks how a caller stands, and first counts what could not be counted before.
 func (g *Guard) enters(ctx context.Context, client string, shares []Share) (Standing, error) {
-	if err := g.debts.pay(ctx, shares, g.count); err != nil {
+	if err := g.debts.Pay(ctx, shares); err != nil {
 		return Standing{}, err
 	}
 	return g.Standing(ctx, client)

@@ -67,7 +67,7 @@ type Guard struct {
 	now     func() time.Time
 	refused atomic.Uint64
 	lanes   Lanes
-	debts   debts
+	debts   Debts
 
 	mu     sync.Mutex
 	seen   map[string]look // by client
@@ -159,36 +159,21 @@ func (g *Guard) Missed(ctx context.Context, client, thing string, name func(cont
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	counted := false
-	defer func() {
-		if !counted { // it failed, or panicked
-			g.debts.owe(of(client, thing), debt{client, name})
+	var s Standing
+	var passed bool
+	err := g.debts.Count(ctx, of(client, thing), func(ctx context.Context) error {
+		n, err := name(ctx)
+		if err != nil {
+			return err
 		}
-	}()
-	s, passed, err := g.miss(ctx, client, name)
-	if counted = err == nil; !counted {
+		if s, passed, err = g.counts.Miss(ctx, client, n); err == nil {
+			g.forget(client)
+		}
 		return err
+	})
+	if err == nil && passed {
+		err = g.Refuse(ctx, client, s)
 	}
-	if passed {
-		return g.Refuse(ctx, client, s)
-	}
-	return nil
-}
-
-func (g *Guard) miss(ctx context.Context, client string, name func(context.Context) (Name, error)) (s Standing, passed bool, err error) {
-	n, err := name(ctx)
-	if err != nil {
-		return s, false, err
-	}
-	if s, passed, err = g.counts.Miss(ctx, client, n); err == nil {
-		g.forget(client)
-	}
-	return s, passed, err
-}
-
-// count counts what is owed.
-func (g *Guard) count(ctx context.Context, d debt) error {
-	_, _, err := g.miss(ctx, d.client, d.name)
 	return err
 }
 
