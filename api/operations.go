@@ -21,8 +21,9 @@ type operation struct {
 	attempt      need  // the Idempotency-Key
 	raw          string
 	guard        guard // the zero value: no approval of others is ever needed
-	// again, where others approve: the answer to what was done already, word for word;
-	// nil when it was not. It does nothing, and so needs no approval.
+	// again, before an approval is looked for: the answer to what was done already, word
+	// for word; nil when it was not. It does nothing, and so needs no approval. It looks
+	// for what do looks for anew: approvals are asked for here, before anything is done.
 	again  func(ctx context.Context, q *request) (any, error)
 	query  []string // the parameters that may stand in the query
 	do     func(ctx context.Context, q *request) (any, error)
