@@ -87,7 +87,7 @@ func (i Issuer) Check() error {
 		case g.Claim == "" || g.Value == "":
 			return errors.New("grants: claim and value are required")
 		case len(possible) == 0:
-			return fmt.Errorf("grants: %q is no role", g.Role)
+			return fmt.Errorf("grants: %q is no role; there are %v", g.Role, access.Roles)
 		case len(g.Scopes) == 0:
 			return errors.New("grants: scopes is required")
 		case !requestor.MatchString(g.Requestor) || !groupName.MatchString(g.Terminal):

@@ -106,7 +106,7 @@ func (a *app) clientAddCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&n.ID, "id", "", "client id: lower-case letters, digits, dots, hyphens")
 	f.StringVar(&n.Name, "name", "", "name for people")
-	f.StringVar(&role, "role", "", "issuer, terminal, wallet, officer, operator or auditor")
+	f.StringVar(&role, "role", "", fmt.Sprintf("one of %v", access.Roles))
 	f.StringVar(&scopes, "scopes", "", "what it may ask for, separated by commas; all of its role unless told, but for detokenize:direct")
 	f.StringVar(&keyFile, "key-file", "", "public key or certificate as PEM, or a JSON Web Key; - is standard input; a private key is refused")
 	f.StringVar(&encFile, "enc-key-file", "", "public key on P-256 to which answers are sealed, as PEM or a JSON Web Key; none unless told")
