@@ -31,7 +31,7 @@ func TooMany(texts ...string) bool {
 }
 
 // InName reports whether a name may hold a card number: more than [Most] digits
-// without a letter between. Moments do not count, nor do UUIDs and hashes. Whether
+// without a letter between. Moments do not count, nor do UUIDs, ULIDs and hashes. Whether
 // the check digit holds is not asked: names that are counted on would then be
 // refused one in ten times.
 func InName(s string) bool {
@@ -42,7 +42,7 @@ func InName(s string) bool {
 	s = day.ReplaceAllString(s, "${1}.${2}")
 	return row(word.ReplaceAllStringFunc(s, func(w string) string {
 		switch {
-		case drawn(w):
+		case drawn(w), ulid.MatchString(w) && strings.ContainsFunc(w, unicode.IsLetter):
 			return "x"
 		case moment.MatchString(w):
 			return "."
@@ -69,14 +69,25 @@ func row(s string) bool {
 	return false
 }
 
+// Parts of moments.
+const (
+	month = `(?:0[1-9]|1[0-2])`
+	dom   = `(?:0[1-9]|[12][0-9]|3[01])`
+	hour  = `(?:[01][0-9]|2[0-3])`
+	sixty = `[0-5][0-9]`
+)
+
 var (
 	word = regexp.MustCompile(`[0-9A-Za-z]+`)
 	uuid = regexp.MustCompile(`(?i)(^|[^0-9a-z])[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}($|[^0-9a-z])`)
-	// No card number begins with 20, and none is grouped by 4, 2 and 2.
-	day = regexp.MustCompile(`(^|[^0-9])20[0-9]{2}[-._](?:0[1-9]|1[0-2])[-._](?:0[1-9]|[12][0-9]|3[01])($|[^0-9])`)
-	// A day, with the time to seconds or milliseconds or without; or milliseconds
-	// since 1970, from 2017 to 2033.
-	moment = regexp.MustCompile(`^(?:20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:[0-9]{3})?)?|1[5-9][0-9]{11})$`)
+	// A day, and behind it perhaps a time to seconds, milliseconds or microseconds. No
+	// card number begins with 20, and none is grouped by 4, 2 and 2, or by 8 and 6.
+	day = regexp.MustCompile(`(^|[^0-9])20[0-9]{2}(?:` + month + dom + `|[-._]` + month + `[-._]` + dom + `)` +
+		`(?:[-._Tt]` + hour + `(?:` + sixty + sixty + `|[-._]` + sixty + `[-._]` + sixty + `)(?:\.?[0-9]{3}|\.?[0-9]{6})?)?($|[^0-9])`)
+	// A day and the time without anything between, with milliseconds or without; or
+	// milliseconds since 1970, from 2017 to 2033.
+	moment = regexp.MustCompile(`^(?:20[0-9]{2}` + month + dom + `(?:` + hour + sixty + sixty + `(?:[0-9]{3})?)?|1[5-9][0-9]{11})$`)
+	ulid   = regexp.MustCompile(`^[0-7](?:[0-9A-HJKMNP-TV-Z]{25}|[0-9a-hjkmnp-tv-z]{25})$`)
 	hex    = regexp.MustCompile(`^(?:[0-9]*[a-f][0-9a-f]*|[0-9]*[A-F][0-9A-F]*)$`)
 )
 
