@@ -268,11 +268,22 @@ func TestPanic(t *testing.T) {
 	if strings.Contains(log, cardDigits) {
 		t.Error("the log holds the panic's value")
 	}
+	e.logs.Reset()
+	func() { // what was carried here from a goroutine of a batch
+		defer func() { e.back.panics = fault.Carry(recover()) }()
+		thereInTheBatch()
+	}()
+	e.problem(s, s.request(), 500, "internal")
+	if log := e.logs.String(); !strings.Contains(log, `"type":"string"`) || !strings.Contains(log, "thereInTheBatch") || strings.Contains(log, cardDigits) {
+		t.Errorf("the log does not say where: %s", log)
+	}
 	e.back.panics = nil
 	if w := e.do(s, s.request()); w.Code != 201 {
 		t.Errorf("after a panic: %d", w.Code)
 	}
 }
+
+func thereInTheBatch() { panic("card " + cardDigits) }
 
 func TestAbortIsNotSwallowed(t *testing.T) {
 	e := newEdge(t)

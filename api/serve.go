@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -108,27 +107,13 @@ func (s *server) recover(c *gin.Context) {
 	if v == http.ErrAbortHandler { //nolint:errorlint // recovered values are compared as they are
 		panic(v)
 	}
-	ctx := c.Request.Context()
+	ctx, p := c.Request.Context(), fault.Carry(v)
 	s.Log.ErrorContext(ctx, "panic", "request", audit.RequestID(ctx), "route", c.FullPath(),
-		"type", fmt.Sprintf("%T", v), "at", frames())
+		"type", fmt.Sprintf("%T", p.Value), "at", p.At)
 	if c.Writer.Written() {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
 	s.fail(c, fmt.Errorf("recovered from a panic"))
-}
-
-// frames lists the functions of the panicking goroutine, without arguments.
-func frames() []string {
-	var pcs [24]uintptr
-	var out []string
-	fs := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs[:])])
-	for {
-		f, more := fs.Next()
-		out = append(out, fmt.Sprintf("%s:%d", f.Function, f.Line))
-		if !more {
-			return out
-		}
-	}
 }
 
 // serve runs one operation: caller, body, key, a place among those in flight,

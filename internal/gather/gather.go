@@ -52,7 +52,7 @@ type asker[In, Out any] struct {
 // by itself, where somebody is there to deal with that.
 type outcome[Out any] struct {
 	Answer[Out]
-	panicked any
+	panicked *fault.Panicked
 }
 
 func (o outcome[Out]) get() (Out, error) {
@@ -160,8 +160,12 @@ func common[In, Out any](all []*asker[In, Out]) (context.Context, context.Cancel
 	return context.WithDeadline(context.WithoutCancel(all[0].ctx), latest)
 }
 
-func (g *Gatherer[In, Out]) try(ctx context.Context, ins []In) (answers []Answer[Out], panicked any) {
-	defer func() { panicked = recover() }()
+func (g *Gatherer[In, Out]) try(ctx context.Context, ins []In) (answers []Answer[Out], panicked *fault.Panicked) {
+	defer func() {
+		if v := recover(); v != nil {
+			panicked = fault.Carry(v)
+		}
+	}()
 	answers = g.cfg.Serve(ctx, ins)
 	if len(answers) != len(ins) {
 		panic(fmt.Sprintf("%d answers for %d askers", len(answers), len(ins)))

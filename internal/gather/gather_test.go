@@ -3,11 +3,13 @@ package gather_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/gather"
 )
 
@@ -127,8 +129,8 @@ func TestAPanicIsEveryAskersOwn(t *testing.T) {
 	var wg sync.WaitGroup
 	ask := func() {
 		defer func() {
-			if r := recover(); r != "broken" {
-				t.Errorf("recovered %v", r)
+			if !isBroken(recover()) {
+				t.Error("it is not told of the panic")
 			}
 		}()
 		_, err := g.Do(t.Context(), 1)
@@ -205,8 +207,8 @@ func TestSpreadPanics(t *testing.T) {
 	var done atomic.Int64
 	func() {
 		defer func() {
-			if r := recover(); r != "broken" {
-				t.Errorf("it panicked with %v", r)
+			if !isBroken(recover()) {
+				t.Error("it is not told of the panic")
 			}
 		}()
 		gather.Spread(100, 2, func(i int) {
@@ -220,4 +222,10 @@ func TestSpreadPanics(t *testing.T) {
 	if n := done.Load(); n != 99 {
 		t.Errorf("%d of 99 were done", n)
 	}
+}
+
+// isBroken reports whether a test's panic was carried, with where it was.
+func isBroken(recovered any) bool {
+	p, ok := recovered.(*fault.Panicked)
+	return ok && p.Value == "broken" && strings.Contains(p.At[0], "gather_test.Test") && !strings.Contains(p.Error(), "broken")
 }

@@ -3,10 +3,12 @@ package gather
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // Spread does n things, up to lanes of them at a time. When one of them panics the rest
-// is done all the same, and Spread panics with what the first did: in a goroutine of its
+// is done all the same, and Spread panics with a [fault.Panicked] of the first: in a goroutine of its
 // own a panic ends the process.
 func Spread(n, lanes int, do func(i int)) {
 	var next atomic.Int64
@@ -20,22 +22,23 @@ func Spread(n, lanes int, do func(i int)) {
 		})
 	}
 	wg.Wait()
-	if m.value != nil {
-		panic(m.value)
+	if m.first != nil {
+		panic(m.first)
 	}
 }
 
 // mishap is the first panic of several goroutines.
 type mishap struct {
 	once  sync.Once
-	value any
+	first *fault.Panicked
 }
 
 // keep does one thing, and keeps its panic.
 func (m *mishap) keep(do func(i int), i int) {
 	defer func() {
 		if v := recover(); v != nil {
-			m.once.Do(func() { m.value = v })
+			p := fault.Carry(v)
+			m.once.Do(func() { m.first = p })
 		}
 	}()
 	do(i)
