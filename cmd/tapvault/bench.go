@@ -30,7 +30,7 @@ func (a *app) benchCommand() *cobra.Command {
 				return cli.Misusef("reading flags: --module: %v", err)
 			}
 			fmt.Fprintf(a.stderr, "tapvault: measuring %s, which takes a little while\n", args[0])
-			if err := sysmon.Rest(); err != nil { // as serve does
+			if err := sysmon.Rest(bench.CallsAtOnce(args[0])); err != nil { // as serve does
 				fmt.Fprintf(a.stderr, "tapvault: the figures will be lower than they could be: %v\n", err)
 			}
 			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Module: module, Rounds: rounds, Round: round, For: lasts, Apart: apart})

@@ -50,7 +50,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 	if offset != 0 && cfg.Environment != assembly.Rehearsal {
 		return cli.Misusef("reading flags: --clock-offset is for environment: rehearsal only")
 	}
-	resting := sysmon.Rest() // while what /proc says of the process is still its user's to read
+	resting := sysmon.Rest(cfg.CallsAtOnce()) // while what /proc says of the process is still its user's to read
 	if err := noCoreDumps(); err != nil {
 		return fmt.Errorf("forbidding core dumps: %w", err)
 	}
@@ -65,7 +65,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		return err
 	}
 	if resting != nil {
-		log.Warn("Go's monitor thread keeps its priority: under load the service answers about a tenth less; allow sched_setattr", "error", resting)
+		log.Warn("Go's monitor thread looks as often as ever: under load the service answers about a tenth less; let the process read its own /proc/self/task", "error", resting)
 	}
 	cert, err := openCertificate(cfg, log)
 	if err != nil {

@@ -104,6 +104,9 @@ func (c Config) tokens() []Token {
 	return all
 }
 
+// CallsAtOnce is how many calls of the hot path may be in modules at once.
+func (c Config) CallsAtOnce() int { return max(1, c.HSM.Workers) * len(c.tokens()) }
+
 // EachToken is the configuration once for each token, as if it were the only one.
 func (c Config) EachToken() (all []Config) {
 	for _, t := range c.tokens() {

@@ -113,6 +113,14 @@ var Benches = []Bench{
 	{"range", "issuing at 99 % full by issuing at 1 %, and lookups among 10 million by those among 100,000", Range},
 }
 
+// CallsAtOnce is how many calls of the hot path a bench has in the module at once.
+func CallsAtOnce(name string) int {
+	if name == "sessions" {
+		return manySessions
+	}
+	return 1
+}
+
 // Run runs the bench of a name.
 func Run(ctx context.Context, name string, o Options) (Result, error) {
 	var names []string

@@ -1,8 +1,11 @@
+//go:build cgo
+
 package sysmon
 
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,20 +15,73 @@ import (
 
 const tasks = "/proc/self/task"
 
-// Rest gives the monitor the policy SCHED_IDLE, for good: where a processor is
-// free it runs as soon as before, and where none is, other threads go first. The
-// first call has to be made while the process may read what /proc says of it;
-// others return what that one did. After an error nothing is changed.
-var Rest = sync.OnceValue(func() error {
+// Rest lets the monitor look less often, for good. inC is how many threads may be
+// in C at once. The first call has to be made while the process may read what
+// /proc says of it; others change nothing and return what that one did. After an
+// error nothing is changed but that there are more threads.
+func Rest(inC int) error {
+	first.Do(func() { rested = rest(inC) })
+	return rested
+}
+
+var (
+	first  sync.Once
+	rested error
+)
+
+func rest(inC int) error {
+	if err := gather(spare + inC); err != nil {
+		return fmt.Errorf("making threads: %w", err)
+	}
 	tid, err := find()
 	if err != nil {
 		return err
+	}
+	if inC < runtime.GOMAXPROCS(0) {
+		if _, err := on(tid, unix.PR_SET_TIMERSLACK, uint64(late.Nanoseconds())); err != nil {
+			return fmt.Errorf("telling Go's monitor thread that it may be late: %w", err)
+		}
+		return nil
 	}
 	if err := unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
 		return fmt.Errorf("giving Go's monitor thread the policy SCHED_IDLE: %w", err)
 	}
 	return nil
-})
+}
+
+// gather returns when there were so many threads at once; they stay.
+func gather(n int) error {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	var readers sync.WaitGroup
+	for range n { // each keeps a thread
+		readers.Go(func() {
+			for {
+				if _, err := unix.Read(pipe[0], make([]byte, 1)); err != unix.EINTR {
+					return
+				}
+			}
+		})
+	}
+	err := grow(n)
+	unix.Close(pipe[1])
+	readers.Wait()
+	unix.Close(pipe[0])
+	return err
+}
+
+// grow waits until there are n threads.
+func grow(n int) error {
+	for {
+		threads, err := os.ReadDir(tasks)
+		if err != nil || len(threads) >= n {
+			return err
+		}
+		runtime.Gosched() // to one that is to wait, until its processor is taken away
+	}
+}
 
 // find returns the number of the monitor's thread. While somebody runs, as the
 // caller does, it is the only thread that sleeps by the clock: all others wait for

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux || !cgo
 
 package sysmon
 
@@ -9,6 +9,6 @@ import (
 )
 
 // Rest can do nothing here.
-func Rest() error {
-	return fmt.Errorf("giving Go's monitor thread a lower priority on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+func Rest(int) error {
+	return fmt.Errorf("telling Go's monitor thread on %s that it may be late: %w", runtime.GOOS, errors.ErrUnsupported)
 }
