@@ -157,7 +157,6 @@ func (s *Service) followPIN(ctx context.Context, f Finding) error {
 }
 
 func (s *Service) pinVerdict(ctx context.Context, w token.WalletID) (WalletState, error) {
-	var online int
 	var taps []WrongTap
 	success, online, err := s.triedOnline(ctx, w)
 	if err == nil {

@@ -1,8 +1,12 @@
 package account
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"time"
+
+	"github.com/tapvault/tapvault/token"
 )
 
 // WrongTap is one tap with a wrong PIN.
@@ -42,4 +46,22 @@ func pinVerdict(taps []WrongTap, online int) WalletState {
 		return WalletRestricted
 	}
 	return WalletActive
+}
+
+// triedOnline asks who keeps PINs, if anybody does.
+func (s *Service) triedOnline(ctx context.Context, id token.WalletID) (success time.Time, wrong int, err error) {
+	if s.cfg.PINs == nil {
+		return time.Time{}, 0, nil
+	}
+	return s.cfg.PINs.Since(ctx, id)
+}
+
+// WrongWindows counts the PIN entries that taps since then showed to be wrong. It
+// is for services that have passed a gate of their own.
+func (s *Service) WrongWindows(ctx context.Context, id token.WalletID, since time.Time) (int, error) {
+	taps, err := s.cfg.Book.WrongTaps(ctx, id, since)
+	if err != nil {
+		return 0, fmt.Errorf("counting wrong PINs: %w", err)
+	}
+	return windows(taps), nil
 }
