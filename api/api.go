@@ -158,7 +158,9 @@ type Config struct {
 	LoadHost    LoadHost
 	Loads       Loads
 	IssuerHost  IssuerHost
-	IssuerMore  IssuerMore
+	CardValues  CardValues
+	CardScripts CardScripts
+	Cryptograms Cryptograms
 	Inventory   Inventory
 	Approvals   Approvals
 	Auditor     Auditor
@@ -218,7 +220,7 @@ func (c *Config) complete() error {
 	for _, missing := range []bool{c.Identity == nil, c.Tokens == nil, c.Detokenizer == nil, c.Wallet == nil,
 		c.Taps == nil, c.Purchases == nil, c.LoadHost == nil, c.Inventory == nil, c.Gate.Recorder == nil,
 		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
-		c.DenyList == nil, c.DenyKeys == nil, c.IssuerHost == nil, c.IssuerMore == nil,
+		c.DenyList == nil, c.DenyKeys == nil, c.IssuerHost == nil, c.CardValues == nil, c.CardScripts == nil, c.Cryptograms == nil,
 		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.Elements == nil, c.SyncKeys == nil,
 		c.Approvals == nil, c.Auditor == nil, c.AuditKeys == nil, c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil, len(c.AttemptKey) < 32} {
 		if missing {

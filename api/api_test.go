@@ -356,7 +356,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 		Ranges: func(context.Context) ([]wire.Capacity, error) {
 			return []wire.Capacity{{Name: "day", Prefix: "623529", Length: 16, Luhn: true, Issuing: true, Size: 1e9, Fresh: 1e9, DaysLeft: 400}}, e.back.act()
 		},
-		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back}, IssuerHost: issuers{e.back}, IssuerMore: moreIssuers{e.back},
+		Identity: e.back, Tokens: e.back, Detokenizer: e.back, Wallet: e.back, Taps: e.back, Purchases: e.back, LoadHost: e.back, Loads: loads{e.back}, IssuerHost: issuers{e.back}, CardValues: emvCards{e.back}, CardScripts: emvCards{e.back}, Cryptograms: emvCards{e.back},
 		Approvals: approvals{e.back}, Auditor: auditors{e.back}, AuditKeys: e.back.KeySet,
 		Inventory: e.back, Gate: audit.Gate{Recorder: e.back},
 		Parameters: func() wire.Parameters {

@@ -165,7 +165,7 @@ func (p *parts) edge(ctx context.Context, s *Service, x *services) (http.Handler
 		Devices: x.phones.devices, PINs: x.phones.pins, Syncer: x.phones.edge, SyncKeys: x.phones.taps.KeySet,
 		Taps: x.taps, Accounts: x.taps, Parameters: parameters,
 		DenyList: x.denials, DenyKeys: publicKeys(p.hsm, denyKey),
-		Purchases: x.cards, LoadHost: x.cards, Loads: x.loads, IssuerHost: x.issuers, IssuerMore: x.issuers,
+		Purchases: x.cards, LoadHost: x.cards, Loads: x.loads, IssuerHost: x.issuers, CardValues: x.issuers, CardScripts: x.issuers, Cryptograms: x.issuers,
 		Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate, Annotate: p.cfg.Shelf(p.opt.Now).Annotate},
 		Approvals: x.approvals, Auditor: x.auditors, AuditKeys: publicKeys(p.hsm, auditKey),
 		Events: p.events, Streams: x.streams, WebhookKeys: x.hooks.KeySet,

@@ -11,8 +11,8 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-// moreIssuers plays the rest of the service of issuers.
-type moreIssuers struct{ *backend }
+// emvCards plays the service of issuers for values, scripts and tokens.
+type emvCards struct{ *backend }
 
 var (
 	askedValue    issuerhost.Value
@@ -21,17 +21,17 @@ var (
 	askedTap      issuerhost.Tap
 )
 
-func (m moreIssuers) MakeValue(_ context.Context, _ access.Caller, v issuerhost.Value) (string, error) {
+func (m emvCards) MakeValue(_ context.Context, _ access.Caller, v issuerhost.Value) (string, error) {
 	askedValue = v
 	return "561", m.act()
 }
 
-func (m moreIssuers) CheckValue(_ context.Context, _ access.Caller, v issuerhost.Value, _ string, _ access.Attempt) error {
+func (m emvCards) CheckValue(_ context.Context, _ access.Caller, v issuerhost.Value, _ string, _ access.Attempt) error {
 	askedValue = v
 	return m.act()
 }
 
-func (m moreIssuers) MakeValues(_ context.Context, _ access.Caller, vs []issuerhost.Value) ([]issuerhost.ValueItem, error) {
+func (m emvCards) MakeValues(_ context.Context, _ access.Caller, vs []issuerhost.Value) ([]issuerhost.ValueItem, error) {
 	items := make([]issuerhost.ValueItem, len(vs))
 	for i := range vs {
 		items[i].Made = "561"
@@ -39,16 +39,16 @@ func (m moreIssuers) MakeValues(_ context.Context, _ access.Caller, vs []issuerh
 	return items, m.act()
 }
 
-func (m moreIssuers) CheckValues(_ context.Context, _ access.Caller, vs []issuerhost.Checked, _ access.Attempt) ([]issuerhost.ValueItem, error) {
+func (m emvCards) CheckValues(_ context.Context, _ access.Caller, vs []issuerhost.Checked, _ access.Attempt) ([]issuerhost.ValueItem, error) {
 	return make([]issuerhost.ValueItem, len(vs)), m.act()
 }
 
-func (m moreIssuers) Sign(_ context.Context, _ access.Caller, q issuerhost.Script) ([]issuerhost.Signed, error) {
+func (m emvCards) Sign(_ context.Context, _ access.Caller, q issuerhost.Script) ([]issuerhost.Signed, error) {
 	askedScript = q
 	return []issuerhost.Signed{{Header: q.Commands[0].Header, Data: []byte{1}, MAC: [8]byte{2}}}, m.act()
 }
 
-func (m moreIssuers) SignBatch(ctx context.Context, c access.Caller, qs []issuerhost.Script) ([]issuerhost.SignedItem, error) {
+func (m emvCards) SignBatch(ctx context.Context, c access.Caller, qs []issuerhost.Script) ([]issuerhost.SignedItem, error) {
 	items := make([]issuerhost.SignedItem, len(qs))
 	for i, q := range qs {
 		if q.Commands == nil {
@@ -60,7 +60,7 @@ func (m moreIssuers) SignBatch(ctx context.Context, c access.Caller, qs []issuer
 	return items, m.act()
 }
 
-func (m moreIssuers) Cryptogram(_ context.Context, _ access.Caller, p issuerhost.Purchase, _ access.Attempt) (issuerhost.Made, error) {
+func (m emvCards) Cryptogram(_ context.Context, _ access.Caller, p issuerhost.Purchase, _ access.Attempt) (issuerhost.Made, error) {
 	askedPurchase = p
 	n, err := token.ParseNumber(tokenDigits)
 	if err != nil {
@@ -69,12 +69,12 @@ func (m moreIssuers) Cryptogram(_ context.Context, _ access.Caller, p issuerhost
 	return issuerhost.Made{Number: n, Expiry: "2607", Cryptogram: strings.Repeat("A", 28)}, m.act()
 }
 
-func (m moreIssuers) UseCryptogram(_ context.Context, _ access.Caller, p issuerhost.Purchase, _ string, _ access.Attempt) error {
+func (m emvCards) UseCryptogram(_ context.Context, _ access.Caller, p issuerhost.Purchase, _ string, _ access.Attempt) error {
 	askedPurchase = p
 	return m.act()
 }
 
-func (m moreIssuers) Judge(_ context.Context, _ access.Caller, t issuerhost.Tap, _ access.Attempt) (emv.Verdict, error) {
+func (m emvCards) Judge(_ context.Context, _ access.Caller, t issuerhost.Tap, _ access.Attempt) (emv.Verdict, error) {
 	askedTap = t
 	return emv.WrongPIN, m.act()
 }
