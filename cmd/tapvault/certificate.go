@@ -70,6 +70,13 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.cert, nil
 }
 
+// ends is when the certificate that is shown stops being good.
+func (c *certificate) ends() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cert.Leaf.NotAfter
+}
+
 // look reads the files again if they changed. A pair that does not fit is read
 // again at the next look: half of it may still be on its way.
 func (c *certificate) look() {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -32,6 +33,9 @@ func TestNewCertificate(t *testing.T) {
 		return cert.Certificate[0]
 	}
 	first := shown()
+	if leaf, err := x509.ParseCertificate(first); err != nil || !c.ends().Equal(leaf.NotAfter) {
+		t.Errorf("it is said to end at %v: %v", c.ends(), err)
+	}
 	replace := func(name string) {
 		b, err := os.ReadFile(filepath.Join(dirs[1], name))
 		if err == nil {

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,7 +74,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		return err
 	}
 	now := func() time.Time { return time.Now().Add(offset) }
-	service, err := assembly.Build(ctx, cfg, assembly.Options{Now: now, Log: log})
+	service, err := assembly.Build(ctx, cfg, assembly.Options{Now: now, Log: log, CertificateEnds: cert.ends})
 	if errors.Is(err, hsm.ErrPIN) { // whoever starts it again by itself must not
 		return cli.Misuse{Err: err}
 	}
@@ -114,7 +116,8 @@ func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 // serveUntil answers requests until ctx ends and for the time of notice, in
 // which it is not ready any more, then lets running ones finish.
 func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assembly.Service, cfg assembly.Config, log *slog.Logger) error {
-	server := api.NewServer(s.Handler, tls.Certificate{}, log)
+	var leaving atomic.Bool
+	server := api.NewServer(sayingGoodbye(s.Handler, &leaving), tls.Certificate{}, log)
 	server.TLSConfig.Certificates, server.TLSConfig.GetCertificate = nil, cert.get
 	if cfg.TLS.ClientCertificates {
 		server.TLSConfig.ClientAuth = tls.RequestClientCert
@@ -128,10 +131,14 @@ func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assem
 	case <-ctx.Done():
 	}
 	s.Stopping()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serving: %w", err)
-	case <-time.After(cfg.StopNotice):
+	// The first half is for the balancer, which has to look away before callers come again.
+	for range 2 {
+		select {
+		case err := <-ended:
+			return fmt.Errorf("serving: %w", err)
+		case <-time.After(cfg.StopNotice / 2):
+		}
+		leaving.Store(true)
 	}
 	log.Info("stopping", "drain", drainTime.String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
@@ -141,4 +148,15 @@ func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assem
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// sayingGoodbye asks callers to make a new connection once the process leaves. Who keeps
+// one until it is closed may send a request at that very moment, and nobody answers it.
+func sayingGoodbye(next http.Handler, leaving *atomic.Bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }

@@ -32,6 +32,8 @@ import (
 type Options struct {
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: nothing is logged
+
+	CertificateEnds func() time.Time // of the TLS certificate that is shown; nil: nobody knows
 }
 
 // Service is the whole service, ready to be listened for.

@@ -3,6 +3,7 @@ package assembly
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/api"
@@ -156,7 +157,7 @@ func (p *parts) edge(ctx context.Context, s *Service, x *services) (http.Handler
 	if err != nil {
 		return nil, err
 	}
-	metrics := obs.NewMetrics(append(p.gauges, p.tokenGauges()...)...)
+	metrics := obs.NewMetrics(slices.Concat(p.gauges, p.tokenGauges(), p.processGauges())...)
 	return api.New(api.Config{
 		Identity: x.callers, AttemptKey: attempts, Gate: p.gate, Limit: limit, MaxInFlight: p.cfg.MaxInFlight,
 		Tokens: x.tokens, Lifecycle: x.tokens, Directory: x.tokens, Cards: x.tokens, Ranges: p.capacity,

@@ -167,7 +167,7 @@ func balance(t *testing.T, f *fleet, dir string) *balancer {
 		t.Fatal(err)
 	}
 	cfg := strings.NewReplacer("bind :8443", "bind "+b.node.addr, "tapvault.example", "localhost", "/etc/haproxy/tapvault-ca.pem", ca,
-		"stats socket /run/haproxy/admin.sock", "stats socket "+b.control, "maxconn 20000", "maxconn 200").Replace(string(text))
+		"stats socket /run/haproxy/admin.sock", "stats socket "+b.control, "maxconn 20000", "maxconn 200", "user haproxy", "", "group haproxy", "").Replace(string(text))
 	cfg = regexp.MustCompile(`(?m)^ +server .*\n`).ReplaceAllString(cfg, "")
 	for i, n := range f.nodes {
 		b.names[n] = fmt.Sprintf("node%d", i+1)
