@@ -74,10 +74,17 @@ func (t *Token) withPIN(again bool, use func(pin []byte, d pinDigest) error) err
 		return use(pin, d)
 	})
 	if err != nil && !lent { // it may be readable the next time
-		return fmt.Errorf("%w: %w", ErrPIN, err)
+		return noPIN{err}
 	}
 	return err
 }
+
+// noPIN is an [ErrPIN] of a PIN that the HSM was never shown.
+type noPIN struct{ error }
+
+func (e noPIN) Error() string { return "there is no PIN for the HSM: " + e.error.Error() }
+
+func (e noPIN) Unwrap() []error { return []error{ErrPIN, e.error} }
 
 // name tells tokens of this process apart.
 func (t *Token) name() string { return t.mod.path + "\x00" + t.cfg.Token }

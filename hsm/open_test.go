@@ -78,7 +78,7 @@ func TestOpenFaults(t *testing.T) {
 			[]string{"wrong PIN for token", "correct the PIN file", "lock the token"}},
 		{"short PIN", func(c *hsm.Config) { c.PIN = hsm.StaticPIN("1") }, hsm.ErrPIN, []string{"wrong PIN"}},
 		{"empty PIN", func(c *hsm.Config) { c.PIN = hsm.StaticPIN("") }, hsm.ErrPIN, []string{"wrong PIN"}},
-		{"absent PIN file", func(c *hsm.Config) { c.PIN = hsm.PINFile("/nowhere/pin") }, hsm.ErrPIN, []string{"reading the PIN file"}},
+		{"absent PIN file", func(c *hsm.Config) { c.PIN = hsm.PINFile("/nowhere/pin") }, hsm.ErrPIN, []string{"there is no PIN for the HSM: reading the PIN file"}},
 		{"too many workers", func(c *hsm.Config) { c.Workers = 5000 }, hsm.ErrUnavailable, []string{"between 1 and 4096"}},
 	} {
 		cfg := good

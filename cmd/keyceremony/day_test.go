@@ -112,6 +112,9 @@ func (r *room) save(name, text string) (string, script.Plan) {
 
 func (r *room) out(name string) string { return filepath.Join(r.dir, "out", name) }
 
+// given is where letters are written, one folder for each person.
+func (r *room) given(name string) string { return filepath.Join(r.dir, "letters", name) }
+
 // command is the binary with arguments.
 func (r *room) command(args ...string) *exec.Cmd {
 	c := exec.Command(os.Args[0])
@@ -122,7 +125,7 @@ func (r *room) command(args ...string) *exec.Cmd {
 // hold holds a ceremony at a terminal of 80 by 24, typing what people would.
 func (r *room) hold(file string, plan script.Plan, more ...string) error {
 	r.t.Helper()
-	args := append([]string{"run", file, "--out", r.out(plan.Script.Ceremony), "--keys", filepath.Join(r.dir, "keys"),
+	args := append([]string{"run", file, "--out", r.out(plan.Script.Ceremony), "--letters", r.given(plan.Script.Ceremony), "--keys", filepath.Join(r.dir, "keys"),
 		"--softhsm-conf", r.conf, "--transcripts", filepath.Join(r.dir, "out"), "--officers", filepath.Join(r.dir, "officers")}, more...)
 	r.must(os.MkdirAll(filepath.Join(r.dir, "out"), 0o700))
 	c := r.command(args...)
@@ -218,7 +221,7 @@ func (r *room) component(a keyblock.Algorithm, key, who, digits string) {
 func (r *room) letters(ceremony, key string) {
 	r.t.Helper()
 	for _, p := range roles {
-		files, err := filepath.Glob(filepath.Join(r.out(ceremony), "letters", p.Name, "*"))
+		files, err := filepath.Glob(filepath.Join(r.given(ceremony), p.Name, "*"))
 		r.must(err)
 		for _, f := range files {
 			text, err := os.ReadFile(f)
@@ -464,6 +467,21 @@ func TestRefusals(t *testing.T) {
 	old := r.cutBack("same")
 	if err := r.hold(filepath.Join(r.dir, "same.yaml"), old, "--resume"); err == nil || !strings.Contains(err.Error(), "exists on token") {
 		t.Errorf("a replayed transcript: %v", err)
+	}
+	// What would end the ceremony after everybody has approved it, and letters that would be copied with it.
+	typed := strings.Replace(r.text("typed", "letters", "site-a", "none", "custodians: [carol, dan]\nkeys: [{label: transit.mpk.v9}]"), "pins: {user: [dan, erin]}\n", "", 1)
+	lettered, _ := r.write("lettered", "letters", "site-a", "none", "custodians: [carol, dan]\nkeys: [{label: transit.mpk.v9}]")
+	pinless, _ := r.save("typed", typed)
+	for _, x := range []struct{ script, flags, says string }{
+		{pinless, "", "nobody types the user PIN"},
+		{pinless, "--pin-file " + filepath.Join(r.dir, "no-such-file"), "reading the PIN file"},
+		{lettered, "", "outside of --out"},
+		{lettered, "--letters " + filepath.Join(r.dir, "early", "letters"), "outside of --out"},
+	} {
+		c := r.command(append([]string{"run", x.script, "--out", filepath.Join(r.dir, "early")}, strings.Fields(x.flags)...)...)
+		if out, err := c.CombinedOutput(); err == nil || !strings.Contains(strings.Join(strings.Fields(string(out)), " "), x.says) {
+			t.Errorf("%s: %v\n%s", x.flags, err, out)
+		}
 	}
 	// No terminal.
 	c := r.command("run", file, "--out", filepath.Join(r.dir, "piped"))

@@ -46,7 +46,7 @@ func (a *app) runCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.out, "out", "", "folder of the transcript; new, or that of the ceremony to resume")
 	f.StringVar(&o.keys, "keys", "keys", "folder with the people's sealed keys, NAME.key")
-	f.StringVar(&o.letters, "letters", "", "folder for letters, best on a medium of its own (default OUT/letters)")
+	f.StringVar(&o.letters, "letters", "", "folder for letters, outside of OUT and best on a medium of its own")
 	f.StringVar(&o.module, "module", "", "PKCS #11 library (default: SoftHSM's)")
 	f.StringVar(&o.initArgs, "init-args", "", "reserved string of C_Initialize that some modules need")
 	f.StringVar(&o.pinFile, "pin-file", "", "file with the user PIN, where the script names nobody who types it")
@@ -110,6 +110,9 @@ func (a *app) live(ctx context.Context, name string, o options) error {
 	if o.out == "" {
 		return cli.Misusef("reading flags: --out names the folder of the ceremony")
 	}
+	if err := o.fit(plan); err != nil {
+		return err
+	}
 	all, err := secret.Harden()
 	if err != nil {
 		return err
@@ -117,9 +120,6 @@ func (a *app) live(ctx context.Context, name string, o options) error {
 	locked := "the pages that hold secrets are locked, core files are off"
 	if all {
 		locked = "all memory is locked, core files are off"
-	}
-	if o.letters == "" {
-		o.letters = filepath.Join(o.out, "letters")
 	}
 	desk := &console.Console{In: a.stdin, Out: a.stdout, Keys: o.keys, Letters: o.letters}
 	if err := desk.Open(); err != nil {
@@ -134,6 +134,35 @@ func (a *app) live(ctx context.Context, name string, o options) error {
 		return err
 	}
 	return a.hold(ctx, c)
+}
+
+// fit refuses before anybody has approved anything what would end the ceremony later, and
+// letters where they would be copied with the transcript.
+func (o options) fit(plan script.Plan) error {
+	if plan.Script.PINs == nil {
+		if o.pinFile == "" {
+			return cli.Misusef("reading flags: nobody types the user PIN: --pin-file names a file with it, or the script names people under pins")
+		}
+		if err := hsm.PINFile(o.pinFile)(func([]byte) error { return nil }); err != nil {
+			return err
+		}
+	}
+	written := func(s script.Step) bool { return s.Op == script.OpLetter }
+	if !slices.ContainsFunc(plan.Steps, written) || o.letters != "" && !within(o.letters, o.out) {
+		return nil
+	}
+	return cli.Misusef("reading flags: --letters names a folder for the letters, outside of --out: the transcript is copied to every node, and each letter is for one person")
+}
+
+// within reports whether a path is a folder or lies in it.
+func within(path, folder string) bool {
+	p, err := filepath.Abs(path)
+	f, err2 := filepath.Abs(folder)
+	if errors.Join(err, err2) != nil {
+		return true
+	}
+	rel, err := filepath.Rel(f, p)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
 // states are what earlier transcripts say of the token's keys. Whose approvals
