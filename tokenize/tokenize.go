@@ -23,6 +23,8 @@ var (
 	ErrState       = fault.New(fault.TokenState, "the token's state does not allow that")
 	ErrExpired     = fault.New(fault.TokenExpired, "the token's window has closed")
 	ErrCardExpired = fault.New(fault.CardExpired, "the card has expired before the token would begin")
+	// ErrNoRequestor reports a client that acts for no token requestor.
+	ErrNoRequestor = fault.New(fault.Denied, "this client has no token requestor id: the operator registers one that has, with --requestor")
 	ErrDay         = fault.New(fault.DayOutOfReach, "tokens are issued for this service day and the next")
 	ErrLifetime    = fault.New(fault.Malformed, "a token lives one hour to seven days, longer only when it is a card on file")
 )
@@ -146,6 +148,9 @@ func (s *Service) Request(ctx context.Context, c access.Caller, r Request) (toke
 	}
 	if err := s.cfg.Gate.Check(ctx, c, access.TokenRequest, string(ref)); err != nil {
 		return token.Token{}, err
+	}
+	if c.Requestor == "" {
+		return token.Token{}, s.refuse(ctx, c, access.TokenRequest, ref, "no-requestor", ErrNoRequestor)
 	}
 	if r.Requestor == "" {
 		r.Requestor = token.Requestor(c.Requestor)

@@ -167,7 +167,7 @@ func TestRequestRefuses(t *testing.T) {
 		{"an operator", operator, ok, fault.Denied},
 		{"for another requestor", rival, ok, fault.Denied},
 		{"an issuer without a requestor", nobody, ok, fault.Denied},
-		{"no requestor at all", nobody, with(func(r *tokenize.Request) { r.Requestor = "" }), fault.Malformed},
+		{"no requestor at all", nobody, with(func(r *tokenize.Request) { r.Requestor = "" }), fault.Denied},
 		{"no card number", bank, with(func(r *tokenize.Request) { r.PAN = token.PAN{} }), fault.Malformed},
 		{"month 13", bank, with(func(r *tokenize.Request) { r.PANExpiry = "2913" }), fault.Malformed},
 		{"no expiry", bank, with(func(r *tokenize.Request) { r.PANExpiry = "" }), fault.Malformed},
