@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tapvault/tapvault/internal/aside"
 	"github.com/tapvault/tapvault/internal/durable"
 )
 
@@ -25,7 +26,7 @@ func Open(cfg Config) (*Trail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: opening the audit trail: %w", ErrDown, err)
 	}
-	t := &Trail{file: f, now: cfg.Now, tree: cfg.Tree, wake: make(chan struct{}, 1),
+	t := &Trail{file: synced{f}, now: cfg.Now, tree: cfg.Tree, wake: make(chan struct{}, 1),
 		news: make(chan struct{}, 1), done: make(chan struct{})}
 	if err := t.resume(cfg, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the audit trail: %w", err), f.Close())
@@ -33,6 +34,11 @@ func Open(cfg Config) (*Trail, error) {
 	go t.write()
 	return t, nil
 }
+
+// synced is a file whose sync leaves the processor to others.
+type synced struct{ *os.File }
+
+func (s synced) Sync() error { return aside.Sync(s.File) }
 
 // resume finds where the chain stands.
 func (t *Trail) resume(cfg Config, f *os.File) error {
@@ -102,19 +108,19 @@ func lastLine(f io.ReaderAt, size int64) (line []byte, end int64, err error) {
 }
 
 // moveAside copies what follows end to a file of its own and cuts it off.
-func moveAside(path string, f *os.File, end, size int64) (aside string, err error) {
+func moveAside(path string, f *os.File, end, size int64) (beside string, err error) {
 	b := make([]byte, size-end)
 	if _, err := f.ReadAt(b, end); err != nil {
 		return "", err
 	}
 	for n := 1; ; n++ {
-		aside = fmt.Sprintf("%s.torn-%d", path, n)
-		if err = durable.Write(aside, b); err == nil {
+		beside = fmt.Sprintf("%s.torn-%d", path, n)
+		if err = durable.Write(beside, b); err == nil {
 			break
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return "", err
 		}
 	}
-	return aside, errors.Join(f.Truncate(end), f.Sync())
+	return beside, errors.Join(f.Truncate(end), f.Sync())
 }

@@ -16,6 +16,7 @@ var Table = map[string][]string{
 	// layer 0: vocabulary
 	"internal/fault":   {},
 	"internal/digits":  {},
+	"internal/aside":   {},
 	"internal/durable": {},
 	"internal/trace":   {},
 	"internal/obs":     {},
@@ -34,7 +35,7 @@ var Table = map[string][]string{
 
 	// layer 1: formats and the gate
 	"audit":                  {"access", "internal/fault", "internal/trace"},
-	"audit/trail":            {"access", "audit", "internal/digits", "internal/durable", "internal/fault", "internal/trace"},
+	"audit/trail":            {"access", "audit", "internal/aside", "internal/digits", "internal/durable", "internal/fault", "internal/trace"},
 	"audit/tree":             {"internal/fault"},
 	"audit/tree/treetest":    {"audit/tree"},
 	"audit/auditor":          {"access", "audit", "audit/tree", "internal/durable", "internal/fault"},
