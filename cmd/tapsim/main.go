@@ -25,7 +25,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := cli.Root("tapsim", "A handset and a reader that tap against a running service", "")
 	root.AddCommand(attackCommand(stdout, stderr), chaosCommand(stdout, stderr), cardCommand(stdout, stderr), dayCommand(stdout, stderr), demoCommand(stdout), tapCommand(stdout))
-	return cli.Run(ctx, root, args, stdout, stderr, nil)
+	return cli.Run(ctx, root, args, stdout, stderr, hintFor)
 }
 
 func noArgs(_ *cobra.Command, args []string) error {
