@@ -4,6 +4,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -87,10 +88,14 @@ func (t *Token) birth(ctx context.Context, doing string, ref keyref.Ref, make fu
 		return fmt.Errorf("%s a key: %w: %q", doing, keyref.ErrMalformed, ref.Label())
 	}
 	spec, _ := ref.Usage.Spec()
+	var failed error // of the first try, when the login was lost
 	return t.with(ctx, doing+" "+ref.String(), func(s pkcs11.SessionHandle, st *state) error {
 		t.mod.mu.Lock() // two births of one label in this process: one of them finds it taken
 		defer t.mod.mu.Unlock()
-		if err := t.absent(s, ref, spec); err != nil {
+		switch err := t.absent(s, ref, spec); {
+		case failed != nil && errors.Is(err, ErrKeyExists):
+			return leftover{failed, ref.Label()}
+		case err != nil:
 			return err
 		}
 		if err := t.probe(s, spec); err != nil { // a key that could not be used is not left behind
@@ -105,10 +110,27 @@ func (t *Token) birth(ctx context.Context, doing string, ref keyref.Ref, make fu
 			for _, h := range made {
 				t.mod.ctx.DestroyObject(s, h) // the first error is the one that counts
 			}
+			if failed = err; errors.Is(t.absent(s, ref, spec), ErrKeyExists) {
+				err = leftover{failed, ref.Label()}
+			}
 		}
 		return err
 	})
 }
+
+// leftover is a birth that failed, of which something stayed: a call took effect, and
+// answered that it did not.
+type leftover struct {
+	failed error
+	label  string
+}
+
+func (l leftover) Error() string {
+	return fmt.Sprintf("%v; something was made all the same: the token holds %q, whole or not", told(l.failed), l.label)
+}
+
+// Unwrap says that there is a key of this label now, too.
+func (l leftover) Unwrap() []error { return []error{l.failed, ErrKeyExists} }
 
 // roomError says what to do about a token that takes no more keys.
 func roomError(err error) error {

@@ -3,26 +3,31 @@
 package hsm
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
 )
 
+// errSearching is a part of errors of searches, which say nothing of the key that was
+// looked for, not even that there is one.
+var errSearching = errors.New("searching")
+
 // find returns up to max handles of objects that match a template. A search
 // without login sees no private objects; that is an error, not "none".
 func (t *Token) find(s pkcs11.SessionHandle, max int, template ...*pkcs11.Attribute) (found []pkcs11.ObjectHandle, err error) {
 	if err := t.mod.ctx.FindObjectsInit(s, template); err != nil {
-		return nil, fmt.Errorf("searching: %w", err)
+		return nil, fmt.Errorf("%w: %w", errSearching, err)
 	}
 	defer func() { // always: a search left open refuses the session's next one
 		if ferr := t.mod.ctx.FindObjectsFinal(s); err == nil && ferr != nil {
-			err = fmt.Errorf("ending a search: %w", ferr)
+			err = fmt.Errorf("%w, its end: %w", errSearching, ferr)
 		}
 	}()
 	for len(found) < max {
 		hs, _, err := t.mod.ctx.FindObjects(s, min(max-len(found), 1024))
 		if err != nil {
-			return nil, fmt.Errorf("searching: %w", err)
+			return nil, fmt.Errorf("%w: %w", errSearching, err)
 		}
 		if len(hs) == 0 {
 			break

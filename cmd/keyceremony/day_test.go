@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -27,7 +26,7 @@ import (
 // TestMain lets this binary be the command.
 func TestMain(m *testing.M) {
 	if args := os.Getenv("KEYCEREMONY_ARGS"); args != "" {
-		os.Exit(run(context.Background(), strings.Split(args, "\n"), os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(attended(strings.Split(args, "\n")))
 	}
 	os.Exit(m.Run())
 }
@@ -38,16 +37,17 @@ var roles = []script.Person{{Name: "alice", Role: script.Officer}, {Name: "bob",
 
 // room is where a day of ceremonies is held.
 type room struct {
-	t      *testing.T
-	dir    string
-	people string            // of every script
-	typed  map[string]string // what a person types for a key, by "key/person"
-	checks map[string]string // check value in their letter
-	spoil  func(step script.Step, n int) string
-	before func(step script.Step, prompt string) (goOn bool) // an answer is typed; false kills the program
-	conf   string                                            // of SoftHSM
-	pins   map[string]string                                 // of people's own tokens
-	screen bytes.Buffer                                      // everything that the terminal showed
+	t       *testing.T
+	dir     string
+	people  string            // of every script
+	typed   map[string]string // what a person types for a key, by "key/person"
+	checks  map[string]string // check value in their letter
+	spoil   func(step script.Step, n int) string
+	before  func(step script.Step, prompt string) (goOn bool) // an answer is typed; false kills the program
+	conf    string                                            // of SoftHSM
+	pins    map[string]string                                 // of people's own tokens
+	program *os.Process                                       // that holds the ceremony
+	screen  bytes.Buffer                                      // everything that the terminal showed
 }
 
 func newRoom(t *testing.T) *room {
@@ -132,6 +132,7 @@ func (r *room) hold(file string, plan script.Plan, more ...string) error {
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
 	r.must(err)
 	defer tty.Close()
+	r.program = c.Process
 	shown := r.play(tty, plan, c.Process)
 	if err := c.Wait(); err != nil {
 		return fmt.Errorf("%w\n%s", err, tail(shown))

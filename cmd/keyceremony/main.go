@@ -3,21 +3,35 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/internal/cli"
 )
 
-func main() {
+// silence is how long a program that was told to stop may go on without a word.
+const silence = 2 * time.Second
+
+const waiting = "keyceremony: it stops as soon as the HSM answers. Ctrl-C ends it now; nothing\r\n" +
+	"             is lost by that: go on with --resume.\r\n"
+
+func main() { os.Exit(attended(os.Args[1:])) }
+
+// attended is run for somebody who may want it to stop.
+func attended(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, func() {
+		stop() // so that a second signal ends the program: a call of an HSM's module may never return
+		time.AfterFunc(silence, func() { fmt.Fprint(os.Stderr, waiting) })
+	})
+	defer stop()
+	return run(ctx, args, os.Stdin, os.Stdout, os.Stderr)
 }
 
 // app is what every command shares.

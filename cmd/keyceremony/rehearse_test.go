@@ -46,7 +46,7 @@ func TestNothingToGoOnWith(t *testing.T) {
 	}
 	told.Reset()
 	code := run(t.Context(), rehearse, nil, &out, &told)
-	if said := told.String(); code != cli.Failed || !strings.Contains(said, "name another folder") || strings.Contains(said, "nothing is half done") {
+	if said := told.String(); code != cli.Failed || !strings.Contains(said, "name another folder") || strings.Contains(said, "nothing is lost") {
 		t.Errorf("exit %d, %s", code, said)
 	}
 }

@@ -227,7 +227,7 @@ func begun(c engine.Config, err error) bool {
 func (a *app) hold(ctx context.Context, c engine.Config) error {
 	digest, err := engine.Run(ctx, c)
 	if err != nil && begun(c, err) {
-		return errors.Join(err, fmt.Errorf("nothing is half done: go on with --resume --out %s", c.Dir))
+		return errors.Join(err, fmt.Errorf("nothing is lost: go on with --resume --out %s, which takes a key that is whole, and destroys and makes anew one that is not", c.Dir))
 	}
 	if err != nil {
 		return err

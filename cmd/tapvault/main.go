@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // service days need zones, also where no zone files are installed
@@ -19,6 +20,9 @@ import (
 func main() {
 	collectLater()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if !slices.Contains(os.Args, serving) {
+		context.AfterFunc(ctx, stop) // so that a second signal ends the program: a call of an HSM's module may never return
+	}
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -30,10 +30,13 @@ const drainTime = 20 * time.Second
 // module that does not return must not keep a process that was told to stop.
 const closeTime = 5 * time.Second
 
+// serving is the command that runs until it is told to stop, and sees to its end itself.
+const serving = "serve"
+
 func (a *app) serveCommand() *cobra.Command {
 	var offset time.Duration
 	c := &cobra.Command{
-		Use:   "serve",
+		Use:   serving,
 		Short: "Run the service until it is told to stop",
 		Args:  cli.Exactly(0, "serve --config FILE"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,7 +77,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		return err
 	}
 	now := func() time.Time { return time.Now().Add(offset) }
-	service, err := assembly.Build(ctx, cfg, assembly.Options{Now: now, Log: log, CertificateEnds: cert.ends})
+	service, err := build(ctx, cfg, assembly.Options{Now: now, Log: log, CertificateEnds: cert.ends})
 	if errors.Is(err, hsm.ErrPIN) { // whoever starts it again by itself must not
 		return cli.Misuse{Err: err}
 	}
@@ -88,6 +91,27 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 	return errors.Join(serveUntil(ctx, listener, cert, service, cfg, log), closeWithin(closeTime, service.Close))
 }
 
+// build builds the service. When it was told to stop meanwhile, it does not wait for a
+// module that does not return from being opened.
+func build(ctx context.Context, cfg assembly.Config, o assembly.Options) (*assembly.Service, error) {
+	var service *assembly.Service
+	built := make(chan error, 1)
+	go func() {
+		s, err := assembly.Build(ctx, cfg, o)
+		service = s
+		built <- err
+	}()
+	select {
+	case err := <-built:
+		return service, err
+	case <-ctx.Done():
+	}
+	if err := closeWithin(closeTime, func() error { return <-built }); err != nil {
+		return nil, err
+	}
+	return service, nil
+}
+
 // closeWithin waits for closing to end, but not for ever. Nothing is lost by not waiting: what
 // was answered is on the disk.
 func closeWithin(most time.Duration, closing func() error) error {
@@ -97,7 +121,7 @@ func closeWithin(most time.Duration, closing func() error) error {
 	case err := <-ended:
 		return err
 	case <-time.After(most):
-		return fmt.Errorf("the service did not close within %v and was ended: a call of the HSM's module does not return, most likely; what was answered is kept", most)
+		return fmt.Errorf("the service did not end within %v, and is ended: a call of the HSM's module does not return, most likely; what was answered is kept", most)
 	}
 }
 

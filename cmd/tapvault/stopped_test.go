@@ -45,20 +45,30 @@ func (s *shop) behindShim() *shim.Shim {
 }
 
 // TestStopsThoughModuleHangs: a service that was told to stop ends, though a call that
-// closes the HSM's module never returns, and says so.
+// opens or closes the HSM's module never returns, and says so.
 func TestStopsThoughModuleHangs(t *testing.T) {
 	s := newShop(t)
 	module := s.behindShim()
-	for name, call := range map[string]shim.Call{"finalising": shim.Finalize, "logging out": shim.Logout, "closing a session": shim.CloseSession} {
+	for name, call := range map[string]shim.Call{"initialising": shim.Initialize, "finalising": shim.Finalize, "logging out": shim.Logout,
+		"closing a session": shim.CloseSession} {
 		module.Heal()
+		opening := call == shim.Initialize
+		if opening {
+			module.Hang(call)
+		}
 		var said bytes.Buffer
-		c := s.command("serve")
+		c, calls := s.command("serve"), module.Calls(call)
 		c.Stderr = &said
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		s.ready()
-		module.DelayCall(call, time.Hour)
+		if !opening {
+			s.ready()
+			module.Hang(call)
+		}
+		for opening && module.Calls(call) == calls {
+			time.Sleep(time.Millisecond)
+		}
 		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -67,8 +77,37 @@ func TestStopsThoughModuleHangs(t *testing.T) {
 		if !late.Stop() {
 			t.Fatalf("%s hangs, and the service with it", name)
 		}
-		if e := (*exec.ExitError)(nil); !errors.As(err, &e) || e.ExitCode() != 1 || !strings.Contains(said.String(), "did not close within") {
+		if e := (*exec.ExitError)(nil); !errors.As(err, &e) || e.ExitCode() != 1 || !strings.Contains(said.String(), "did not end within") {
 			t.Errorf("%s hangs: %v\n%s", name, err, said.String())
+		}
+	}
+}
+
+// TestSecondSignal: a command that waits for the HSM's module is ended by a second
+// signal.
+func TestSecondSignal(t *testing.T) {
+	s := newShop(t)
+	module := s.behindShim()
+	module.Hang(shim.Login)
+	c := s.command("doctor")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for module.Calls(shim.Login) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	late := time.AfterFunc(time.Minute, func() { _ = c.Process.Kill() })
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	for {
+		_ = c.Process.Signal(os.Interrupt) // it may have ended meanwhile
+		select {
+		case err := <-ended:
+			if !late.Stop() {
+				t.Errorf("it was not ended: %v", err)
+			}
+			return
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

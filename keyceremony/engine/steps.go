@@ -11,6 +11,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/keyceremony/officer"
 	"github.com/tapvault/tapvault/keyceremony/script"
 	"github.com/tapvault/tapvault/keyceremony/secret"
@@ -242,7 +243,10 @@ func (r *run) vacant(ctx context.Context) error {
 			continue
 		}
 		ref, _ := keyref.Parse(s.Key)
-		if _, _, err := r.token.ReadBack(ctx, ref); !errors.Is(err, hsm.ErrKeyMissing) {
+		switch _, _, err := r.token.ReadBack(ctx, ref); {
+		case fault.KindOf(err) == fault.HSMUnavailable:
+			return err
+		case !errors.Is(err, hsm.ErrKeyMissing):
 			return fmt.Errorf("%w: %s exists on token %s and is never overwritten: take the next version, or destroy it in a ceremony of its own", ErrStep, s.Key, r.Plan.Script.Token)
 		}
 	}

@@ -59,9 +59,8 @@ people:
   - {name: walter, role: witness}
 `
 
-// hold holds a ceremony of two keys, harmed as harm does when a key's birth
-// has begun, and resumes it until it ends.
-func (p *pulled) hold(kind string, harm func()) {
+// ceremony is the next one of two keys, or of four that are made inside.
+func (p *pulled) ceremony(kind string) (script.Plan, engine.Config, []string) {
 	p.Helper()
 	p.held++
 	v := p.held
@@ -81,7 +80,21 @@ func (p *pulled) hold(kind string, harm func()) {
 	if err != nil {
 		p.Fatal(err)
 	}
-	c := engine.Config{Plan: plan, Dir: filepath.Join(p.TempDir(), "c"), Desk: player, Module: engine.HSM{Config: p.config}, People: people, Now: time.Now}
+	return plan, engine.Config{Plan: plan, Dir: filepath.Join(p.TempDir(), "c"), Desk: player, Module: engine.HSM{Config: p.config}, People: people, Now: time.Now}, labels
+}
+
+// run carries a ceremony out until something stops it, and mends the module.
+func (p *pulled) run(c engine.Config) error {
+	_, err := engine.Run(p.Context(), c)
+	p.shim.Heal()
+	return err
+}
+
+// hold holds a ceremony of two keys, harmed as harm does when a key's birth
+// has begun, and resumes it until it ends.
+func (p *pulled) hold(kind string, harm func()) {
+	p.Helper()
+	plan, c, labels := p.ceremony(kind)
 	left := 3
 	c.At = func(step int, what string) {
 		if op := plan.Steps[min(step, len(plan.Steps))-1].Op; left > 0 && what == "began" && (op == script.OpGenerate || op == script.OpImport) {
@@ -90,8 +103,7 @@ func (p *pulled) hold(kind string, harm func()) {
 		}
 	}
 	for n := 0; ; n++ {
-		_, err := engine.Run(p.Context(), c)
-		p.shim.Heal()
+		err := p.run(c)
 		if err == nil {
 			break
 		}

@@ -29,31 +29,32 @@ type Call int
 
 // Calls that tests break.
 const (
-	Initialize     Call = 0
-	Finalize       Call = 1
-	GetInfo        Call = 2
-	GetTokenInfo   Call = 6
-	OpenSession    Call = 12
-	CloseSession   Call = 13
-	GetSessionInfo Call = 15
-	Login          Call = 18
-	Logout         Call = 19
-	CreateObject   Call = 20
-	CopyObject     Call = 21
-	DestroyObject  Call = 22
-	GetAttribute   Call = 24
-	FindInit       Call = 26
-	Find           Call = 27
-	FindFinal      Call = 28
-	EncryptInit    Call = 29
-	Encrypt        Call = 30
-	DecryptInit    Call = 33
-	Decrypt        Call = 34
-	SignInit       Call = 42
-	Sign           Call = 43
-	GenerateKey    Call = 58
-	DeriveKey      Call = 62
-	GenerateRandom Call = 64
+	Initialize      Call = 0
+	Finalize        Call = 1
+	GetInfo         Call = 2
+	GetTokenInfo    Call = 6
+	OpenSession     Call = 12
+	CloseSession    Call = 13
+	GetSessionInfo  Call = 15
+	Login           Call = 18
+	Logout          Call = 19
+	CreateObject    Call = 20
+	CopyObject      Call = 21
+	DestroyObject   Call = 22
+	GetAttribute    Call = 24
+	FindInit        Call = 26
+	Find            Call = 27
+	FindFinal       Call = 28
+	EncryptInit     Call = 29
+	Encrypt         Call = 30
+	DecryptInit     Call = 33
+	Decrypt         Call = 34
+	SignInit        Call = 42
+	Sign            Call = 43
+	GenerateKey     Call = 58
+	GenerateKeyPair Call = 59
+	DeriveKey       Call = 62
+	GenerateRandom  Call = 64
 )
 
 const functions = 68
