@@ -77,6 +77,8 @@ type (
 		Direct(ctx context.Context, c access.Caller, q detokenize.Query, purpose string) (detokenize.Answer, error)
 		Batch(ctx context.Context, c access.Caller, qs []detokenize.Query, purpose string) ([]detokenize.Item, error)
 		DirectBatch(ctx context.Context, c access.Caller, qs []detokenize.Query, purpose string) ([]detokenize.Item, error)
+		// BatchFits says why a batch of n queries would be refused as a whole.
+		BatchFits(ctx context.Context, c access.Caller, a access.Action, n int, purpose string) error
 	}
 	// Intake opens cards that were sealed to the HSM.
 	Intake interface {

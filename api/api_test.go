@@ -207,6 +207,10 @@ func (b *backend) DirectBatch(_ context.Context, _ access.Caller, qs []detokeniz
 	return b.items(qs)
 }
 
+func (b *backend) BatchFits(context.Context, access.Caller, access.Action, int, string) error {
+	return nil
+}
+
 func (b *backend) items(qs []detokenize.Query) ([]detokenize.Item, error) {
 	b.queries = qs
 	out := make([]detokenize.Item, len(qs))

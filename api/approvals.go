@@ -19,13 +19,16 @@ type Approvals interface {
 	Approve(ctx context.Context, c access.Caller, id string, digest [32]byte) (quorum.Approval, error)
 	Cancel(ctx context.Context, c access.Caller, id string) (quorum.Approval, error)
 	// Use lets a request through that needs no approval or has one, which is used up.
-	Use(ctx context.Context, c access.Caller, right access.Action, v quorum.Verb, method, path string, body []byte) error
+	UseFor(ctx context.Context, c access.Caller, right access.Action, v quorum.Verb, method, path string, body []byte, fits func(context.Context) error) error
 }
 
 // guard is what an operation needs besides its scope.
 type guard struct {
 	verb  quorum.Verb
 	right access.Action // of the operation itself, which is judged first
+	// fits says why a request would fail in any case, before an approval is used up
+	// for it. nil: nothing is known of that.
+	fits func(context.Context, *request) error
 }
 
 func (s *server) requestApproval(ctx context.Context, q *request) (any, error) {

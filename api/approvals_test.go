@@ -47,7 +47,7 @@ func (b approvals) Cancel(context.Context, access.Caller, string) (quorum.Approv
 	return b.one()
 }
 
-func (b approvals) Use(_ context.Context, _ access.Caller, _ access.Action, _ quorum.Verb, _, _ string, body []byte) error {
+func (b approvals) UseFor(_ context.Context, _ access.Caller, _ access.Action, _ quorum.Verb, _, _ string, body []byte, _ func(context.Context) error) error {
 	if strings.Contains(string(body), "unapproved") {
 		return quorum.ErrNeeded
 	}

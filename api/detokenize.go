@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/detokenize"
 	"github.com/tapvault/tapvault/token"
@@ -57,6 +58,22 @@ func (s *server) directBatch(ctx context.Context, q *request) (any, error) {
 	queries, wrong := recordsIn(in.Queries, directIn)
 	items, err := s.Direct.DirectBatch(ctx, q.caller, queries, in.Purpose)
 	return s.cardsOut(ctx, items, wrong, err)
+}
+
+func (s *server) batchFits(ctx context.Context, q *request) error {
+	var in wire.DetokenizeBatch
+	if err := wire.Decode(q.body, &in); err != nil {
+		return err
+	}
+	return s.Direct.BatchFits(ctx, q.caller, access.Detokenize, len(in.Queries), in.Purpose)
+}
+
+func (s *server) directFits(ctx context.Context, q *request) error {
+	var in wire.DirectBatch
+	if err := wire.Decode(q.body, &in); err != nil {
+		return err
+	}
+	return s.Direct.BatchFits(ctx, q.caller, access.DetokenizeDirect, len(in.Queries), in.Purpose)
 }
 
 func (s *server) cardsOut(ctx context.Context, items []detokenize.Item, wrong []error, err error) (any, error) {

@@ -172,7 +172,11 @@ func (s *server) approved(ctx context.Context, op operation, q *request) (known 
 			return known, err
 		}
 	}
-	return nil, s.Approvals.Use(ctx, q.caller, op.guard.right, op.guard.verb, op.method, op.path, q.body)
+	var fits func(context.Context) error
+	if op.guard.fits != nil {
+		fits = func(ctx context.Context) error { return op.guard.fits(ctx, q) }
+	}
+	return nil, s.Approvals.UseFor(ctx, q.caller, op.guard.right, op.guard.verb, op.method, op.path, q.body, fits)
 }
 
 // admit identifies the caller and refuses what no operation takes.

@@ -3,6 +3,7 @@ package detokenize
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/internal/fault"
@@ -36,11 +37,8 @@ const lanes = 16
 
 func (s *Service) batch(ctx context.Context, c access.Caller, a access.Action, qs []Query, purpose string,
 	one func(context.Context, access.Caller, Query, string) (Answer, error)) ([]Item, error) {
-	if !slices.Contains(Purposes, purpose) {
-		return nil, ErrPurpose
-	}
-	if len(qs) == 0 || len(qs) > MaxBatch {
-		return nil, ErrBatch
+	if err := whole(len(qs), purpose); err != nil {
+		return nil, err
 	}
 	if err := s.take(ctx, c, a, inBatch, len(qs)); err != nil {
 		return nil, err
@@ -50,12 +48,37 @@ func (s *Service) batch(ctx context.Context, c access.Caller, a access.Action, q
 	return items, nil
 }
 
+// whole judges a batch without its queries.
+func whole(n int, purpose string) error {
+	switch {
+	case !slices.Contains(Purposes, purpose):
+		return ErrPurpose
+	case n == 0 || n > MaxBatch:
+		return ErrBatch
+	}
+	return nil
+}
+
+// BatchFits says why a batch of n queries would be refused as a whole if it came now. It
+// takes nothing from what the caller may have.
+func (s *Service) BatchFits(ctx context.Context, c access.Caller, a access.Action, n int, purpose string) error {
+	if err := whole(n, purpose); err != nil {
+		return err
+	}
+	return s.bounded(ctx, c, a, inBatch, n, Limiter.Would)
+}
+
 // take lets the caller in and takes n card numbers from what it may have.
 func (s *Service) take(ctx context.Context, c access.Caller, a access.Action, object string, n int) error {
+	return s.bounded(ctx, c, a, object, n, Limiter.Take)
+}
+
+func (s *Service) bounded(ctx context.Context, c access.Caller, a access.Action, object string, n int,
+	ask func(l Limiter, ctx context.Context, caller string, n int) (time.Duration, error)) error {
 	if err := s.cfg.Gate.Allow(ctx, c, a, object); err != nil || s.cfg.Limiter == nil {
 		return err
 	}
-	wait, err := s.cfg.Limiter.Take(ctx, c.ID, n)
+	wait, err := ask(s.cfg.Limiter, ctx, c.ID, n)
 	if err == nil && wait < 0 {
 		return s.cfg.Gate.Refuse(ctx, c, a, object, "velocity", ErrBurst)
 	}

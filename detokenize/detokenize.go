@@ -81,6 +81,8 @@ type Limiter interface {
 	// Take takes n from what a caller may still have. When that is too little it
 	// takes nothing and returns how long to wait; a negative time is never.
 	Take(ctx context.Context, caller string, n int) (wait time.Duration, err error)
+	// Would returns what Take would, and takes nothing.
+	Would(ctx context.Context, caller string, n int) (wait time.Duration, err error)
 }
 
 // Signer signs results for hosts that check them. The private half stays in

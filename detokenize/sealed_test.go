@@ -223,6 +223,12 @@ type quota struct {
 	never bool
 }
 
+func (q *quota) Would(ctx context.Context, caller string, n int) (time.Duration, error) {
+	left := q.left
+	defer func() { q.left = left }()
+	return q.Take(ctx, caller, n)
+}
+
 func (q *quota) Take(_ context.Context, caller string, n int) (time.Duration, error) {
 	if q.never && q.err == nil {
 		return -1, nil

@@ -11,11 +11,17 @@ import (
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
-// Use lets one exact request through, if its verb needs no approval or if it
+// Use is UseFor a request of which nothing more can be seen beforehand.
+func (s *Service) Use(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte) error {
+	return s.UseFor(ctx, c, right, v, method, path, body, nil)
+}
+
+// UseFor lets one exact request through, if its verb needs no approval or if it
 // was approved: the approval is then used up, before anything is done. Over HTTP
 // it is good for who asked for it only. right is what the request itself needs,
-// and is judged first.
-func (s *Service) Use(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte) error {
+// and is judged first. fits says of a request that is approved what would make it
+// fail in any case; then nothing is used up. nil: nothing is known of that.
+func (s *Service) UseFor(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte, fits func(context.Context) error) error {
 	if _, ok := s.cfg.Rules[v]; !ok {
 		return nil
 	}
@@ -24,7 +30,7 @@ func (s *Service) Use(ctx context.Context, c access.Caller, right access.Action,
 			return err
 		}
 	}
-	return s.redeem(ctx, c, right, v, method, path, body, func(a Approval, who map[string]string) bool {
+	return s.redeem(ctx, c, right, v, method, path, body, fits, func(a Approval, who map[string]string) bool {
 		return s.enough(a, who) && (method == Run || a.Requester == c.ID)
 	})
 }
@@ -32,10 +38,10 @@ func (s *Service) Use(ctx context.Context, c access.Caller, right access.Action,
 // Redeem is Use for a verb whose rule is not in the configuration any more: an
 // approval counts that was given under the rule of its time.
 func (s *Service) Redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte) error {
-	return s.redeem(ctx, c, right, v, method, path, body, func(Approval, map[string]string) bool { return true })
+	return s.redeem(ctx, c, right, v, method, path, body, nil, func(Approval, map[string]string) bool { return true })
 }
 
-func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte, good func(Approval, map[string]string) bool) error {
+func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte, fits func(context.Context) error, good func(Approval, map[string]string) bool) error {
 	digest, _, err := s.digest(v, method, path, body)
 	if err != nil {
 		return err
@@ -52,6 +58,11 @@ func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Acti
 		who, err := s.people(ctx, v, asked.Requester) // who asked does not change
 		if err != nil {
 			return err
+		}
+		if fits != nil && asked.at(s.cfg.Now()).State == Approved && good(asked, who) {
+			if err := fits(ctx); err != nil {
+				return err
+			}
 		}
 		used, err := s.cfg.Store.Change(ctx, id, func(a *Approval) error {
 			if a.at(s.cfg.Now()).State != Approved || !good(*a, who) {

@@ -116,6 +116,30 @@ func (l *Limiter) Take(ctx context.Context, caller string, n int) (wait time.Dur
 	return 0, nil
 }
 
+// Would returns how long to wait for n as things stand, and takes nothing: another may take
+// it first.
+func (l *Limiter) Would(ctx context.Context, caller string, n int) (wait time.Duration, err error) {
+	r := l.rate(caller)
+	if r.PerMinute == 0 || n <= 0 {
+		return 0, nil
+	}
+	if n > r.Burst {
+		return -1, nil
+	}
+	p := l.purse(caller)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	need := (int64(n) - p.left) * whole
+	if need <= 0 {
+		return 0, nil
+	}
+	b, _, err := l.fill(l.cfg.DB.Read(ctx), caller, r, l.cfg.Now(), p.looked)
+	if err != nil || b.Level >= need {
+		return 0, err
+	}
+	return r.after(need - b.Level), nil
+}
+
 func (l *Limiter) purse(caller string) *purse {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -61,11 +61,37 @@ func given(t *testing.T, l *velocity.Limiter, caller string, most int) (n int) {
 func TestEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
 		for name, test := range map[string]func(*testing.T, *store.DB){
-			"Bucket": bucket, "Restart": restart, "Processes": processes, "Batches": batches, "Clocks": clocks, "Ahead": ahead,
+			"Bucket": bucket, "Restart": restart, "Processes": processes, "Batches": batches, "Clocks": clocks, "Ahead": ahead, "Would": would,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, db(t)) })
 		}
 	})
+}
+
+// would: asking beforehand says what taking would, and takes nothing.
+func would(t *testing.T, db *store.DB) {
+	c := newClock()
+	l := limiter(t, db, c, velocity.Rate{PerMinute: 60, Burst: 100})
+	asks := func(n int, want time.Duration) {
+		t.Helper()
+		for range 3 {
+			if wait, err := l.Would(t.Context(), "bank", n); err != nil || wait != want {
+				t.Errorf("%d: wait %v, want %v, %v", n, wait, want, err)
+			}
+		}
+	}
+	asks(101, -1)
+	asks(100, 0)
+	if !takes(t, l, "bank", 98) {
+		t.Fatal("asking took something")
+	}
+	asks(2, 0)
+	asks(5, 3*time.Second)
+	c.add(3 * time.Second)
+	asks(5, 0)
+	if !takes(t, l, "bank", 5) || takes(t, l, "bank", 1) {
+		t.Error("what was told does not hold")
+	}
 }
 
 func bucket(t *testing.T, db *store.DB) {
