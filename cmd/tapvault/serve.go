@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -140,8 +138,9 @@ func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 // serveUntil answers requests until ctx ends and for the time of notice, in
 // which it is not ready any more, then lets running ones finish.
 func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assembly.Service, cfg assembly.Config, log *slog.Logger) error {
-	var leaving atomic.Bool
-	server := api.NewServer(sayingGoodbye(s.Handler, &leaving), tls.Certificate{}, log)
+	var goodbye leaving
+	server := api.NewServer(goodbye.handler(s.Handler), tls.Certificate{}, log)
+	server.ConnState = goodbye.count
 	server.TLSConfig.Certificates, server.TLSConfig.GetCertificate = nil, cert.get
 	if cfg.TLS.ClientCertificates {
 		server.TLSConfig.ClientAuth = tls.RequestClientCert
@@ -155,14 +154,8 @@ func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assem
 	case <-ctx.Done():
 	}
 	s.Stopping()
-	// The first half is for the balancer, which has to look away before callers come again.
-	for range 2 {
-		select {
-		case err := <-ended:
-			return fmt.Errorf("serving: %w", err)
-		case <-time.After(cfg.StopNotice / 2):
-		}
-		leaving.Store(true)
+	if err := goodbye.notice(cfg.StopNotice, ended); err != nil {
+		return fmt.Errorf("serving: %w", err)
 	}
 	log.Info("stopping", "drain", drainTime.String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
@@ -172,15 +165,4 @@ func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assem
 	}
 	log.Info("stopped")
 	return nil
-}
-
-// sayingGoodbye asks callers to make a new connection once the process leaves. Who keeps
-// one until it is closed may send a request at that very moment, and nobody answers it.
-func sayingGoodbye(next http.Handler, leaving *atomic.Bool) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if leaving.Load() {
-			w.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(w, r)
-	})
 }
