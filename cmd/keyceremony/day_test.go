@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ type room struct {
 	before  func(step script.Step, prompt string) (goOn bool) // an answer is typed; false kills the program
 	conf    string                                            // of SoftHSM
 	pins    map[string]string                                 // of people's own tokens
-	program *os.Process                                       // that holds the ceremony
+	program atomic.Pointer[os.Process]                        // that holds the ceremony
 	screen  bytes.Buffer                                      // everything that the terminal showed
 }
 
@@ -132,7 +133,7 @@ func (r *room) hold(file string, plan script.Plan, more ...string) error {
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
 	r.must(err)
 	defer tty.Close()
-	r.program = c.Process
+	r.program.Store(c.Process)
 	shown := r.play(tty, plan, c.Process)
 	if err := c.Wait(); err != nil {
 		return fmt.Errorf("%w\n%s", err, tail(shown))

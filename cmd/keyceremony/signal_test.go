@@ -35,13 +35,14 @@ func TestModuleHangs(t *testing.T) {
 				return
 			}
 		}
-		_ = r.program.Signal(os.Interrupt)
+		program := r.program.Load()
+		_ = program.Signal(os.Interrupt)
 		time.Sleep(silence + time.Second)
-		_ = r.program.Signal(os.Interrupt)
+		_ = program.Signal(os.Interrupt)
 		for end := time.Now().Add(30 * time.Second); !ended.Load() && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		}
 		if !ended.Load() {
-			_ = r.program.Kill()
+			_ = program.Kill()
 		}
 	}()
 	err = r.hold(file, plan, "--module", hung.Module)
