@@ -15,6 +15,7 @@ import (
 )
 
 const (
+	programHint = "--bin names the program tapvault, as `make build` makes it"
 	folderHint  = "--dir is the folder of a rehearsal, as `tapvault init DIR` makes it"
 	anotherHint = "--dir and --url have to be of one service: its folder, and where it listens (`listen` in tapvault.yaml)"
 )
@@ -76,8 +77,11 @@ func hintFor(err error) string {
 	return ""
 }
 
-// missingHint is for a file of --dir that is not there.
+// missingHint is for a file of --dir that is not there, or the program of --bin.
 func missingHint(path string) string {
+	if filepath.Base(path) == "tapvault" {
+		return programHint
+	}
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "tapvault.yaml")); err == nil {
 			return "the folder is a rehearsal's, and not whole: make a new one with `tapvault init`"

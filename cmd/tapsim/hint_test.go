@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -49,6 +50,7 @@ func TestHints(t *testing.T) {
 		{"of one service", x509.UnknownAuthorityError{}},
 		{"lower --amount", terminal.OverCap},
 		{"another file", there},
+		{"--bin", exec.Command(filepath.Join(made, "tapvault")).Start()},
 		{"psam-user.pin", hsm.ErrPIN},
 		{"setup.sh", hsm.ErrUnavailable},
 		{"client list", &client.Error{Problem: wire.Problem{Type: "urn:tapvault:problem:unauthenticated"}}},
