@@ -89,16 +89,24 @@ func (l *Limiter) rate(caller string) Rate {
 	return r
 }
 
+// known says how long to wait for n where nobody has to look: not at all, or for ever.
+func (r Rate) known(n int) (wait time.Duration, known bool) {
+	switch {
+	case r.PerMinute == 0 || n <= 0:
+		return 0, true
+	case n > r.Burst:
+		return -1, true
+	}
+	return 0, false
+}
+
 // Take takes n from what a caller may still have. When that is too little it
 // takes nothing and returns how long to wait, which is negative when waiting
 // does not help: n is more than the bucket ever holds.
 func (l *Limiter) Take(ctx context.Context, caller string, n int) (wait time.Duration, err error) {
 	r := l.rate(caller)
-	if r.PerMinute == 0 || n <= 0 {
-		return 0, nil
-	}
-	if n > r.Burst {
-		return -1, nil
+	if wait, known := r.known(n); known {
+		return wait, nil
 	}
 	p := l.purse(caller)
 	p.mu.Lock()
@@ -120,11 +128,8 @@ func (l *Limiter) Take(ctx context.Context, caller string, n int) (wait time.Dur
 // it first.
 func (l *Limiter) Would(ctx context.Context, caller string, n int) (wait time.Duration, err error) {
 	r := l.rate(caller)
-	if r.PerMinute == 0 || n <= 0 {
-		return 0, nil
-	}
-	if n > r.Burst {
-		return -1, nil
+	if wait, known := r.known(n); known {
+		return wait, nil
 	}
 	p := l.purse(caller)
 	p.mu.Lock()
