@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,10 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 					return err
 				}
 			}
-			if err := os.RemoveAll(c.Dir); err != nil {
+			if _, err := os.Stat(c.Bin); err != nil { // before anything is removed
+				return fmt.Errorf("finding the program: %w", err)
+			}
+			if err := empty(c.Dir); err != nil {
 				return err
 			}
 			what, all := "requests", c.Requests
@@ -79,4 +83,19 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 	f.StringSliceVar(&c.Faults, "faults", nil, "which faults to play, separated by commas; all of them otherwise")
 	f.BoolVar(&asJSON, "json", false, "print data as JSON")
 	return cmd
+}
+
+// empty removes the folder of an earlier run, and none that is another's.
+func empty(dir string) error {
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking into the folder of --dir: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "service-0.yaml")); err != nil && len(list) > 0 {
+		return cli.Misusef("reading flags: --dir is emptied first, and %s holds something that is not of an earlier run: name another folder, or remove it", dir)
+	}
+	return os.RemoveAll(dir)
 }
