@@ -49,14 +49,18 @@ vulnerabilities() {
   return $rc
 }
 
-# With the race detector, but for the simulators: they play whole days and kill
-# whole processes, and what they drive runs under the detector in its own tests.
+# The race detector makes a test take two to eight times as long. Without it go the
+# simulators, which play whole days and kill whole processes, the program of the
+# ceremonies, the benches, the house's own rules, and what tries every PIN or number
+# there is: what all these drive runs under the detector in its own tests.
+unraced='/(internal/(sim(/.*)?|arch|bench)|cmd/keyceremony|wallet/edge|tokenize/ff1)$'
+
 # What failed runs once more, by itself; if it does not fail again it is named at
 # the end, to be mended. Races, panics and what does not build have no second try.
 go_tests() {
   local rc=0 pkg tests
-  go test -race -count=1 -timeout 60m -v $(go list ./... | grep -v /internal/sim) >"$logs/go-test.txt" 2>&1 || rc=$?
-  go test -count=1 -timeout 60m -v ./internal/sim/... >>"$logs/go-test.txt" 2>&1 || rc=$?
+  go test -race -count=1 -timeout 60m -v $(go list ./... | grep -vE "$unraced") >"$logs/go-test.txt" 2>&1 || rc=$?
+  go test -count=1 -timeout 60m -v $(go list ./... | grep -E "$unraced") >>"$logs/go-test.txt" 2>&1 || rc=$?
   go_passed=$(grep -cE '^ *--- PASS' "$logs/go-test.txt")
   go_failed=$(grep -cE '^ *--- FAIL' "$logs/go-test.txt")
   if grep -E '^ *--- SKIP' "$logs/go-test.txt"; then
@@ -80,7 +84,7 @@ go_tests() {
 
 again() { # package, tests
   local race=-race
-  [[ $1 == */internal/sim* ]] && race=
+  [[ $1 =~ $unraced ]] && race=
   go test $race -count=1 -timeout 60m -v -run "^($2)\$" "$1" </dev/null
 }
 
