@@ -13,8 +13,12 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-// concluded bounds how many signals one call acts on.
-const concluded = 100
+// concluded bounds how many signals one look finds, and looks how many looks one call
+// takes: behind signals that cannot be acted on there are others.
+const (
+	concluded = 100
+	looks     = 10
+)
 
 // conclude acts on what detection found. It is no error of the upload that
 // brought it when that fails: [Service.Redo] acts on what is left.
@@ -29,17 +33,26 @@ func (s *Service) conclude(ctx context.Context) {
 // Tokens are suspended first: of what a crash leaves undone in between, the
 // wallet's state comes last.
 func (s *Service) Redo(ctx context.Context) (n int, err error) {
-	pending, err := s.cfg.Book.Pending(ctx, concluded)
-	if err != nil {
-		return 0, fmt.Errorf("reading signals: %w", err)
-	}
 	var errs []error
-	for _, f := range pending {
-		if err := s.follow(ctx, f); err != nil {
-			errs = append(errs, fmt.Errorf("acting on a signal: %w", err))
-			continue
+	var last Finding
+	for range looks {
+		pending, err := s.cfg.Book.Pending(ctx, last, concluded)
+		if err != nil {
+			return n, errors.Join(append(errs, fmt.Errorf("reading signals: %w", err))...)
 		}
-		n++
+		failed := 0
+		for _, f := range pending {
+			last = f
+			if err := fault.Safely(func() error { return s.follow(ctx, f) }); err != nil {
+				failed++
+				errs = append(errs, fmt.Errorf("acting on a signal: %w", err))
+				continue
+			}
+			n++
+		}
+		if len(pending) < concluded || failed == 0 {
+			break
+		}
 	}
 	return n, errors.Join(errs...)
 }

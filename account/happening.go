@@ -165,22 +165,18 @@ func (s *Service) Sweep(ctx context.Context) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	var errs []error
 	for _, step := range []struct {
 		do     func(context.Context, time.Time) (int, error)
 		before time.Time
 	}{{s.cfg.Book.Release, released}, {s.cfg.Book.Refund, now.Add(-grace)}} {
-		for {
-			k, err := step.do(ctx, step.before)
-			n += k
-			if err != nil {
-				return n, fmt.Errorf("sweeping slots: %w", err)
-			}
-			if k == 0 {
-				break
-			}
-		}
+		k, err := step.do(ctx, step.before)
+		n, errs = n+k, append(errs, err)
 	}
 	done, err := s.Redo(ctx)
+	if err = errors.Join(append(errs, err)...); err != nil {
+		err = fmt.Errorf("sweeping slots: %w", err)
+	}
 	return n + done, err
 }
 

@@ -66,8 +66,9 @@ type CaseQuery struct {
 
 // Findings keeps what detection found until what follows from it is done.
 type Findings interface {
-	// Pending lists signals of which that is not known, oldest first.
-	Pending(ctx context.Context, limit int) ([]Finding, error)
+	// Pending lists signals of which that is not known, oldest first, behind one that
+	// it listed before; the zero one: from the first on.
+	Pending(ctx context.Context, after Finding, limit int) ([]Finding, error)
 	// Conclude notes that what follows from a signal outside is done, has effect
 	// change its wallet, and opens its case if it is to have one; once.
 	Conclude(ctx context.Context, f Finding, effect func(*Wallet), open bool) error
@@ -107,7 +108,7 @@ type Postings interface {
 	Close(ctx context.Context, w token.WalletID, caller string, a access.Attempt) (Wallet, error)
 	// Release frees the reserve of slots of tokens that ended before then, and
 	// Refund gives back what only phones said was paid. They return how many slots
-	// changed; 0 says that none is left.
+	// changed. A token that fails holds up no other one, and its error is theirs.
 	Release(ctx context.Context, endedBefore time.Time) (int, error)
 	Refund(ctx context.Context, endedBefore time.Time) (int, error)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // Paths that are asked without end.
@@ -92,7 +93,10 @@ func (r *readiness) ask(ctx context.Context, p Part) {
 	said := make(chan error, 1)
 	r.asks[p.Name] = said
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partTimeout)
-	go func() { defer cancel(); said <- p.Check(ctx) }()
+	go func() {
+		defer cancel()
+		said <- fault.Safely(func() error { return p.Check(ctx) })
+	}()
 }
 
 // answer waits for a part's until ctx ends. One that is there counts, though others took

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/api/wire"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // TestPartThatHangs: a part that neither answers nor gives up makes itself look down,
@@ -46,5 +47,14 @@ func TestPartThatHangs(t *testing.T) {
 	}
 	if h, errs := look(); h.Status != "ok" || asked.Load() != 2 {
 		t.Errorf("when it is back: %v, %v, asked %d times", h, errs, asked.Load())
+	}
+}
+
+// TestPartThatPanics: a part whose check panics is down; the process stays.
+func TestPartThatPanics(t *testing.T) {
+	r := readiness{now: time.Now, parts: []Part{{Name: "store", Check: func(context.Context) error { panic("no rows") }}}}
+	h, errs := r.look(t.Context())
+	if p := (*fault.Panicked)(nil); h.Status != "down" || h.Parts["store"] != "down" || !errors.As(errs["store"], &p) {
+		t.Errorf("%v, %v", h, errs)
 	}
 }

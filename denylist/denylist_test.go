@@ -691,3 +691,40 @@ func TestDailySize(t *testing.T) {
 		t.Errorf("a snapshot of %d bytes, a delta of %d", len(snapshot), day/poll)
 	}
 }
+
+// panicky is a journal that panics the first time.
+type panicky struct {
+	denylist.Store
+	asked int
+}
+
+func (p *panicky) Publish(ctx context.Context, v denylist.Version, changes []denylist.Change) error {
+	if p.asked++; p.asked == 1 {
+		panic("no journal")
+	}
+	return p.Store.Publish(ctx, v, changes)
+}
+
+// TestPublishPanics: a panic while a version is made ends no process; what was on its way
+// is read anew, and published.
+func TestPublishPanics(t *testing.T) {
+	r := newRig(t, storetest.New(t), hsmtest.New(t, hsmtest.Options{Refs: vaulttest.Keys()}))
+	db := denydb.New(r.db)
+	s, err := denylist.New(denylist.Config{Tokens: r.tokens, Store: &panicky{Store: db}, Orders: db, History: db, Gate: audit.Gate{Recorder: r.audit},
+		Sign: func(context.Context, [32]byte) (sig [64]byte, err error) { return sig, nil }, KeyID: 1, Now: r.Clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok := r.phone(t, 1)
+	r.move(t, tok.Ref, token.Suspend)
+	if err := s.Publish(t.Context()); err == nil {
+		t.Error("a panic was no error")
+	}
+	doc, err := s.Snapshot(t.Context(), reader, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := deny.ParseSnapshot(doc.Bytes); err != nil || len(got.Entries) != 1 {
+		t.Errorf("%d entries, %v", len(got.Entries), err)
+	}
+}

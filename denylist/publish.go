@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/terminal/deny"
 )
 
@@ -30,7 +31,7 @@ func (s *Service) publish(ctx context.Context, arrived uint64) error {
 	}
 	turn := s.began.Add(1)
 	for range attempts {
-		err := s.reconcile(ctx)
+		err := fault.Safely(func() error { return s.reconcile(ctx) })
 		if errors.Is(err, ErrBehind) {
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -150,7 +151,8 @@ func (d *Dispatcher) Run(ctx context.Context) {
 
 func (d *Dispatcher) serve(ctx context.Context, e Endpoint) {
 	for {
-		sent, err := d.Step(ctx, e)
+		var sent int
+		err := fault.Safely(func() (err error) { sent, err = d.Step(ctx, e); return err })
 		if err != nil && ctx.Err() == nil {
 			d.cfg.Log.ErrorContext(ctx, "webhook queue failed", "endpoint", e.Name, "error", err.Error())
 		}
@@ -197,7 +199,9 @@ func (d *Dispatcher) all(ctx context.Context, e Endpoint, due []Delivery) (heard
 	words := make([]word, len(due)+1)
 	var wg sync.WaitGroup
 	for i, one := range due {
-		wg.Go(func() { words[i], errs[i] = d.deliver(ctx, e, one) })
+		wg.Go(func() {
+			errs[i] = fault.Safely(func() (err error) { words[i], err = d.deliver(ctx, e, one); return err })
+		})
 	}
 	wg.Wait()
 	return slices.Max(words), errors.Join(errs...)
@@ -211,14 +215,19 @@ func (d *Dispatcher) deliver(ctx context.Context, e Endpoint, one Delivery) (hea
 		d.cfg.Log.ErrorContext(ctx, "webhook dropped: the event is of another requestor", "endpoint", e.Name, "event", one.Event.ID)
 		return nothing, d.cfg.Queue.Done(note, one)
 	}
-	r, err := d.request(ctx, e, one.Event)
+	asked := false
+	err = fault.Safely(func() error { // one that panics is put off like any other
+		r, err := d.request(ctx, e, one.Event)
+		if asked = err == nil; asked {
+			err = d.send(r)
+		}
+		return err
+	})
 	if err == nil {
-		if err = d.send(r); err == nil {
-			return took, d.cfg.Queue.Done(note, one)
-		}
-		if ctx.Err() == nil {
-			heard = failed
-		}
+		return took, d.cfg.Queue.Done(note, one)
+	}
+	if asked && ctx.Err() == nil {
+		heard = failed
 	}
 	d.log(e, one, err).WarnContext(ctx, "webhook not taken")
 	return heard, d.again(note, e, one, time.Time{}, err)

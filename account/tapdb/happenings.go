@@ -2,15 +2,12 @@ package tapdb
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
-	"github.com/tapvault/tapvault/account/detect"
 	"github.com/tapvault/tapvault/account/ledgerdb"
 	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/internal/store"
@@ -150,53 +147,4 @@ func (d *DB) Close(ctx context.Context, id token.WalletID, caller string, a acce
 		return account.Wallet{}, fmt.Errorf("closing a wallet: %w", err)
 	}
 	return w, nil
-}
-
-// swept bounds how many tokens one transaction of a sweep is about.
-const swept = 50
-
-// Release implements [account.Postings].
-func (d *DB) Release(ctx context.Context, endedBefore time.Time) (int, error) {
-	return d.sweep(ctx, "released = ? AND not_after <= ?", []any{false, endedBefore.UnixMilli()},
-		func(l *account.Lot) *found { l.Released = true; return nil })
-}
-
-// Refund implements [account.Postings].
-func (d *DB) Refund(ctx context.Context, endedBefore time.Time) (int, error) {
-	return d.sweep(ctx, "released = ? AND refunded = ? AND not_after <= ?", []any{true, false, endedBefore.UnixMilli()},
-		func(l *account.Lot) *found {
-			l.Refunded = true
-			e, used := l.Paid()
-			if !used || e.Status() != "PHONE_ONLY" {
-				return nil
-			}
-			return &found{detect.New(detect.PhoneOnly, l.Ref, l.Ctr(), e.Tap.Terminal), l.Wallet}
-		})
-}
-
-// sweep changes slots that a condition finds, some tokens at a time.
-func (d *DB) sweep(ctx context.Context, where string, args []any, fn func(*account.Lot) *found) (n int, err error) {
-	var refs []string
-	q := d.store.Read(ctx).Model(&lotRow{}).Distinct("token_ref").Where(where, args...).Limit(swept)
-	if err := q.Pluck("token_ref", &refs).Error; err != nil || len(refs) == 0 {
-		return 0, errors.Join(err)
-	}
-	err = d.tx(ctx, func(tx *gorm.DB) error {
-		set, err := lots(tx, "token_ref IN ? AND "+where, append([]any{refs}, args...)...)
-		if err != nil {
-			return err
-		}
-		var signals []found
-		for _, l := range set.all {
-			if s := fn(l); s != nil {
-				signals = append(signals, *s)
-			}
-		}
-		n = len(set.all)
-		if err := d.settle(tx, set); err != nil {
-			return err
-		}
-		return saveSignals(tx, signals, d.now())
-	})
-	return n, err
 }

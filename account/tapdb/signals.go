@@ -64,8 +64,12 @@ func saveSignals(tx *gorm.DB, all []found, at time.Time) error {
 }
 
 // Pending implements [account.Findings].
-func (d *DB) Pending(ctx context.Context, limit int) ([]account.Finding, error) {
-	return findings(d.store.Read(ctx).Where("handled = ?", false).Order("found_at, id").Limit(limit))
+func (d *DB) Pending(ctx context.Context, after account.Finding, limit int) ([]account.Finding, error) {
+	q := d.store.Read(ctx).Where("handled = ?", false).Order("found_at, id").Limit(limit)
+	if after.ID != "" {
+		q = q.Where("(found_at, id) > (?, ?)", milli(after.At), after.ID)
+	}
+	return findings(q)
 }
 
 func findings(q *gorm.DB) ([]account.Finding, error) {

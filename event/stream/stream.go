@@ -90,7 +90,7 @@ func (h *Hub) Run(ctx context.Context) {
 	tick := time.NewTicker(h.cfg.Every)
 	defer tick.Stop()
 	for {
-		if err := h.Look(ctx); err != nil && ctx.Err() == nil {
+		if err := fault.Safely(func() error { return h.Look(ctx) }); err != nil && ctx.Err() == nil {
 			h.cfg.Log.WarnContext(ctx, "events could not be looked at", "error", err.Error())
 		}
 		select {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,4 +288,40 @@ func TestSourceFails(t *testing.T) {
 	if _, err := r.Next(t.Context(), 0); !errors.Is(err, stop) {
 		t.Error(err)
 	}
+}
+
+// panicky panics at its first look.
+type panicky struct {
+	stream.Source
+	asked atomic.Int64
+}
+
+func (p *panicky) Last(ctx context.Context) (int64, error) {
+	if p.asked.Add(1) == 1 {
+		panic("no events")
+	}
+	return p.Source.Last(ctx)
+}
+
+// TestLookThatPanics: a look that panics ends no stream, and the next one is taken.
+func TestLookThatPanics(t *testing.T) {
+	w := newWorld(t, stream.Config{})
+	p := &panicky{Source: w.outbox}
+	h, err := stream.New(stream.Config{Source: p, Every: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); h.Run(ctx) }()
+	for end := time.Now().Add(time.Minute); p.asked.Load() < 2 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	r, err := h.Open("bank", event.Filter{Requestor: mine}, 0)
+	if err != nil {
+		t.Fatalf("after a look that panicked: %v", err)
+	}
+	r.Close()
+	cancel()
+	<-ended
 }

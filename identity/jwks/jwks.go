@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/identity"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // Config says where keys come from. URL is required.
@@ -146,7 +147,11 @@ func (s *Set) fetch(ctx context.Context) {
 	}
 	// The caller that asked first must not take the keys of the others with it
 	// when it goes away.
-	keys, err := s.get(context.WithoutCancel(ctx))
+	var keys map[string]identity.ForeignKey
+	err := fault.Safely(func() (err error) { // what another site answers must not end the process
+		keys, err = s.get(context.WithoutCancel(ctx))
+		return err
+	})
 	if err != nil {
 		s.cfg.Log.WarnContext(ctx, "the keys of an issuer cannot be fetched: those at hand go on serving", "url", s.cfg.URL, "error", err.Error())
 		return

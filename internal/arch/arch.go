@@ -79,7 +79,7 @@ var Table = map[string][]string{
 	"internal/store/cluster":   {},
 	"event/stream":             {"event", "internal/fault"},
 	"event/outbox":             {"event", "internal/fault", "internal/store", "token"},
-	"identity/jwks":            {"identity"},
+	"identity/jwks":            {"identity", "internal/fault"},
 	"identity/clientdb":        {"access", "identity", "internal/fault", "internal/store"},
 	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/mask", "wallet/payload"},
 	"terminal":                 {"cryptogram", "hsm/keyref", "internal/durable", "terminal/apdu", "terminal/deny", "token", "wallet/credential"},
@@ -119,7 +119,7 @@ var Table = map[string][]string{
 	"issuerhost/counterdb":   {"access", "internal/store", "issuerhost"},
 	"cardhost":               {"access", "audit", "cryptogram", "hsm/keyref", "internal/fault", "internal/gather", "internal/guess"},
 
-	"webhook":        {"api/wire", "event", "token"},
+	"webhook":        {"api/wire", "event", "internal/fault", "token"},
 	"webhook/hookdb": {"event", "event/outbox", "internal/store", "webhook"},
 
 	// layer 4: the edge

@@ -2,7 +2,6 @@ package assembly
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/tapvault/tapvault/account"
@@ -33,10 +32,9 @@ func (p *parts) book() *tapdb.DB {
 
 // sweepSlots does in the background what time brings to slots, and what detection
 // has left to do, until stop is called.
-func sweepSlots(ctx context.Context, accounts *account.Service, every time.Duration, log *slog.Logger) (stop func() error) {
-	return repeat(ctx, every, func(ctx context.Context) {
-		if _, err := accounts.Sweep(ctx); err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "slots could not be swept", "error", err.Error())
-		}
+func (c *chores) sweepSlots(ctx context.Context, accounts *account.Service, every time.Duration) (stop func() error) {
+	return c.repeat(ctx, "slots", "slots could not be swept", every, func(ctx context.Context) error {
+		_, err := accounts.Sweep(ctx)
+		return err
 	})
 }

@@ -44,6 +44,6 @@ func (p *parts) auditors(ctx context.Context, s *Service) (*auditor.Service, err
 	failed := func(err error) {
 		p.opt.Log.ErrorContext(ctx, "no checkpoint of the audit record", "error", err.Error())
 	}
-	s.closers = append(s.closers, a.Close, run(ctx, func(ctx context.Context) { a.Run(ctx, every, failed) }))
+	s.closers = append(s.closers, a.Close, p.chores.run(ctx, "audit-checkpoints", func(ctx context.Context) { a.Run(ctx, every, failed) }))
 	return a, nil
 }

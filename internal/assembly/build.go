@@ -84,6 +84,7 @@ type parts struct {
 	vault  *vault.Vault
 	keys   followed    // versions that key ceremonies change
 	trust  lateDevices // of devices
+	chores *chores
 	// watch is done now and then as long as the service runs.
 	watch []func(context.Context)
 	// gauges are what the metrics show beside the requests.
@@ -107,7 +108,7 @@ func Build(ctx context.Context, c Config, o Options) (*Service, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{}
-	p := &parts{cfg: c, opt: o}
+	p := &parts{cfg: c, opt: o, chores: newChores(o.Log)}
 	err := p.open(ctx, s)
 	if p.hsm != nil {
 		s.HSM = p.hsm.First()
@@ -164,7 +165,7 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return p.vault.Close(context.WithoutCancel(ctx)) })
-	gauges, stop := watchRanges(ctx, p.vault, p.cfg.Vault.AlarmDays, p.opt.Log)
+	gauges, stop := watchRanges(ctx, p.vault, p.cfg.Vault.AlarmDays, p.chores)
 	p.gauges = append(p.gauges, gauges...)
 	s.closers = append(s.closers, stop)
 	return nil

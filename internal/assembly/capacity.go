@@ -24,28 +24,12 @@ type rangeWatch struct {
 }
 
 // watchRanges begins to watch, until stop is called.
-func watchRanges(ctx context.Context, v *vault.Vault, alarmDays int, log *slog.Logger) (gauges []obs.Gauge, stop func() error) {
+func watchRanges(ctx context.Context, v *vault.Vault, alarmDays int, c *chores) (gauges []obs.Gauge, stop func() error) {
 	if alarmDays == 0 {
 		alarmDays = 14
 	}
-	w := &rangeWatch{vault: v, log: log, alarm: alarmDays, seen: map[string]vault.Capacity{}}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	running.Go(func() { w.run(ctx) })
-	return w.gauges(), func() error { cancel(); running.Wait(); return nil }
-}
-
-func (w *rangeWatch) run(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		w.look(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	w := &rangeWatch{vault: v, log: c.log, alarm: alarmDays, seen: map[string]vault.Capacity{}}
+	return w.gauges(), c.look(ctx, "range-capacity", lookEvery, w.look)
 }
 
 // look takes one look.

@@ -45,7 +45,7 @@ func TestAlarm(t *testing.T) {
 // TestWatchStops: closing the service ends the watch.
 func TestWatchStops(t *testing.T) {
 	f := vaulttest.New(t)
-	gauges, stop := watchRanges(t.Context(), f.Vault, 0, slog.New(slog.DiscardHandler))
+	gauges, stop := watchRanges(t.Context(), f.Vault, 0, newChores(slog.New(slog.DiscardHandler)))
 	for end := time.Now().Add(time.Minute); gauges[0].Value() == 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}

@@ -174,11 +174,11 @@ func (s standings) Standing(ctx context.Context, n token.Number, at time.Time) (
 
 // publishing keeps the list in line with the state of tokens until stop is
 // called.
-func publishing(ctx context.Context, s *denylist.Service, every time.Duration) (stop func() error) {
+func (c *chores) publishing(ctx context.Context, s *denylist.Service, every time.Duration) (stop func() error) {
 	if every == 0 {
 		every = time.Second
 	}
-	return run(ctx, func(ctx context.Context) { s.Run(ctx, every) })
+	return c.run(ctx, "deny-list", func(ctx context.Context) { s.Run(ctx, every) })
 }
 
 // publicKeys prints a public key for those who pin it.

@@ -2,8 +2,6 @@ package assembly
 
 import (
 	"context"
-	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/tapvault/tapvault/api/wire"
@@ -128,62 +126,26 @@ func (p *parts) capacity(ctx context.Context) ([]wire.Capacity, error) {
 }
 
 // sweep expires tokens in the background until stop is called.
-func sweep(ctx context.Context, tokens *tokenize.Service, every time.Duration, log *slog.Logger) (stop func() error) {
-	once := func(ctx context.Context) {
+func (c *chores) sweep(ctx context.Context, tokens *tokenize.Service, every time.Duration) (stop func() error) {
+	return c.repeat(ctx, "tokens", "tokens could not be swept", every, func(ctx context.Context) error {
 		n, err := tokens.Sweep(ctx)
-		if err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "tokens could not be swept", "error", err.Error())
-		}
 		if n > 0 {
-			log.InfoContext(ctx, "tokens expired", "count", n)
+			c.log.InfoContext(ctx, "tokens expired", "count", n)
 		}
-	}
-	return repeat(ctx, every, once)
+		return err
+	})
 }
 
 // learning keeps up with the token ranges that other processes are configured
 // with: their numbers are no cards', and terminals have to hear of them.
-func learning(ctx context.Context, v *vault.Vault, log *slog.Logger) (stop func() error) {
-	return repeat(ctx, 10*time.Second, func(ctx context.Context) {
-		if err := v.LearnRanges(ctx); err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "token ranges of other processes could not be looked for", "error", err.Error())
-		}
-	})
+func (c *chores) learning(ctx context.Context, v *vault.Vault) (stop func() error) {
+	return c.repeat(ctx, "ranges", "token ranges of other processes could not be looked for", 10*time.Second, v.LearnRanges)
 }
 
 // forgetting removes attempts that nobody makes again.
-func forgetting(ctx context.Context, db *store.DB, log *slog.Logger) (stop func() error) {
-	return repeat(ctx, 24*time.Hour, func(ctx context.Context) {
-		if _, err := db.Forget(ctx); err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "old attempts could not be forgotten", "error", err.Error())
-		}
+func (c *chores) forgetting(ctx context.Context, db *store.DB) (stop func() error) {
+	return c.repeat(ctx, "forget", "old attempts could not be forgotten", 24*time.Hour, func(ctx context.Context) error {
+		_, err := db.Forget(ctx)
+		return err
 	})
-}
-
-// repeat does a thing now and then every so often, once a minute unless told,
-// until stop is called.
-func repeat(ctx context.Context, every time.Duration, once func(context.Context)) (stop func() error) {
-	if every == 0 {
-		every = time.Minute
-	}
-	return run(ctx, func(ctx context.Context) {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for ctx.Err() == nil {
-			once(ctx)
-			select {
-			case <-ctx.Done():
-			case <-tick.C:
-			}
-		}
-	})
-}
-
-// run does a thing in the background until stop is called, which returns when
-// the thing has ended.
-func run(ctx context.Context, do func(context.Context)) (stop func() error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	running.Go(func() { do(ctx) })
-	return func() error { cancel(); running.Wait(); return nil }
 }

@@ -3,7 +3,6 @@ package assembly
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -43,16 +42,14 @@ func (p *parts) orders(book *tapdb.DB) (*loaddb.DB, error) {
 
 // sweepLoads has somebody look at orders of which nothing was heard, and counts
 // those that wait, until stop is called.
-func sweepLoads(ctx context.Context, loads *load.Service, waiting *atomic.Int64, every time.Duration, log *slog.Logger) (stop func() error) {
-	return repeat(ctx, every, func(ctx context.Context) {
+func (c *chores) sweepLoads(ctx context.Context, loads *load.Service, waiting *atomic.Int64, every time.Duration) (stop func() error) {
+	return c.repeat(ctx, "loads", "card loads could not be swept", every, func(ctx context.Context) error {
 		_, err := loads.Sweep(ctx)
 		n, counting := loads.Waiting(ctx)
 		if counting == nil {
 			waiting.Store(int64(n))
 		}
-		if err = errors.Join(err, counting); err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "card loads could not be swept", "error", err.Error())
-		}
+		return errors.Join(err, counting)
 	})
 }
 

@@ -39,7 +39,7 @@ func (p *parts) followKeys(ctx context.Context) (stop func() error) {
 		}
 	}
 	r.look(ctx)
-	return repeat(ctx, readShelfEvery, r.look)
+	return p.chores.look(ctx, "key-versions", readShelfEvery, r.look)
 }
 
 func (c Config) slotSet() *keySet {

@@ -67,16 +67,16 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 		return nil, err
 	}
 	for _, w := range p.watch {
-		s.closers = append(s.closers, repeat(ctx, readShelfEvery, w))
+		s.closers = append(s.closers, p.chores.look(ctx, "signing-keys", readShelfEvery, w))
 	}
 	handler, err := p.edge(ctx, s, &x)
 	if err != nil {
 		return nil, err
 	}
-	every, log := p.cfg.Tokens.SweepEvery, p.opt.Log
-	s.closers = append(s.closers, sweep(ctx, x.tokens, every, log), run(ctx, x.hooks.Run), publishing(ctx, x.denials, p.cfg.DenyList.Every),
-		run(ctx, x.streams.Run), sweepSlots(ctx, x.taps, every, log), sweepLoads(ctx, x.loads, &p.waiting, every, log),
-		forgetting(ctx, p.db, log), learning(ctx, p.vault, log))
+	every, c := p.cfg.Tokens.SweepEvery, p.chores
+	s.closers = append(s.closers, c.sweep(ctx, x.tokens, every), c.run(ctx, "webhooks", x.hooks.Run), c.publishing(ctx, x.denials, p.cfg.DenyList.Every),
+		c.run(ctx, "events", x.streams.Run), c.sweepSlots(ctx, x.taps, every), c.sweepLoads(ctx, x.loads, &p.waiting, every),
+		c.forgetting(ctx, p.db), c.learning(ctx, p.vault))
 	return handler, nil
 }
 
@@ -157,7 +157,7 @@ func (p *parts) edge(ctx context.Context, s *Service, x *services) (http.Handler
 	if err != nil {
 		return nil, err
 	}
-	metrics := obs.NewMetrics(slices.Concat(p.gauges, p.tokenGauges(), p.processGauges())...)
+	metrics := obs.NewMetrics(slices.Concat(p.gauges, p.tokenGauges(), p.processGauges(), p.chores.gauges())...)
 	return api.New(api.Config{
 		Identity: x.callers, AttemptKey: attempts, Gate: p.gate, Limit: limit, MaxInFlight: p.cfg.MaxInFlight,
 		Tokens: x.tokens, Lifecycle: x.tokens, Directory: x.tokens, Cards: x.tokens, Ranges: p.capacity,

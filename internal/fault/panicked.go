@@ -31,3 +31,15 @@ func Carry(value any) *Panicked {
 
 // Error says where it was, and not with what.
 func (p *Panicked) Error() string { return fmt.Sprintf("a panic of type %T at %v", p.Value, p.At) }
+
+// Safely does something of which a panic must not end the process, because it is begun
+// again with the same rows, here or in another process: a panic is its error, which is a
+// [Panicked].
+func Safely(do func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = Carry(v)
+		}
+	}()
+	return do()
+}
