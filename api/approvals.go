@@ -18,9 +18,8 @@ type Approvals interface {
 	List(ctx context.Context, c access.Caller, p quorum.Page) ([]quorum.Approval, error)
 	Approve(ctx context.Context, c access.Caller, id string, digest [32]byte) (quorum.Approval, error)
 	Cancel(ctx context.Context, c access.Caller, id string) (quorum.Approval, error)
-	// UseFor lets a request through that needs no approval or has one, which is used up
-	// unless fits, which may be nil, says why the request would fail.
-	UseFor(ctx context.Context, c access.Caller, right access.Action, v quorum.Verb, method, path string, body []byte, fits func(context.Context) error) error
+	// Use lets an act through that needs no approval, or has one, which is then used up.
+	Use(ctx context.Context, c access.Caller, a quorum.Act) error
 }
 
 // guard is what an operation needs besides its scope.

@@ -47,8 +47,8 @@ func (b approvals) Cancel(context.Context, access.Caller, string) (quorum.Approv
 	return b.one()
 }
 
-func (b approvals) UseFor(_ context.Context, _ access.Caller, _ access.Action, _ quorum.Verb, _, _ string, body []byte, _ func(context.Context) error) error {
-	if strings.Contains(string(body), "unapproved") {
+func (b approvals) Use(_ context.Context, _ access.Caller, a quorum.Act) error {
+	if strings.Contains(string(a.Body), "unapproved") {
 		return quorum.ErrNeeded
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/tapvault/tapvault/identity"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/trace"
+	"github.com/tapvault/tapvault/quorum"
 )
 
 // around is what happens to every request: an id, fixed headers, a bound on its
@@ -172,11 +173,11 @@ func (s *server) approved(ctx context.Context, op operation, q *request) (known 
 			return known, err
 		}
 	}
-	var fits func(context.Context) error
+	act := quorum.Act{Verb: op.guard.verb, Method: op.method, Path: op.path, Body: q.body, Right: op.guard.right}
 	if op.guard.fits != nil {
-		fits = func(ctx context.Context) error { return op.guard.fits(ctx, q) }
+		act.Fits = func(ctx context.Context) error { return op.guard.fits(ctx, q) }
 	}
-	return nil, s.Approvals.UseFor(ctx, q.caller, op.guard.right, op.guard.verb, op.method, op.path, q.body, fits)
+	return nil, s.Approvals.Use(ctx, q.caller, act)
 }
 
 // admit identifies the caller and refuses what no operation takes.

@@ -11,38 +11,44 @@ import (
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
-// Use is UseFor a request of which nothing more can be seen beforehand.
-func (s *Service) Use(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte) error {
-	return s.UseFor(ctx, c, right, v, method, path, body, nil)
+// Act is one exact request that somebody is about to have done.
+type Act struct {
+	Verb         Verb
+	Method, Path string        // [Run] and the command for what is done at the machine
+	Body         []byte        // JSON
+	Right        access.Action // what the request itself needs, approved or not
+	// Fits says what would make the request fail in any case, now that it is approved:
+	// then the approval is not used up. nil: nothing can be seen beforehand.
+	Fits func(context.Context) error
 }
 
-// UseFor lets one exact request through, if its verb needs no approval or if it
-// was approved: the approval is then used up, before anything is done. Over HTTP
-// it is good for who asked for it only. right is what the request itself needs,
-// and is judged first. fits says of a request that is approved what would make it
-// fail in any case; then nothing is used up. nil: nothing is known of that.
-func (s *Service) UseFor(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte, fits func(context.Context) error) error {
-	if _, ok := s.cfg.Rules[v]; !ok {
+// Use lets an act through if its verb needs no approval, or if it was approved: the
+// approval is then used up, before anything is done. Over HTTP the caller's right to
+// the act is judged first, and an approval is good only for the caller who asked for
+// it. It returns [ErrNeeded], or a [SpentError], when there is no approval.
+func (s *Service) Use(ctx context.Context, c access.Caller, a Act) error {
+	if _, ok := s.cfg.Rules[a.Verb]; !ok {
 		return nil
 	}
-	if method != Run {
-		if err := s.cfg.Gate.Allow(ctx, c, right, string(v)); err != nil {
+	if a.Method != Run {
+		if err := s.cfg.Gate.Allow(ctx, c, a.Right, string(a.Verb)); err != nil {
 			return err
 		}
 	}
-	return s.redeem(ctx, c, right, v, method, path, body, fits, func(a Approval, who map[string]string) bool {
-		return s.enough(a, who) && (method == Run || a.Requester == c.ID)
+	return s.redeem(ctx, c, a, func(found Approval, who map[string]string) bool {
+		return s.enough(found, who) && (a.Method == Run || found.Requester == c.ID)
 	})
 }
 
-// Redeem is Use for a verb whose rule is not in the configuration any more: an
-// approval counts that was given under the rule of its time.
-func (s *Service) Redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte) error {
-	return s.redeem(ctx, c, right, v, method, path, body, nil, func(Approval, map[string]string) bool { return true })
+// Redeem is [Service.Use] for a verb whose rule is not in the configuration any more:
+// an approval counts that was given under the rule of its time.
+func (s *Service) Redeem(ctx context.Context, c access.Caller, a Act) error {
+	return s.redeem(ctx, c, a, func(Approval, map[string]string) bool { return true })
 }
 
-func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Action, v Verb, method, path string, body []byte, fits func(context.Context) error, good func(Approval, map[string]string) bool) error {
-	digest, _, err := s.digest(v, method, path, body)
+// redeem uses up the oldest approval of an act that is good, and records which.
+func (s *Service) redeem(ctx context.Context, c access.Caller, a Act, good func(Approval, map[string]string) bool) error {
+	digest, _, err := s.digest(a.Verb, a.Method, a.Path, a.Body)
 	if err != nil {
 		return err
 	}
@@ -51,39 +57,49 @@ func (s *Service) redeem(ctx context.Context, c access.Caller, right access.Acti
 		return err
 	}
 	for _, id := range ids {
-		asked, err := s.cfg.Store.Approval(ctx, id)
-		if err != nil {
-			return err
-		}
-		who, err := s.people(ctx, v, asked.Requester) // who asked does not change
-		if err != nil {
-			return err
-		}
-		if fits != nil && asked.at(s.cfg.Now()).State == Approved && good(asked, who) {
-			if err := fits(ctx); err != nil {
-				return err
-			}
-		}
-		used, err := s.cfg.Store.Change(ctx, id, func(a *Approval) error {
-			if a.at(s.cfg.Now()).State != Approved || !good(*a, who) {
-				return ErrState
-			}
-			a.State, a.EndedAt = Used, s.cfg.Now()
-			return nil
-		})
-		if errors.Is(err, ErrState) {
+		used, err := s.useUp(ctx, id, a, good)
+		if errors.Is(err, errUnfit) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		return s.cfg.Gate.Recorder.Record(ctx, audit.Entry{Caller: c, Action: right, Object: used.ID, Outcome: audit.Allowed,
+		return s.cfg.Gate.Recorder.Record(ctx, audit.Entry{Caller: c, Action: a.Right, Object: used.ID, Outcome: audit.Allowed,
 			Reason: told("used", used), Request: audit.RequestID(ctx)})
 	}
-	if err := s.spent(ctx, c, digest, method); err != nil {
-		return s.cfg.Gate.Refuse(ctx, c, right, string(v), "approval", err)
+	if err := s.spent(ctx, c, digest, a.Method); err != nil {
+		return s.cfg.Gate.Refuse(ctx, c, a.Right, string(a.Verb), "approval", err)
 	}
-	return s.cfg.Gate.Refuse(ctx, c, right, string(v), "approval", ErrNeeded)
+	return s.cfg.Gate.Refuse(ctx, c, a.Right, string(a.Verb), "approval", ErrNeeded)
+}
+
+// errUnfit reports an approval that is not good for an act.
+var errUnfit = errors.New("the approval is not good for this")
+
+// useUp moves an approval to [Used] if it is good for an act that fits, or returns
+// errUnfit.
+func (s *Service) useUp(ctx context.Context, id string, a Act, good func(Approval, map[string]string) bool) (Approval, error) {
+	asked, err := s.cfg.Store.Approval(ctx, id)
+	if err != nil {
+		return Approval{}, err
+	}
+	who, err := s.people(ctx, a.Verb, asked.Requester) // who asked does not change
+	if err != nil {
+		return Approval{}, err
+	}
+	usable := func(found Approval) bool { return found.at(s.cfg.Now()).State == Approved && good(found, who) }
+	if a.Fits != nil && usable(asked) {
+		if err := a.Fits(ctx); err != nil {
+			return Approval{}, err
+		}
+	}
+	return s.cfg.Store.Change(ctx, id, func(found *Approval) error {
+		if !usable(*found) {
+			return errUnfit
+		}
+		found.State, found.EndedAt = Used, s.cfg.Now()
+		return nil
+	})
 }
 
 // SpentError is [ErrNeeded] for a request that was let through before: its answer may

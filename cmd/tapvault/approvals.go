@@ -235,7 +235,8 @@ func (a *app) approved(ctx context.Context, cfg assembly.Config, db *store.DB, v
 	if u, err := user.Current(); err == nil {
 		who = u.Username
 	}
-	err = s.Use(ctx, access.Caller{ID: "local:" + who, Role: access.Operator}, act, verb, quorum.Run, commands[verb], body)
+	err = s.Use(ctx, access.Caller{ID: "local:" + who, Role: access.Operator},
+		quorum.Act{Verb: verb, Method: quorum.Run, Path: commands[verb], Body: body, Right: act})
 	if errors.Is(err, quorum.ErrNeeded) {
 		return withHint(err, fmt.Sprintf("ask with: tapvault approvals request --id YOU --verb %s --body '%s'", verb, body))
 	}

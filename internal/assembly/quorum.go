@@ -98,7 +98,8 @@ func (p *parts) settled(ctx context.Context, approvals *quorum.Service) error {
 	if !ruled { // the rule itself was taken away: it still stands for this change
 		use = approvals.Redeem
 	}
-	if err := use(ctx, who, "settings:change", quorum.Settings, quorum.Run, "serve", body); err != nil {
+	act := quorum.Act{Verb: quorum.Settings, Method: quorum.Run, Path: "serve", Body: body, Right: "settings:change"}
+	if err := use(ctx, who, act); err != nil {
 		return fmt.Errorf("comparing ranges and requestors with what was approved: %w: ask with `tapvault approvals request --verb settings`", err)
 	}
 	_, err = kept.Allow(ctx, settingsName, &was, digest, p.opt.Now())

@@ -100,9 +100,14 @@ func (b *bench) approves(s *quorum.Service, id string, a quorum.Approval, want e
 	return got
 }
 
+// batch is a request of a batch of card numbers.
+func batch(body string) quorum.Act {
+	return quorum.Act{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte(body), Right: access.Detokenize}
+}
+
 func (b *bench) uses(s *quorum.Service, c access.Caller, text string, want error) {
 	b.Helper()
-	if err := s.Use(b.Context(), c, access.Detokenize, quorum.DetokenizeBatch, "POST", path, []byte(text)); !errors.Is(err, want) {
+	if err := s.Use(b.Context(), c, batch(text)); !errors.Is(err, want) {
 		b.Errorf("%s uses: %v, want %v", c.ID, err, want)
 	}
 }
@@ -156,7 +161,7 @@ func story(b *bench) {
 func spent(b *bench) {
 	told := func(name string, c access.Caller, want bool) {
 		b.Helper()
-		err := b.two.Use(b.Context(), c, access.Detokenize, quorum.DetokenizeBatch, "POST", path, []byte(body))
+		err := b.two.Use(b.Context(), c, batch(body))
 		var s *quorum.SpentError
 		if !errors.Is(err, quorum.ErrNeeded) || errors.As(err, &s) != want {
 			b.Errorf("%s: %v", name, err)
@@ -215,7 +220,9 @@ func exact(b *bench) {
 		`{"purpose":"settlement","queries":[{"token_reference_id":"r1","tap_id":"t1"},{"token_reference_id":"r1","tap_id":"t1"}]}`} {
 		b.uses(b.one, bank, text, quorum.ErrNeeded)
 	}
-	if err := b.one.Use(b.Context(), bank, access.Detokenize, quorum.DetokenizeBatch, "POST", "/v1/detokenize/direct/batch", []byte(body)); !errors.Is(err, quorum.ErrNeeded) {
+	direct := batch(body)
+	direct.Path = "/v1/detokenize/direct/batch"
+	if err := b.one.Use(b.Context(), bank, direct); !errors.Is(err, quorum.ErrNeeded) {
 		b.Errorf("at another path: %v", err)
 	}
 	thief := bank
@@ -262,7 +269,7 @@ func once(b *bench) {
 			s = b.two
 		}
 		users.Go(func() {
-			err := s.Use(b.Context(), bank, access.Detokenize, quorum.DetokenizeBatch, "POST", path, []byte(body))
+			err := s.Use(b.Context(), bank, batch(body))
 			if err == nil {
 				through.Add(1)
 			} else if !errors.Is(err, quorum.ErrNeeded) {
@@ -450,7 +457,7 @@ func keyed(b *bench) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := bare.Use(b.Context(), bank, access.Detokenize, quorum.DetokenizeBatch, "POST", path, []byte(one)); err == nil {
+	if err := bare.Use(b.Context(), bank, batch(one)); err == nil {
 		b.Error("without a key a request was let through")
 	}
 }
