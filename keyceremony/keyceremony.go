@@ -1,10 +1,16 @@
-// Package keyceremony carries out one written script against a token and leaves a transcript.
+// Package keyceremony gives whole sets of keys their birth at once, on tokens of
+// tests, measurements and rehearsals.
 //
-// This build knows one script: the rehearsal, which gives every key of a plan
-// its birth. Keys that one token needs are generated inside it. Masters that
-// two tokens share, such as those of a terminal's PSAM, cannot be: they are
-// combined from three random components in memory, imported on each token and
-// wiped. No existing key is ever overwritten.
+// [Rehearse] generates inside its token what one token needs. Masters that two
+// tokens share, such as those of a terminal's PSAM, cannot be made so: three random
+// components of 16 bytes are xored in memory, the result is imported on each token
+// and wiped. No key that exists is ever overwritten.
+//
+// A real ceremony is done by people, from a script, and leaves a signed transcript:
+// package script reads what is to be done, engine does it, officer and shamir stand
+// for its people and what they share, transcript is the record, and register says
+// from such records in which state each key is. The command keyceremony is all of
+// these together.
 package keyceremony
 
 import (
@@ -49,11 +55,17 @@ type Birth struct {
 	Check   *keyref.CheckValue // equal on every holder
 }
 
-// Errors.
+// Errors of [Rehearse].
 var (
+	// ErrExists reports a key of the plan that a holder has already: nothing was done.
 	ErrExists = errors.New("keyceremony: the key exists already")
-	ErrWeak   = errors.New("keyceremony: the components give a weak key")
-	ErrPlan   = errors.New("keyceremony: the plan cannot be carried out")
+	// ErrWeak reports components that are zero or equal, or whose xor is a weak DES key
+	// or one that was made before. An honest source of randomness gives none of them.
+	ErrWeak = errors.New("keyceremony: the components give a weak key")
+	// ErrPlan reports a plan that names something that is no key, a key of one holder
+	// twice, or a key of two holders that is no master.
+	ErrPlan = errors.New("keyceremony: the plan cannot be carried out")
+	// ErrDiffer reports a shared key whose check values are not equal on its holders.
 	ErrDiffer = errors.New("keyceremony: the tokens disagree about a key")
 )
 
