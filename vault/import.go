@@ -8,7 +8,6 @@ import (
 
 	"gorm.io/gorm"
 
-	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/vault/archive"
 )
@@ -141,9 +140,4 @@ func (r row) columnsFit() bool {
 		}
 	}
 	return len(r) > 0
-}
-
-// PortKeys are the keys that an import seals under.
-func PortKeys(k Keys) []keyref.Ref {
-	return slices.DeleteFunc(k.Refs(), func(r keyref.Ref) bool { return r.Usage == keyref.PARKey })
 }

@@ -168,19 +168,11 @@ func (s *Tokens) Move(_ context.Context, ref token.Ref, from token.State, v toke
 	return t, nil
 }
 
-// recorder keeps entries in memory.
-type recorder struct {
-	mu      sync.Mutex
-	entries []audit.Entry
-}
+// forgetful records nothing.
+type forgetful struct{}
 
 // Record implements [audit.Recorder].
-func (r *recorder) Record(_ context.Context, e audit.Entry) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.entries = append(r.entries, e)
-	return nil
-}
+func (forgetful) Record(context.Context, audit.Entry) error { return nil }
 
 // Issuer is a wallet service over memory keys, a token good for a day, and a
 // real store of bundles.
@@ -191,7 +183,6 @@ type Issuer struct {
 	Pinned  credential.Keys
 	now     time.Time
 	db      *store.DB
-	audit   *recorder
 }
 
 // New makes an issuer whose files lie in dir and whose clock stands at now, the
@@ -208,7 +199,7 @@ func New(ctx context.Context, dir string, now time.Time) (*Issuer, error) {
 	if err := db.Migrate(ctx); err != nil {
 		return nil, fmt.Errorf("migrating: %w", err)
 	}
-	i := &Issuer{Keys: keys, Tokens: &Tokens{}, Pinned: credential.Keys{1: &keys.Signer.PublicKey}, now: now, db: db, audit: &recorder{}}
+	i := &Issuer{Keys: keys, Tokens: &Tokens{}, Pinned: credential.Keys{1: &keys.Signer.PublicKey}, now: now, db: db}
 	n, err := token.ParseNumber(Number)
 	if err != nil {
 		return nil, err
@@ -222,25 +213,10 @@ func New(ctx context.Context, dir string, now time.Time) (*Issuer, error) {
 // Config is the service's configuration over other keys.
 func (i *Issuer) Config(keys wallet.Keys) wallet.Config {
 	db := walletdb.New(i.db)
-	return wallet.Config{Tokens: i.Tokens, Keys: keys, Store: db, Granted: db, Gate: audit.Gate{Recorder: i.audit},
+	return wallet.Config{Tokens: i.Tokens, Keys: keys, Store: db, Granted: db, Gate: audit.Gate{Recorder: forgetful{}},
 		Realm: Realm, KeyVersion: 1, Slots: Slots, Cap: Cap, Issuer: IssuerID, AppType: 2, AppVersion: 1,
 		Now: func() time.Time { return i.now }}
 }
-
-// Reasons lists why actions were refused, as the record has it.
-func (i *Issuer) Reasons() (reasons []string) {
-	i.audit.mu.Lock()
-	defer i.audit.mu.Unlock()
-	for _, e := range i.audit.entries {
-		if e.Outcome == audit.Refused {
-			reasons = append(reasons, e.Reason)
-		}
-	}
-	return reasons
-}
-
-// SetNow moves the service's clock.
-func (i *Issuer) SetNow(t time.Time) { i.now = t }
 
 // Close closes the store.
 func (i *Issuer) Close() error { return i.db.Close() }

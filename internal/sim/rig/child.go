@@ -2,7 +2,6 @@ package rig
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -12,21 +11,12 @@ import (
 )
 
 // Child is what another process needs to run the service of a rig that was
-// made and not started, so that it can be killed. It prints as JSON; what
+// made and not started, so that it can be killed. It travels as JSON; what
 // [Config].Edit did, the child does itself.
 type Child struct{ Dir, Addr string }
 
 // Child describes r to the process that shall run it.
 func (r *Rig) Child() Child { return Child{r.Dir, r.addr} }
-
-// String is c for a command line.
-func (c Child) String() string {
-	b, _ := json.Marshal(c) // two strings
-	return string(b)
-}
-
-// ParseChild is the inverse of [Child.String].
-func ParseChild(s string) (c Child, err error) { return c, json.Unmarshal([]byte(s), &c) }
 
 // Serve runs the service in this process. wrap, if it is not nil, stands
 // before every request.
