@@ -42,7 +42,7 @@ type Tree interface {
 type Config struct {
 	Record string // the file of the audit record
 	Kept   string // the file that checkpoints are appended to
-	Keeper string // whose record it is: the service's own URL
+	Keeper string // whose record it is: the service's own URL when it began
 	Tree   Tree
 	Key    tree.Key
 	Gate   audit.Gate
@@ -98,7 +98,7 @@ func (s *Service) open() (err error) {
 	if s.size = size; err != nil || last.Note == "" {
 		return err
 	}
-	origin, err := s.name()
+	origin, err := s.nameOf(last.Note)
 	if errors.Is(err, ErrEmpty) { // there were lines
 		return ErrForked
 	}
@@ -136,7 +136,24 @@ func (s *Service) Close() error {
 	return errors.Join(errs...)
 }
 
-// name names the record by its first line, once there is one.
+// nameOf is the name under which a checkpoint of this record was signed. The
+// record keeps it, whatever the service is called since (docs/decisions/162).
+func (s *Service) nameOf(checkpoint string) (string, error) {
+	first, _, err := lines(s.record, 0, 1)
+	if err != nil {
+		return "", err
+	}
+	if len(first) == 0 {
+		return "", ErrEmpty
+	}
+	if s.origin = tree.OriginOf(checkpoint, []byte(first[0])); s.origin == "" {
+		return "", fmt.Errorf("%w: that is of a record that began otherwise", ErrForked)
+	}
+	return s.origin, nil
+}
+
+// name names a record of which there is no checkpoint by its first line, once
+// there is one.
 func (s *Service) name() (string, error) {
 	if s.origin != "" {
 		return s.origin, nil

@@ -30,6 +30,7 @@ var (
 type desk struct {
 	t     *testing.T
 	dir   string
+	url   string
 	key   tree.Key
 	now   time.Time
 	tree  *tree.Tree
@@ -38,7 +39,7 @@ type desk struct {
 }
 
 func newDesk(t *testing.T) *desk {
-	return &desk{t: t, dir: t.TempDir(), now: time.Unix(1e9, 0), key: treetest.NewKey(t)}
+	return &desk{t: t, dir: t.TempDir(), url: "https://v", now: time.Unix(1e9, 0), key: treetest.NewKey(t)}
 }
 
 func (d *desk) path(name string) string { return filepath.Join(d.dir, name) }
@@ -53,7 +54,7 @@ func (d *desk) open() error {
 	if d.trail, err = trail.Open(trail.Config{Path: d.path("log"), Tree: d.tree}); err != nil {
 		d.t.Fatal(err)
 	}
-	d.Service, err = auditor.New(auditor.Config{Record: d.path("log"), Kept: d.path("log.checkpoints"), Keeper: "https://v", Tree: d.tree,
+	d.Service, err = auditor.New(auditor.Config{Record: d.path("log"), Kept: d.path("log.checkpoints"), Keeper: d.url, Tree: d.tree,
 		Key: d.key, Gate: audit.Gate{Recorder: d.trail}, Now: func() time.Time { return d.now }})
 	return err
 }
@@ -150,6 +151,26 @@ func TestAuditorsProve(t *testing.T) {
 	if !strings.Contains(read[len(read)-1], `"action":"audit:read"`) {
 		t.Errorf("reading left no record: %s", read[len(read)-1])
 	}
+}
+
+// TestKeepsItsName: a service whose URL changed goes on with its record, under the
+// name that the record was first signed with.
+func TestKeepsItsName(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	d.record(3, "a")
+	first := d.checkpoint()
+	d.close()
+	d.url = "https://w"
+	d.mustOpen()
+	d.record(2, "b")
+	next := d.checkpoint()
+	if next.Origin != first.Origin || next.Size <= first.Size {
+		t.Errorf("%+v after %+v", next, first)
+	}
+	d.close()
+	d.mustOpen()
+	d.close()
 }
 
 func TestRefusals(t *testing.T) {

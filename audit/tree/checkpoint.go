@@ -107,6 +107,9 @@ func (k Key) OpenCheckpoint(text, origin string) (Checkpoint, error) {
 		return Checkpoint{}, err
 	}
 	n, err := note.Open([]byte(text), note.VerifierList(p))
+	if unsigned := new(note.UnverifiedNoteError); errors.As(err, &unsigned) {
+		return Checkpoint{}, fmt.Errorf("%w: it bears no signature of this HSM's audit-sign", ErrCheckpoint)
+	}
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
 	}
@@ -146,6 +149,16 @@ func parse(text string) (c Checkpoint, err error) {
 		return c, ErrCheckpoint
 	}
 	return c, nil
+}
+
+// OriginOf is the origin that a checkpoint of the record with that first line says,
+// whoever kept it then; "" of one of another record. Nothing of it is checked yet.
+func OriginOf(text string, first []byte) string {
+	origin, _, _ := strings.Cut(text, "\n")
+	if !strings.HasSuffix(origin, Origin("", first)) {
+		return ""
+	}
+	return origin
 }
 
 // Origin names a record: who keeps it, and what its first line is.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -184,8 +183,8 @@ func (a *app) openCheckpoints(ctx context.Context, file string, notes []string, 
 	}
 	heads := make([]tree.Head, len(notes))
 	for i, n := range notes {
-		origin, _, _ := strings.Cut(n, "\n")
-		if !strings.HasSuffix(origin, tree.Origin("", first)) {
+		origin := tree.OriginOf(n, first)
+		if origin == "" {
 			return nil, fmt.Errorf("%w: checkpoint %d is of a record that began otherwise", trail.ErrBroken, i+1)
 		}
 		c, err := key.OpenCheckpoint(n, origin)

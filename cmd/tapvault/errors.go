@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/tapvault/tapvault/audit/auditor"
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
@@ -40,6 +41,10 @@ func hintFor(err error) string {
 	}
 	if errors.Is(err, store.ErrSchema) {
 		return "a newer program brought the database so far: run that one, or the database's back-up (docs/operations.md, Upgrading)"
+	}
+	if errors.Is(err, auditor.ErrForked) {
+		return "keep the record and its .checkpoints as they are. One that came with another HSM, or whose newest lines are not here, is not gone on with: " +
+			"move audit.file and what begins with its name to another folder, and start a new one (docs/operations.md, Audit record)"
 	}
 	if h, ok := hints[fault.KindOf(err)]; ok {
 		return h
