@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,7 +28,7 @@ func mapError(err error) error {
 	case errors.As(err, &e):
 		return sqliteError(e)
 	case errors.As(err, &p):
-		return postgresError(p, errors.As(err, new(*pgconn.ConnectError)))
+		return others(postgresError(p, errors.As(err, new(*pgconn.ConnectError))), err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		if errors.Is(err, ErrUnavailable) {
 			return err
@@ -52,15 +53,66 @@ func gone(err error) bool {
 	return errors.As(err, &refused) || errors.As(err, &lost) || err.Error() == "sql: database is closed" || err.Error() == "conn closed"
 }
 
-// unreached is an error of a connection. The driver's own tells every address
-// that was tried, over several lines and in its own words; what counts is why.
+// unreachedError is an error of a connection that says of each server, once, why
+// there is none. The driver's own tells that over several lines and in its own words.
+type unreachedError struct {
+	error
+	says string
+}
+
+func (e unreachedError) Error() string { return e.says }
+func (e unreachedError) Unwrap() error { return e.error }
+
 func unreached(err error) error {
-	var refused *pgconn.ConnectError
-	var lost *net.OpError
-	if errors.As(err, &refused) && errors.As(err, &lost) {
-		return lost
+	if why := reasons(err); len(why) > 0 {
+		return unreachedError{err, strings.Join(why, "; ")}
 	}
 	return err
+}
+
+// reasons are why each of the servers that were tried could not be reached.
+func reasons(err error) (why []string) {
+	var refused *pgconn.ConnectError
+	if !errors.As(err, &refused) {
+		return nil
+	}
+	each := []error{refused.Unwrap()}
+	if all, ok := each[0].(interface{ Unwrap() []error }); ok {
+		each = all.Unwrap()
+	}
+	for _, e := range each {
+		if says := reason(e); !slices.Contains(why, says) {
+			why = append(why, says)
+		}
+	}
+	return why
+}
+
+// reason is why one server could not be reached. The driver's text begins with its
+// address.
+func reason(err error) string {
+	at, _, _ := strings.Cut(err.Error(), " (")
+	var lost *net.OpError
+	var p *pgconn.PgError
+	switch {
+	case errors.As(err, &p):
+		return fmt.Sprintf("%s: postgres %s", at, p.Code)
+	case errors.Is(err, pgconn.ErrStandbyConnection):
+		return at + ": a standby"
+	case errors.Is(err, errOutlived):
+		return at + ": " + errOutlived.Error()
+	case errors.As(err, &lost):
+		return lost.Error()
+	}
+	return err.Error()
+}
+
+// others adds to an error that one of several servers gave what the others said.
+func others(mapped, err error) error {
+	if why := reasons(err); len(why) > 1 {
+		return fmt.Errorf("%w: %s", mapped, strings.Join(why, "; "))
+	}
+	return mapped
 }
 
 func sqliteError(e sqlite3.Error) error {

@@ -21,17 +21,19 @@ import (
 type postgresEngine struct {
 	cfg         Config
 	conn        *pgx.ConnConfig
+	lines       *lines
 	write, read *gorm.DB
 	writers     []*writer
 	pools       []*sql.DB
 }
 
-func openPostgres(cfg Config) (engine, error) {
+func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 	conn, err := pgx.ParseConfig(cfg.DSN)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the URL of the database is not one", ErrUnavailable) // err may hold a password
 	}
-	e := &postgresEngine{cfg: cfg, conn: conn}
+	e := &postgresEngine{cfg: cfg, conn: conn, lines: newLines(conn)}
+	e.lines.look(ctx)
 	write, read := e.pool(cfg.ReadOnly, cfg.Writers), e.pool(true, cfg.Readers)
 	e.pools = []*sql.DB{write, read}
 	e.write, err = handle(postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: write}}}, cfg, false)
@@ -59,7 +61,7 @@ func (e *postgresEngine) pool(reading bool, size int) *sql.DB {
 			c.RuntimeParams[idleLimit] = "60000" // ms; opening an export takes some seconds of it
 		}
 	}
-	return limit(stdlib.OpenDB(*c, stdlib.OptionAfterConnect(flags)), size)
+	return limit(stdlib.OpenDB(*c, stdlib.OptionAfterConnect(flags), stdlib.OptionResetSession(e.lines.current)), size)
 }
 
 // idleLimit is how long the server waits for the next statement of a transaction.
@@ -81,14 +83,19 @@ func (e *postgresEngine) findTable() string {
 	return "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = ?"
 }
 
-// present is always so: the server looks after its files.
 func (e *postgresEngine) clock() string {
 	return "SELECT CAST(EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()) * 1000 AS BIGINT)"
 }
 
-func (e *postgresEngine) present() error { return nil }
+// present is always so: the server looks after its files. Which of several servers
+// is the first one is looked at meanwhile.
+func (e *postgresEngine) present() error {
+	e.lines.again()
+	return nil
+}
 
 func (e *postgresEngine) close() error {
+	e.lines.close()
 	var errs []error
 	for _, p := range e.pools {
 		errs = append(errs, p.Close())

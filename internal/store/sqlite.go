@@ -29,7 +29,7 @@ type sqliteEngine struct {
 	file  os.FileInfo // what stood at the path when it was opened
 }
 
-func openSQLite(cfg Config) (engine, error) {
+func openSQLite(_ context.Context, cfg Config) (engine, error) {
 	if err := prepareFile(cfg); err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func open(ctx context.Context, cfg Config, s sources) (*DB, error) {
 	if IsPostgres(cfg.DSN) {
 		begin = openPostgres
 	}
-	e, err := begin(cfg.withDefaults())
+	e, err := begin(ctx, cfg.withDefaults())
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", mapError(err))
 	}
