@@ -1,47 +1,8 @@
 package wire
 
 import (
-	"encoding/hex"
-	"fmt"
-
 	"github.com/tapvault/tapvault/internal/digits"
 )
-
-// Bytes is a byte field of any length that its place allows: hexadecimal text.
-type Bytes []byte
-
-// MarshalText prints upper-case hex.
-func (b Bytes) MarshalText() ([]byte, error) { return printHex(b) }
-
-// UnmarshalText reads whole bytes of hex.
-func (b *Bytes) UnmarshalText(text []byte) error {
-	out := make([]byte, hex.DecodedLen(len(text)))
-	if _, err := hex.Decode(out, text); err != nil || len(text) == 0 {
-		return fmt.Errorf("must be hex digits, two for each byte")
-	}
-	*b = out
-	return nil
-}
-
-// Hex2 is two bytes: an authorisation response code.
-type Hex2 [2]byte
-
-// MarshalText prints upper-case hex.
-func (h Hex2) MarshalText() ([]byte, error) { return printHex(h[:]) }
-
-// UnmarshalText reads hex of exactly the right length.
-func (h *Hex2) UnmarshalText(b []byte) error { return parseHex(h[:], b) }
-
-// bytesUpTo reads 1 to high bytes.
-func bytesUpTo(d *decoder, v *Bytes, high int) *FieldError {
-	if err := parse(d, v); err != nil {
-		return err
-	}
-	if len(*v) > high {
-		return wrong("must be at most %d bytes", high)
-	}
-	return nil
-}
 
 // EMVData holds fields of a transaction by their tag.
 type EMVData map[string]Bytes
@@ -246,55 +207,4 @@ type EMVVerifyResult struct {
 // EMVVerifyResults is the answer to [EMVVerifyBatch], in the same order.
 type EMVVerifyResults struct {
 	Results []EMVVerifyResult `json:"results"`
-}
-
-// EMVMethod is one way to compute a cryptogram.
-type EMVMethod struct {
-	Profile   string     `json:"profile"`
-	Key       string     `json:"key"` // label of the issuer's key
-	Master    string     `json:"master"`
-	Session   string     `json:"session"`
-	Algorithm string     `json:"algorithm"`
-	Padding   uint8      `json:"padding"` // method of ISO 9797-1; 0: CMAC pads by itself
-	PSN       string     `json:"psn"`
-	Fields    []EMVField `json:"fields"`
-	Length    int        `json:"length"` // bytes of the message
-	Padded    int        `json:"padded"` // and with padding
-}
-
-// EMVField is a field of a message.
-type EMVField struct {
-	Name   string `json:"name"`
-	Length int    `json:"length"`          // bytes; 0: missing
-	Wants  string `json:"wants,omitempty"` // what the profile wants, where that is something else
-}
-
-// EMVRemark is something odd that can be seen without a key.
-type EMVRemark struct {
-	Code  string `json:"code"`
-	Field string `json:"field,omitempty"`
-	Text  string `json:"text"`
-}
-
-// EMVChange is a difference to the way that was used.
-type EMVChange struct {
-	What string `json:"what"`
-	Used string `json:"used"`
-	Held string `json:"held"`
-	Note string `json:"note"`
-}
-
-// EMVVariant is a way in which a cryptogram would have held.
-type EMVVariant struct {
-	Changes []EMVChange `json:"changes"`
-	Method  EMVMethod   `json:"method"`
-}
-
-// EMVExplanation is the answer of POST /v1/emv/explain.
-type EMVExplanation struct {
-	Holds    bool         `json:"holds"`
-	Used     EMVMethod    `json:"used"`
-	Remarks  []EMVRemark  `json:"remarks"`
-	Variants []EMVVariant `json:"variants"`
-	Tried    int          `json:"tried"`
 }

@@ -138,3 +138,48 @@ func (d Digits) MarshalText() ([]byte, error) { return []byte(d.Reveal()), nil }
 
 // UnmarshalText reads the digits.
 func (d *Digits) UnmarshalText(b []byte) error { *d = NewDigits(string(b)); return nil }
+
+// Hex5 is five bytes: the header of a command, or a part of a cryptogram.
+type Hex5 [5]byte
+
+// MarshalText prints upper-case hex.
+func (h Hex5) MarshalText() ([]byte, error) { return printHex(h[:]) }
+
+// UnmarshalText reads hex of exactly the right length.
+func (h *Hex5) UnmarshalText(b []byte) error { return parseHex(h[:], b) }
+
+// Bytes is a byte field of any length that its place allows: hexadecimal text.
+type Bytes []byte
+
+// MarshalText prints upper-case hex.
+func (b Bytes) MarshalText() ([]byte, error) { return printHex(b) }
+
+// UnmarshalText reads whole bytes of hex.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	out := make([]byte, hex.DecodedLen(len(text)))
+	if _, err := hex.Decode(out, text); err != nil || len(text) == 0 {
+		return fmt.Errorf("must be hex digits, two for each byte")
+	}
+	*b = out
+	return nil
+}
+
+// Hex2 is two bytes: an authorisation response code.
+type Hex2 [2]byte
+
+// MarshalText prints upper-case hex.
+func (h Hex2) MarshalText() ([]byte, error) { return printHex(h[:]) }
+
+// UnmarshalText reads hex of exactly the right length.
+func (h *Hex2) UnmarshalText(b []byte) error { return parseHex(h[:], b) }
+
+// bytesUpTo reads 1 to high bytes.
+func bytesUpTo(d *decoder, v *Bytes, high int) *FieldError {
+	if err := parse(d, v); err != nil {
+		return err
+	}
+	if len(*v) > high {
+		return wrong("must be at most %d bytes", high)
+	}
+	return nil
+}
