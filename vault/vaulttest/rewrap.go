@@ -1,0 +1,200 @@
+package vaulttest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/vault"
+)
+
+func rewrap(t testing.TB, f *Fixture) (done int64) {
+	t.Helper()
+	if err := f.Rewrapper().Run(t.Context(), func(n int64) { done = n }); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := f.Rewrapper().Left(t.Context()); err != nil || left != 0 {
+		t.Fatalf("%d rows left, %v", left, err)
+	}
+	return done
+}
+
+func rewrapped(t *testing.T, f *Fixture) {
+	var refs []token.Ref
+	for n := range 5 {
+		refs = append(refs, issue(t, f, n).Ref)
+	}
+	replace(t, f, 0, 9, access.Attempt{})
+	g := f.Again(t, rotated)
+	if left, err := g.Rewrapper().Left(t.Context()); err != nil || left != 7 { // 5 cards, a former one, a range
+		t.Fatalf("%d rows left, %v", left, err)
+	}
+	if done := rewrap(t, g); done != 7 {
+		t.Fatalf("%d rows done", done)
+	}
+	for _, ref := range Second() {
+		old := keyref.Ref{Usage: ref.Usage, Version: 1}
+		if n, err := g.InUse(t.Context(), old); err != nil || n != 0 {
+			t.Fatalf("%d rows under %v, %v", n, old, err)
+		}
+		if n, err := g.InUse(t.Context(), ref); err != nil || n == 0 {
+			t.Fatalf("%d rows under %v, %v", n, ref, err)
+		}
+	}
+	h := g.Again(t) // as a process that starts now
+	for n, ref := range refs[1:] {
+		behind(t, h, ref, n+1, "2912")
+	}
+	behind(t, h, refs[0], 9, "3112")
+	_, err := h.Writer().Issue(t.Context(), h.Order(t, 0), "bank", access.Attempt{})
+	kind(t, err, fault.CardReplaced)
+	if a, b := issue(t, h, 1), issue(t, h, 1); a.PAR != b.PAR || count(t, h, "cards") != 5 {
+		t.Fatal("a card was not found by its new index")
+	}
+	if done := rewrap(t, f); done != 0 { // an older configuration turns nothing back
+		t.Fatalf("%d rows turned back", done)
+	}
+}
+
+// rewrapWhileServing: processes of both configurations issue, replace and open
+// while the job runs, and every card stays one card.
+func rewrapWhileServing(t *testing.T, f *Fixture) {
+	const cards = 60
+	refs := make([]token.Ref, cards)
+	for n := range cards {
+		refs[n] = issue(t, f, n).Ref
+	}
+	g := f.Again(t, rotated)
+	both := []*Fixture{f, g}
+	racing(3, func(i int) {
+		if i == 0 { // the older configuration may write a row behind it: nothing is claimed of what is left
+			if err := g.Rewrapper().Run(t.Context(), func(int64) {}); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		for n := range cards {
+			if o := both[i-1].Order(t, n); n%2 == 0 {
+				o.CardExpiry = "3001"
+				if _, err := both[i-1].Writer().Issue(t.Context(), o, "bank", access.Attempt{}); err != nil {
+					t.Error(err)
+				}
+			} else if _, _, err := both[i-1].Opener().PAN(t.Context(), refs[n]); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	rewrap(t, g) // what the older configuration wrote meanwhile
+	if n := count(t, f, "cards"); n != cards {
+		t.Fatalf("%d cards", n)
+	}
+	for n, ref := range refs {
+		behind(t, g, ref, n, []token.Expiry{"3001", "2912"}[n%2])
+	}
+}
+
+func rewrapKilled(t *testing.T, f *Fixture) {
+	const cards = 250
+	for n := range cards {
+		issue(t, f, n)
+	}
+	g := f.Again(t, rotated)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := g.Rewrapper().Run(ctx, func(done int64) {
+		if done > 100 {
+			cancel()
+		}
+	})
+	left, lerr := g.Rewrapper().Left(t.Context())
+	if err == nil || lerr != nil || left == 0 || left >= cards {
+		t.Fatalf("%d rows left, %v, %v", left, err, lerr)
+	}
+	if done := rewrap(t, g.Again(t)); done != left {
+		t.Fatalf("%d of %d rows", done, left)
+	}
+}
+
+// twoIndexes: a process that was not told of a newer version of the index key
+// finds the cards that others wrote under it.
+func twoIndexes(t *testing.T, f *Fixture) {
+	g := f.Again(t, rotated)
+	a := issue(t, g, 1)
+	if b := issue(t, f, 1); b.PAR != a.PAR {
+		t.Fatal("one card has two references")
+	}
+	b := issue(t, f, 2)
+	if c := issue(t, g, 2); c.PAR != b.PAR {
+		t.Fatal("one card has two references")
+	}
+	h := f.Again(t)
+	for n, tok := range map[int]token.Token{1: a, 2: b} {
+		if c, err := h.Reader().Card(t.Context(), Card(t, n)); err != nil || c.PAR != tok.PAR {
+			t.Fatalf("%+v, %v", c, err)
+		}
+	}
+	if n := count(t, f, "cards"); n != 2 {
+		t.Fatalf("%d cards", n)
+	}
+}
+
+func retiredKeys(t *testing.T, f *Fixture) {
+	issue(t, f, 1)
+	g := f.Again(t, rotated)
+	for _, ref := range append(Second(), vault.Keys{}.Refs()...) {
+		want := error(vault.ErrKeyInUse)
+		if ref.Usage == keyref.PARKey {
+			continue // configured, which the next line is about
+		}
+		if err := g.Retire(t.Context(), ref); fault.KindOf(err) != fault.KindOf(want) {
+			t.Fatalf("retiring %v: %v", ref, err)
+		}
+	}
+	kind(t, g.Retire(t.Context(), keyref.Ref{Usage: keyref.PARKey, Version: 1}), fault.HSMKey)
+	rewrap(t, g)
+	for _, ref := range Second() {
+		if err := g.Retire(t.Context(), keyref.Ref{Usage: ref.Usage, Version: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A process with the old configuration still serves what needs no writing
+	// of cards, and writes no card under what is gone.
+	issue(t, f, 1)
+	_, err := f.Writer().Issue(t.Context(), f.Order(t, 2), "bank", access.Attempt{})
+	kind(t, err, fault.HSMKey)
+	issue(t, g, 2)
+}
+
+// without is an HSM from which a key was taken.
+type without struct {
+	vault.Sealer
+	gone *keyref.Ref
+}
+
+func (w without) HMAC(ctx context.Context, ref keyref.Ref, msg []byte) (mac [32]byte, err error) {
+	if ref == *w.gone {
+		return mac, fault.New(fault.HSMKey, "the HSM holds no such key")
+	}
+	return w.Sealer.HMAC(ctx, ref, msg)
+}
+
+// destroyedKey: a process that knew an old version goes on when that is retired
+// and destroyed under it.
+func destroyedKey(t *testing.T, f *Fixture) {
+	first := issue(t, f, 1)
+	gone := keyref.Ref{}
+	g := f.Again(t, rotated, func(c *vault.Config) { c.HSM = without{c.HSM, &gone} })
+	issue(t, g, 1)
+	rewrap(t, f.Again(t, rotated))
+	gone = keyref.Ref{Usage: keyref.PANIndex, Version: 1}
+	if tok := issue(t, g, 1); tok.PAR != first.PAR {
+		t.Fatal("another card")
+	}
+	issue(t, g, 2)
+	// One that is configured for the old version cannot do without it.
+	h := f.Again(t, func(c *vault.Config) { c.HSM = without{c.HSM, &gone} })
+	_, err := h.Reader().Card(t.Context(), Card(t, 1))
+	kind(t, err, fault.HSMKey)
+}
