@@ -82,8 +82,11 @@ func (s *Service) SignBatch(ctx context.Context, c access.Caller, qs []Script) (
 }
 
 func (s *Service) script(ctx context.Context, c access.Caller, q Script) ([]Signed, error) {
-	if len(q.Commands) == 0 || len(q.Commands) > maxCommands || q.First > math.MaxUint16-maxCommands {
+	switch n := len(q.Commands); {
+	case n == 0 || n > maxCommands:
 		return nil, fmt.Errorf("%w: a script has 1 to %d commands", emv.ErrMalformed, maxCommands)
+	case int(q.First)+n-1 > math.MaxUint16:
+		return nil, &emv.FieldError{Field: "first", Wants: "leave a number up to 65535 to each command"}
 	}
 	f, err := s.find(ctx, c, access.EMVScript, Transaction{Payer: q.Payer, Profile: q.Profile, Version: q.Version})
 	if err != nil {

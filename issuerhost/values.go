@@ -122,7 +122,7 @@ func (s *Service) checkValue(ctx context.Context, c access.Caller, v Value, show
 		return err
 	}
 	if v.Kind == CVC3 && (len(shown) < 3 || len(shown) > 5) || v.Kind != CVC3 && len(shown) != 3 {
-		return fmt.Errorf("%w: a value has three digits, a CVC3 up to five", emv.ErrMalformed)
+		return &emv.FieldError{Field: "value", Wants: "have 3 digits, 3 to 5 for a cvc3"}
 	}
 	name, err := f.valueName(ctx, v)
 	if err != nil {

@@ -96,7 +96,7 @@ func (t TokenCryptogram) String() string {
 func ParseToken(text string) (t TokenCryptogram, err error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil || len(text) != 28 || len(b) != tokenLength || b[0] != tokenVersion || b[3]|b[18]|b[19] != 0 {
-		return t, fmt.Errorf("%w: a token cryptogram has 28 characters of base64", ErrMalformed)
+		return t, &FieldError{"cryptogram", "be 28 characters of base64, as they were made"}
 	}
 	t.KeyIndex, t.Flags = b[1], b[2]
 	copy(t.ATC[:], b[4:])

@@ -53,8 +53,11 @@ func cvv(ctx context.Context, k Keys, key keyref.Chain, pan, expiry, service str
 func DynamicCVV(ctx context.Context, k Keys, rule MasterRule, master keyref.Ref, c Card, expiry, service string, atc [2]byte) (string, error) {
 	pan, _ := c.number()
 	count := hex.EncodeToString(atc[:])
-	if pan == "" || !decimal(count) {
-		return "", fmt.Errorf("%w: no card, or a counter that is not decimal", ErrMalformed)
+	switch {
+	case pan == "":
+		return "", fmt.Errorf("%w: no card", ErrMalformed)
+	case !decimal(count):
+		return "", &FieldError{"atc", "have decimal digits for a dcvv"}
 	}
 	plain, err := NewCard(pan, "00")
 	if err != nil {
