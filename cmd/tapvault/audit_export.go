@@ -31,7 +31,8 @@ func (a *app) auditExportCommand() *cobra.Command {
 		Short: "Give entries of a record that verifies, as JSON lines",
 		Long: `Give entries of the audit record as JSON lines, after the whole record was verified as
 "audit verify" does. Each line is as it was hashed: its leaf in the Merkle tree is that of
-/v1/audit/inclusion, for the line that "seq" names.
+/v1/audit/inclusion, for the line that "seq" names. On standard output they are JSON
+lines with --json too, and not one document.
 
   tapvault audit export --action detokenize:direct --from 2026-05-01`,
 		Args: atMostOne("audit export [FILE]"),

@@ -70,8 +70,12 @@ func (a *app) printDenyList(v denylist.Version, lines []denylist.Line) error {
 	}
 	size := len(lines) * deny.EntrySize
 	if a.json {
-		return a.print(map[string]any{"version": v.Number, "published_at": v.At, "entries": rows, "bytes": size,
-			"cap_fen": v.Switches.Cap, "switched_off": v.Switches != deny.Switches{}})
+		shown := map[string]any{"version": v.Number, "entries": rows, "bytes": size,
+			"cap_fen": v.Switches.Cap, "switched_off": v.Switches != deny.Switches{}}
+		if v.Number > 0 {
+			shown["published_at"] = v.At
+		}
+		return a.print(shown)
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "version %d, %d entries, %d bytes of entries\n", v.Number, len(lines), size)

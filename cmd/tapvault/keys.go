@@ -23,6 +23,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/softring"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 func (a *app) keysCommand() *cobra.Command {
@@ -47,7 +48,11 @@ func (a *app) keysListCommand() *cobra.Command {
 			if err := a.printKeys(rows); err != nil {
 				return err
 			}
-			return errors.Join(problems...)
+			err = errors.Join(problems...)
+			if fault.KindOf(err) == fault.HSMKey { // what lists every key is called
+				err = withHint(err, "a ceremony makes keys that are missing: docs/ceremony.md")
+			}
+			return err
 		},
 	}
 }
@@ -143,16 +148,20 @@ func keyRows(all []keyref.Info) (rows []keyRow) {
 
 // examineKeys is what [inspect] looks at, as it was found.
 func examineKeys(ctx context.Context, cfg assembly.Config, t *hsm.Token) (all []keyref.Info, problems []error, err error) {
-	if all, err = assembly.Inventory(ctx, cfg, tokens.Of(t)); err != nil {
-		return nil, nil, err
-	}
 	for _, ref := range cfg.Keys() {
 		if err := t.Require(ctx, ref); err != nil {
 			problems = append(problems, err)
 		}
 	}
+	all, sealed, err := everyKey(ctx, cfg, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	if sealed != nil && !slices.ContainsFunc(problems, func(p error) bool { return p.Error() == sealed.Error() }) {
+		problems = append(problems, sealed)
+	}
 	for _, ref := range cfg.SoftwareKeys() {
-		if !slices.ContainsFunc(all, func(k keyref.Info) bool { return k.Ref == ref }) {
+		if sealed == nil && !slices.ContainsFunc(all, func(k keyref.Info) bool { return k.Ref == ref }) {
 			problems = append(problems, fmt.Errorf("looking for keys: %w: %v", softring.ErrKeyMissing, ref))
 		}
 	}
@@ -168,6 +177,17 @@ func examineKeys(ctx context.Context, cfg assembly.Config, t *hsm.Token) (all []
 		problems = append(problems, fmt.Errorf("looking for strays: %s is no key of tapvault", s))
 	}
 	return all, problems, err
+}
+
+// everyKey lists the keys of the HSM and those that it only seals. sealed says
+// why the latter are not among them.
+func everyKey(ctx context.Context, cfg assembly.Config, t *hsm.Token) (all []keyref.Info, sealed, err error) {
+	g := tokens.Of(t)
+	if all, sealed = assembly.Inventory(ctx, cfg, g); sealed == nil {
+		return all, nil, nil
+	}
+	all, err = g.Inventory(ctx)
+	return all, sealed, err
 }
 
 func (a *app) printKeys(rows []keyRow) error {
@@ -241,6 +261,8 @@ func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, 
 	switch {
 	case i < 0 || !cfg.Realms[i].Test:
 		return cli.Misusef("reading flags: --realm must name a realm with test: true")
+	case ref.Version == 0:
+		return cli.Misusef("reading flags: --version must be 1 to 255")
 	case !slices.Contains(testUsages, ref.Usage) || !ref.Valid():
 		return cli.Misusef("reading flags: --usage must be mpk, mlk, mulk, muk, dtk, dtk-retail, or one of SM4: see --help")
 	}

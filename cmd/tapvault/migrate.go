@@ -40,7 +40,7 @@ func (a *app) migrateCommand() *cobra.Command {
 			if have > know {
 				return a.say("the database has schema %d, which a newer program made; this one, which knows %d, may go on with it", have, know)
 			}
-			return a.say("the database has schema %d, the newest; programs that know %d may go on with it", have, floor)
+			return a.say("the database has schema %d, the newest;\nprograms that know %d may go on with it", have, floor)
 		},
 	}
 }

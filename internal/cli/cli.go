@@ -35,7 +35,7 @@ func Root(use, short, long string) *cobra.Command {
 	root := &cobra.Command{Use: use, Short: short, Long: long, SilenceErrors: true, SilenceUsage: true}
 	root.SetHelpFunc(help)
 	root.SetUsageFunc(func(c *cobra.Command) error { return usage(c.OutOrStderr(), c) })
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Misuse{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Misuse{plainFlag(err)} })
 	return root
 }
 
