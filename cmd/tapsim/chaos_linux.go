@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -39,6 +40,11 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 			if _, err := os.Stat(c.Bin); err != nil { // before anything is removed
 				return fmt.Errorf("finding the program: %w", err)
 			}
+			leave, err := take(c.Dir)
+			if err != nil {
+				return err
+			}
+			defer leave()
 			if err := empty(c.Dir); err != nil {
 				return err
 			}
@@ -83,6 +89,28 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 	f.StringSliceVar(&c.Faults, "faults", nil, "which faults to play, separated by commas; all of them otherwise")
 	f.BoolVar(&asJSON, "json", false, "print data as JSON")
 	return cmd
+}
+
+// take keeps other runs from a folder until leave is called or the process ends. The lock
+// is a file beside it: the folder itself is removed and made anew.
+func take(dir string) (leave func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return nil, fmt.Errorf("locking the folder of --dir: %w", err)
+	}
+	f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the folder of --dir: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = cli.Misusef("reading flags: another run uses %s: name another folder with --dir, or wait for it", dir)
+	} else if err != nil {
+		err = fmt.Errorf("locking the folder of --dir: %w", err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // empty removes the folder of an earlier run, and none that is another's.
