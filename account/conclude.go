@@ -59,7 +59,10 @@ func (s *Service) Redo(ctx context.Context) (n int, err error) {
 
 // follow does what follows from one signal.
 func (s *Service) follow(ctx context.Context, f Finding) error {
-	now := s.cfg.Now()
+	now, err := s.heldFrom(ctx, f.Wallet)
+	if err != nil {
+		return err
+	}
 	switch {
 	case f.Kind == detect.WrongPIN:
 		return s.followPIN(ctx, f)
@@ -156,7 +159,10 @@ func (s *Service) followPIN(ctx context.Context, f Finding) error {
 	if err != nil {
 		return err
 	}
-	now := s.cfg.Now()
+	now, err := s.heldFrom(ctx, f.Wallet)
+	if err != nil {
+		return err
+	}
 	switch verdict {
 	case WalletSuspended:
 		if err := s.suspendTokens(ctx, f.Wallet, "", token.ByPINLock); err != nil {
@@ -181,6 +187,33 @@ func (s *Service) pinVerdict(ctx context.Context, w token.WalletID) (WalletState
 	return pinVerdict(taps, online), nil
 }
 
+// heldFrom is the moment from which a wallet is held back: one that has come by every
+// clock, and none before the last right PIN, whatever clock said when that was. The right
+// PIN that frees the wallet has to come after it. See docs/decisions/165.
+func (s *Service) heldFrom(ctx context.Context, w token.WalletID) (time.Time, error) {
+	at, err := s.surely(ctx)
+	if err != nil {
+		return at, err
+	}
+	success, _, err := s.triedOnline(ctx, w)
+	if err != nil {
+		return at, fmt.Errorf("asking for the last right PIN: %w", err)
+	}
+	if success.After(at) {
+		return success, nil
+	}
+	return at, nil
+}
+
+// surely is the moment that has come by every clock there is.
+func (s *Service) surely(ctx context.Context) (time.Time, error) {
+	at, err := s.cfg.Sure(ctx)
+	if err != nil {
+		return at, fmt.Errorf("asking a second clock: %w", err)
+	}
+	return at, nil
+}
+
 // suspendTokens holds back a token of a wallet, or, for "", all that may still
 // be used somewhere. The deny list follows from that by itself.
 func (s *Service) suspendTokens(ctx context.Context, w token.WalletID, only token.Ref, by token.Suspender) error {
@@ -188,11 +221,15 @@ func (s *Service) suspendTokens(ctx context.Context, w token.WalletID, only toke
 	if err != nil {
 		return err
 	}
+	now, err := s.surely(ctx) // a clock that is ahead must not pass over a token that still pays
+	if err != nil {
+		return err
+	}
 	for _, b := range all {
-		if only != "" && b.Ref != only || s.cfg.Now().After(b.NotAfter.Add(s.cfg.Skew)) {
+		if only != "" && b.Ref != only || now.After(b.NotAfter.Add(s.cfg.Skew)) {
 			continue
 		}
-		if err := s.suspendToken(ctx, b.Ref, by); err != nil {
+		if err := s.suspendToken(ctx, b.Ref, by, now); err != nil {
 			return fmt.Errorf("suspending a token: %w", err)
 		}
 	}
@@ -202,9 +239,9 @@ func (s *Service) suspendTokens(ctx context.Context, w token.WalletID, only toke
 // suspendToken holds back a token and those that follow it by renewal, the first
 // one first: one that is held back gets no other successor. A token that
 // changed under every try is an error, and whoever asked tries again.
-func (s *Service) suspendToken(ctx context.Context, ref token.Ref, by token.Suspender) error {
+func (s *Service) suspendToken(ctx context.Context, ref token.Ref, by token.Suspender, at time.Time) error {
 	for ref != "" {
-		t, err := s.suspendOne(ctx, ref, by)
+		t, err := s.suspendOne(ctx, ref, by, at)
 		if err != nil {
 			return err
 		}
@@ -214,7 +251,7 @@ func (s *Service) suspendToken(ctx context.Context, ref token.Ref, by token.Susp
 }
 
 // suspendOne returns the token as it then is.
-func (s *Service) suspendOne(ctx context.Context, ref token.Ref, by token.Suspender) (t token.Token, err error) {
+func (s *Service) suspendOne(ctx context.Context, ref token.Ref, by token.Suspender, at time.Time) (t token.Token, err error) {
 	const tries = 3
 	for range tries {
 		if t, err = s.cfg.Tokens.Token(ctx, ref); err != nil || t.Holds(by) || !t.May(token.Suspend) {
@@ -223,7 +260,7 @@ func (s *Service) suspendOne(ctx context.Context, ref token.Ref, by token.Suspen
 		if err = s.byItself(ctx, access.TokenManage, string(ref), "suspended by "+string(by)); err != nil {
 			return t, err
 		}
-		c := token.Change{Ref: ref, From: t.State, Revision: t.Revision, Verb: token.Suspend, At: s.cfg.Now(), By: by}
+		c := token.Change{Ref: ref, From: t.State, Revision: t.Revision, Verb: token.Suspend, At: at, By: by}
 		if t, err = s.cfg.Tokens.Change(ctx, c, "account", access.Attempt{}); fault.KindOf(err) != fault.TokenState {
 			return t, err
 		}

@@ -3,7 +3,6 @@ package account_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
@@ -23,17 +22,7 @@ func (busyTokens) Change(context.Context, token.Change, string, access.Attempt) 
 func TestDetectionFollowsRenewals(t *testing.T) {
 	l := newWalletLab(t)
 	w, tok, slots := l.ready()
-	old, err := l.vault.Reader().Token(t.Context(), tok.Ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := l.vault.Order(t, 1)
-	o.PAN, o.CardExpiry, o.Renews, o.Revision = token.PAN{}, "", old.Ref, old.Revision
-	o.NotBefore, o.NotAfter = old.NotAfter, old.NotAfter.Add(24*time.Hour)
-	next, err := l.vault.Writer().Renew(t.Context(), o, "bank", access.Attempt{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := l.after(w, tok)
 	whole := l.broken.Tokens
 	l.broken.Tokens = busyTokens{whole}
 	l.one(l.ride(tok, slots[0]))

@@ -15,7 +15,10 @@ func (s *Service) PINTried(ctx context.Context, id token.WalletID) error {
 	if err != nil {
 		return err
 	}
-	now := s.cfg.Now()
+	now, err := s.heldFrom(ctx, id)
+	if err != nil {
+		return err
+	}
 	switch verdict {
 	case WalletSuspended:
 		if err := s.suspendTokens(ctx, id, "", token.ByPINLock); err != nil {

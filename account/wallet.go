@@ -56,9 +56,11 @@ const (
 // QuotaDays is the time in which the quota bounds credit.
 const QuotaDays = 30 * 24 * time.Hour
 
-// restrict makes w RESTRICTED for one more reason; what is held back harder stays.
+// restrict makes w RESTRICTED for one more reason; what is held back harder stays. A
+// reason that a right PIN ends begins anew, though another one restricts w already: the
+// PIN that was given between them ends neither.
 func (w *Wallet) restrict(h Hold, at time.Time) {
-	if w.State == WalletActive {
+	if w.State == WalletActive || w.State == WalletRestricted && h != HoldCharge && at.After(w.ChangedAt) {
 		w.State, w.ChangedAt = WalletRestricted, at
 	}
 	w.hold(h)

@@ -147,21 +147,32 @@ func order(ref token.Ref, taps []Tap) (found []Signal) {
 func pairs(ref token.Ref, taps []Tap, where Known) (found []Signal) {
 	for i := 1; i < len(taps); i++ {
 		a, b := taps[i-1], taps[i]
-		if a.Terminal == b.Terminal {
-			continue
-		}
-		gap := b.Moment.Sub(a.Moment)
-		if gap < atOnce && a.Ctr != b.Ctr {
+		if a.Terminal != b.Terminal && b.Moment.Sub(a.Moment) < atOnce && a.Ctr != b.Ctr {
 			found = append(found, New(TwoAtOnce, ref, b.Ctr, b.Terminal, a.ID, b.ID))
 		}
-		if where == nil {
+	}
+	if where == nil {
+		return found
+	}
+	return append(found, travels(ref, taps, where)...)
+}
+
+// travels looks at taps that follow each other where terminals stand. A tap where nobody
+// knows, between two others, must not hide how far those are apart.
+func travels(ref token.Ref, taps []Tap, where Known) (found []Signal) {
+	var last Tap
+	var from Point
+	for i, any := 0, false; i < len(taps); i++ {
+		t := taps[i]
+		to, ok := where(t.Terminal)
+		if !ok {
 			continue
 		}
-		p, okA := where(a.Terminal)
-		q, okB := where(b.Terminal)
-		if okA && okB && p.km(q) > 1 && p.km(q) > topSpeed*max(gap, time.Second).Hours() {
-			found = append(found, New(Velocity, ref, b.Ctr, b.Terminal, a.ID, b.ID))
+		gap := max(t.Moment.Sub(last.Moment), time.Second)
+		if far := from.km(to); any && far > 1 && far > topSpeed*gap.Hours() {
+			found = append(found, New(Velocity, ref, t.Ctr, t.Terminal, last.ID, t.ID))
 		}
+		last, from, any = t, to, true
 	}
 	return found
 }

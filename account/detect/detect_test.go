@@ -57,6 +57,7 @@ func TestEdges(t *testing.T) {
 		{"four seconds apart, at one terminal", []detect.Tap{tap(1, 0, 9), tap(2, 4*time.Second, 9)}, nil},
 		{"38 km in 20 minutes", []detect.Tap{tap(1, 0, 1), tap(2, 20*time.Minute, 2)}, nil},
 		{"38 km in 18 minutes", []detect.Tap{tap(1, 0, 1), tap(2, 18*time.Minute, 2)}, []string{"VELOCITY"}},
+		{"with a tap between, where nobody knows", []detect.Tap{tap(1, 0, 1), tap(2, 9*time.Minute, 9), tap(3, 18*time.Minute, 2)}, []string{"VELOCITY"}},
 		{"and back", []detect.Tap{tap(1, 0, 1), tap(2, 9*time.Minute, 2), tap(3, 18*time.Minute, 1)}, []string{"REPEATED", "VELOCITY", "VELOCITY"}},
 		{"twenty in a day", many(20), nil},
 		{"twenty-one", many(21), []string{"MANY_TAPS"}},
@@ -96,6 +97,36 @@ func TestOrderOfArrival(t *testing.T) {
 				t.Fatalf("a signal is gone")
 			}
 		}
+	}
+}
+
+// TestLaterTapsHideNothing: what a part of the taps is held against a phone for, all of
+// them are, wherever those that came later lie.
+func TestLaterTapsHideNothing(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	worst := func(taps []detect.Tap) (most int) {
+		for _, k := range kinds(taps...) {
+			most = max(most, detect.Severities[detect.Kind(k)])
+		}
+		return most
+	}
+	held := 0
+	for round := range 2000 {
+		within := []int{20, 600, 5400}[round%3]
+		var all []detect.Tap
+		for i := range 8 {
+			all = append(all, tap(uint16(i), time.Duration(random.IntN(within))*time.Second, byte(1+random.IntN(4))))
+		}
+		for n := 2; n < len(all); n++ {
+			part, whole := worst(all[:n]), worst(all[:n+1])
+			if whole < part {
+				t.Fatalf("%v weigh %d, with %v they weigh %d", all[:n], part, all[n], whole)
+			}
+			held = max(held, whole)
+		}
+	}
+	if held < 3 {
+		t.Error("nothing was found")
 	}
 }
 

@@ -28,6 +28,7 @@ type DB struct {
 	now    func() time.Time
 	events Events
 	rules  account.Rules
+	sure   func(context.Context) (time.Time, error)
 }
 
 // New returns the journal in db, which has been migrated. A nil now is
@@ -44,6 +45,14 @@ func New(db *store.DB, now func() time.Time) *DB {
 func (d *DB) With(e Events, r account.Rules) *DB {
 	c := *d
 	c.events, c.rules = e, r
+	return &c
+}
+
+// By returns d with what says which moment has come by every clock; nil: the process's is
+// the only one.
+func (d *DB) By(sure func(context.Context) (time.Time, error)) *DB {
+	c := *d
+	c.sure = sure
 	return &c
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -248,6 +249,21 @@ func (d *DB) Funds(ctx context.Context, id token.WalletID) (account.Funds, error
 	return d.funds(d.store.Read(ctx), id)
 }
 
+// sureOf is the moment that slots are live at. What has ended by this process's clock and is
+// not free yet may still pay, and counts against what a phone is given beside it: so
+// the end has to have come by every clock.
+func (d *DB) sureOf(ctx context.Context, f account.Funds) (time.Time, error) {
+	ended := func(l *account.Lot) bool { return !l.Posted.Free && !f.Now.Before(l.NotAfter) }
+	if d.sure == nil || !slices.ContainsFunc(f.Lots, ended) {
+		return f.Now, nil
+	}
+	at, err := d.sure(ctx)
+	if err != nil {
+		return at, fmt.Errorf("asking whether slots have ended: %w", err)
+	}
+	return at, nil
+}
+
 // funds reads what stands behind a wallet's slots: those that may still pay, and
 // those that still hold something.
 func (d *DB) funds(db *gorm.DB, id token.WalletID) (f account.Funds, err error) {
@@ -265,6 +281,9 @@ func (d *DB) funds(db *gorm.DB, id token.WalletID) (f account.Funds, err error) 
 		return f, err
 	}
 	f.Lots = set.all
+	if f.Now, err = d.sureOf(db.Statement.Context, f); err != nil {
+		return f, err
+	}
 	var lent *int64
 	err = db.Raw("SELECT SUM(amount) FROM ledger_entries WHERE wallet = ? AND from_account = ? AND posted_at > ?",
 		string(id), string(ledger.Due), f.Now.Add(-account.QuotaDays).UnixMilli()).Scan(&lent).Error

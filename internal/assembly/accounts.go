@@ -27,7 +27,7 @@ func (p *parts) account(lists account.Freshness, guesses *guess.Guard) (*account
 // book is where wallets are kept.
 func (p *parts) book() *tapdb.DB {
 	rules := account.Rules{Skew: 120 * time.Second, Zone: p.days.Zone, Where: p.cfg.points()}
-	return tapdb.New(p.db, p.opt.Now).With(p.events, rules)
+	return tapdb.New(p.db, p.opt.Now).With(p.events, rules).By(p.sure())
 }
 
 // sweepSlots does in the background what time brings to slots, and what detection

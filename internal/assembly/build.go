@@ -85,6 +85,8 @@ type parts struct {
 	keys   followed    // versions that key ceremonies change
 	trust  lateDevices // of devices
 	chores *chores
+	// ahead compares the process's clock with another; nil: there is only one.
+	ahead *clockWatch
 	// watch is done now and then as long as the service runs.
 	watch []func(context.Context)
 	// gauges are what the metrics show beside the requests.
@@ -149,6 +151,7 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, p.db.Close)
+	p.ahead = p.clocks()
 	if p.tree, err = tree.Open(p.cfg.Audit.path(p.cfg, ".tree")); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type chores struct {
 }
 
 // tasks are the names of chores.
-var tasks = []string{"audit-checkpoints", "deny-list", "events", "forget", "key-versions", "loads", "range-capacity", "ranges",
+var tasks = []string{"audit-checkpoints", "clock", "deny-list", "events", "forget", "key-versions", "loads", "range-capacity", "ranges",
 	"signing-keys", "slots", "tokens", "webhooks"}
 
 func newChores(log *slog.Logger) *chores {

@@ -77,6 +77,9 @@ func (p *parts) handler(ctx context.Context, s *Service) (http.Handler, error) {
 	s.closers = append(s.closers, c.sweep(ctx, x.tokens, every), c.run(ctx, "webhooks", x.hooks.Run), c.publishing(ctx, x.denials, p.cfg.DenyList.Every),
 		c.run(ctx, "events", x.streams.Run), c.sweepSlots(ctx, x.taps, every), c.sweepLoads(ctx, x.loads, &p.waiting, every),
 		c.forgetting(ctx, p.db), c.learning(ctx, p.vault))
+	if p.ahead != nil {
+		s.closers = append(s.closers, p.ahead.watch(ctx, c, p.db))
+	}
 	return handler, nil
 }
 
