@@ -225,9 +225,9 @@ func (f subject) value(ctx context.Context, v Value) (string, error) {
 	k, stored := f.cfg.Keys, keyref.Chain{Key: f.master}
 	switch v.Kind {
 	case CVV, CVV2, ICVV:
-		return emv.CVV(ctx, k, stored, f.card, v.Expiry, v.service())
+		return emv.CVV(ctx, k, stored, emv.CVVInput{Card: f.card, Expiry: v.Expiry, Service: v.service()})
 	case DCVV:
-		return emv.DynamicCVV(ctx, k, emv.OptionA, f.master, f.card, v.Expiry, v.Service, v.ATC)
+		return emv.DynamicCVV(ctx, k, emv.OptionA, f.master, emv.CVVInput{Card: f.card, Expiry: v.Expiry, Service: v.Service}, v.ATC)
 	}
 	card, err := f.profile.Card(f.master, f.card)
 	if err != nil {

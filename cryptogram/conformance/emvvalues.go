@@ -134,7 +134,7 @@ func cvv(ctx context.Context, s *session, in *input) (answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := emv.CVV(ctx, s.ring, c, card, expiry, service)
+	v, err := emv.CVV(ctx, s.ring, c, emv.CVVInput{Card: card, Expiry: expiry, Service: service})
 	return answers{"cvv": is(v)}, err
 }
 
@@ -153,7 +153,7 @@ func dcvv(ctx context.Context, s *session, in *input) (answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := emv.DynamicCVV(ctx, s.ring, rule, c.Key, card, expiry, service, [2]byte(atc))
+	v, err := emv.DynamicCVV(ctx, s.ring, rule, c.Key, emv.CVVInput{Card: card, Expiry: expiry, Service: service}, [2]byte(atc))
 	return answers{"icc_mk": s.sameChain(c.Then(step), root, true), "dcvv": is(v),
 		"altered_pan": is(hex.EncodeToString(atc) + in.str("pan")[len(atc)*2:])}, err
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 )
 
-// AC returns the application cryptogram (ARQC, TC or AAC: they are computed
-// alike) of a transaction with card c, 8 bytes.
+// AC returns the 8-byte application cryptogram, tag 9F26, of a transaction with card
+// c: ARQC, TC and AAC are computed alike (8.1.2). master is the issuer's key.
 func (p Profile) AC(ctx context.Context, k Keys, master keyref.Ref, c Card, d Data) (ac [8]byte, err error) {
 	card, err := p.Card(master, c)
 	if err != nil {
@@ -25,8 +25,8 @@ func (p Profile) AC(ctx context.Context, k Keys, master keyref.Ref, c Card, d Da
 	return Cryptogram(ctx, k, key, p.Padding, msg)
 }
 
-// Verify compares the cryptogram that a card made with the one it should have
-// made. [ErrMismatch] says that they differ.
+// Verify compares, in constant time, the cryptogram that a card made with the one it
+// should have made. [ErrMismatch] says that they differ.
 func (p Profile) Verify(ctx context.Context, k Keys, master keyref.Ref, c Card, d Data, ac [8]byte) error {
 	want, err := p.AC(ctx, k, master, c, d)
 	if err != nil {
@@ -35,9 +35,10 @@ func (p Profile) Verify(ctx context.Context, k Keys, master keyref.Ref, c Card, 
 	return match(want[:], ac[:])
 }
 
-// Cryptogram returns a cryptogram over data that was put together elsewhere:
-// algorithm 3 over padded data, or for padding 0 the left of the AES-CMAC. A
-// caller whose data is padded already says [PadZeros].
+// Cryptogram returns the 8-byte cryptogram under a session key over data that was put
+// together elsewhere: ISO/IEC 9797-1 algorithm 3 over the padded data, or for padding
+// 0 the left half of the AES-CMAC. A caller whose data is padded already says
+// [PadZeros].
 func Cryptogram(ctx context.Context, k Keys, key keyref.Chain, p Padding, data []byte) (ac [8]byte, err error) {
 	if p == 0 {
 		full, err := k.CMAC(ctx, key, data)
@@ -56,15 +57,16 @@ func Cryptogram(ctx context.Context, k Keys, key keyref.Chain, p Padding, data [
 	return ac, nil
 }
 
-// Answer is what the issuer tells the card.
+// Answer is what the issuer tells the card with its ARPC (8.2).
 type Answer struct {
-	Code        [2]byte // authorisation response code, of method 1
-	Status      [4]byte // card status update, of method 2
-	Proprietary []byte  // up to 8 bytes, of method 2
+	Code        [2]byte // authorisation response code (ARC), of method 1
+	Status      [4]byte // card status update (CSU), of method 2
+	Proprietary []byte  // proprietary authentication data, 0 to 8 bytes, of method 2
 }
 
-// Issuer returns the value of tag 91 with which the issuer answers cryptogram
-// ac of a transaction.
+// Issuer returns the issuer authentication data, the value of tag 91, with which the
+// issuer answers cryptogram ac of a transaction: ARPC and what it covers, 10 bytes by
+// method 1 or 8 to 16 by method 2.
 func (p Profile) Issuer(ctx context.Context, k Keys, master keyref.Ref, c Card, d Data, ac [8]byte, a Answer) ([]byte, error) {
 	key, err := p.Card(master, c)
 	if err != nil {
@@ -84,8 +86,8 @@ func (p Profile) Issuer(ctx context.Context, k Keys, master keyref.Ref, c Card, 
 	return nil, fmt.Errorf("%w: profile %s has no answer", ErrMalformed, p.Name)
 }
 
-// ARPC1 is method 1: the cryptogram xor the code, enciphered, 8 bytes; then the
-// code.
+// ARPC1 returns the issuer authentication data by method 1 (8.2.1): 8 bytes, the
+// cryptogram xor the response code, enciphered under key; then the 2 bytes of the code.
 func ARPC1(ctx context.Context, k Keys, key keyref.Chain, ac [8]byte, code [2]byte) ([]byte, error) {
 	ac[0] ^= code[0]
 	ac[1] ^= code[1]
@@ -96,8 +98,9 @@ func ARPC1(ctx context.Context, k Keys, key keyref.Chain, ac [8]byte, code [2]by
 	return append(out, code[:]...), nil
 }
 
-// ARPC2 is method 2: four bytes of the MAC over cryptogram, status and
-// proprietary data; then those two.
+// ARPC2 returns the issuer authentication data by method 2 (8.2.2): the left 4 bytes of
+// the MAC over cryptogram, status and proprietary data; then status (4 bytes) and
+// proprietary data (up to 8). aes says that key is an AES key, so that the MAC is CMAC.
 func ARPC2(ctx context.Context, k Keys, key keyref.Chain, aes bool, ac [8]byte, status [4]byte, proprietary []byte) ([]byte, error) {
 	if len(proprietary) > 8 {
 		return nil, fmt.Errorf("%w: proprietary data of %d bytes", ErrMalformed, len(proprietary))

@@ -9,15 +9,17 @@ import (
 // MasterRule says how the key of one card is made of the issuer's.
 type MasterRule string
 
-// Rules for a card's key (EMV Book 2, A1.4).
+// Rules for a card's key (EMV Book 2, A1.4). Each takes the card number followed by
+// the two digits of its sequence number.
 const (
-	// OptionA takes the rightmost 16 digits.
+	// OptionA enciphers the rightmost 16 digits, and their complement (A1.4.1).
 	OptionA MasterRule = "a"
-	// OptionB hashes numbers of more than 16 digits and is option A for others.
+	// OptionB is option A for numbers of up to 16 digits; longer ones are hashed by
+	// SHA-1, and 16 decimal digits of the hash take their place (A1.4.2).
 	OptionB MasterRule = "b"
 	// OptionBHash hashes every number. Some hosts do so for dCVV and CVC3.
 	OptionBHash MasterRule = "b-hash"
-	// OptionC is for AES, with keys of 128, 192 or 256 bits.
+	// OptionC enciphers 32 digits under AES, for keys of 128, 192 or 256 bits (A1.4.3).
 	OptionC128 MasterRule = "c-128"
 	OptionC192 MasterRule = "c-192"
 	OptionC256 MasterRule = "c-256"
@@ -34,7 +36,8 @@ func (r MasterRule) AES() bool { return r.keySize() > 0 }
 // Valid reports whether r is one of the rules.
 func (r MasterRule) Valid() bool { return r == OptionA || r == OptionB || r == OptionBHash || r.AES() }
 
-// Step is the derivation from the issuer's key to the card's.
+// Step returns the blocks that are enciphered under the issuer's key to give the
+// card's: 16 bytes, or 32 for AES keys longer than a block.
 func (r MasterRule) Step(c Card) ([]byte, error) {
 	pan, _ := c.number()
 	switch {
@@ -56,8 +59,8 @@ func (c Card) hashed() []byte {
 	return bcd(decimals(sum[:], 16))
 }
 
-// Digest returns what option B hashes, as BCD, and its SHA-1: number and
-// sequence number, with a zero in front when the count of digits is odd.
+// Digest returns what option B hashes, as BCD, and its SHA-1: the number followed by
+// the sequence number, with a zero in front when the count of digits is odd.
 func (c Card) Digest() (hashed []byte, sum [20]byte) {
 	pan, psn := c.number()
 	s := pan + psn
@@ -79,14 +82,15 @@ func complemented(y []byte) []byte {
 // SessionRule says how the key of one transaction is made of the card's.
 type SessionRule string
 
-// Rules for the key of a transaction.
+// Rules for the session key of a transaction.
 const (
 	// SessionNone uses the card's key itself.
 	SessionNone SessionRule = "none"
-	// SessionCommon is EMV's common derivation, of the counter alone. Keys can
-	// be made before a transaction, so phones have it.
+	// SessionCommon is EMV's common session key derivation (A1.3.1) from the ATC, tag
+	// 9F36. The key can be made before the transaction, so phones use it.
 	SessionCommon SessionRule = "csk"
-	// SessionMChip takes the terminal's unpredictable number as well.
+	// SessionMChip is Mastercard's: it takes the terminal's unpredictable number, tag
+	// 9F37, as well.
 	SessionMChip SessionRule = "mchip"
 	// SessionLimited makes a key for an hour and a count within it. The index
 	// of [LUKIndex] travels in the data as "LUK".
@@ -98,8 +102,9 @@ func (r SessionRule) Valid() bool {
 	return r == SessionNone || r == SessionCommon || r == SessionMChip || r == SessionLimited
 }
 
-// Step is the derivation from a card's key; ok is false when there is none.
-// size is the length of an AES key, 0 for Triple DES.
+// Step returns the blocks that are enciphered under a card's key to give the session
+// key; ok is false for [SessionNone]. size is the length of an AES key in bytes, 0 for
+// Triple DES. A tag that is missing or of another length is a [FieldError].
 func (r SessionRule) Step(size int, d Data) (step []byte, ok bool, err error) {
 	if r == SessionNone {
 		return nil, false, nil
@@ -123,9 +128,9 @@ func (r SessionRule) Step(size int, d Data) (step []byte, ok bool, err error) {
 	return CommonStep(seed, size), true, nil
 }
 
-// CommonStep is the common session key derivation of a seed of 8 bytes, or of
-// 16 for AES: the seed with its third byte F0, then 0F. An AES key of one block
-// is made of the seed as it is.
+// CommonStep returns the blocks of the common session key derivation (A1.3.1) from a
+// seed of 8 bytes, or of 16 for AES: the seed with its third byte set to F0, then
+// to 0F. An AES key of one block is made of the seed as it is.
 func CommonStep(seed []byte, size int) []byte {
 	if size == 16 {
 		return append([]byte{}, seed...)
@@ -135,8 +140,9 @@ func CommonStep(seed []byte, size int) []byte {
 	return out
 }
 
-// ScriptStep is the derivation of a key for issuer scripts from the cryptogram
-// of the transaction. Each command after the first counts it up by one.
+// ScriptStep returns the blocks that derive a session key for issuer scripts from the
+// application cryptogram of the transaction (9.2, 9.3). command counts the commands of
+// the script from 0: it is added to the cryptogram.
 func ScriptStep(ac [8]byte, command uint16) []byte {
 	seed := binary.BigEndian.AppendUint64(nil, binary.BigEndian.Uint64(ac[:])+uint64(command))
 	return CommonStep(seed, 0)

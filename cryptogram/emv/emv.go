@@ -1,10 +1,16 @@
 // Package emv implements the EMV cryptogram formats of issuers over keys it never sees.
 //
 // What differs from one scheme to the next is a [Profile], which is data: how a
-// card's key is made of the issuer's, how the key of one transaction is made of
-// that, which fields are put together, how they are padded, and how the issuer
-// answers. [Keys] applies keys, in an HSM or in memory. Bytes are as they
-// travel; amounts, dates and numbers of cards are BCD.
+// card's key is derived from the issuer's, how the session key of a transaction is
+// derived from that, which fields the cryptogram covers, how they are padded, and
+// how the issuer answers. [Keys] applies keys, in an HSM or in memory.
+//
+// Sections cited are those of EMV 4.3 Book 2. Bytes are as they travel; amounts,
+// dates and card numbers are BCD. A cryptogram has 8 bytes, an application
+// transaction counter (ATC) 2, an unpredictable number (UN) 4.
+//
+// Functions that compute return [ErrMalformed] for input that is not in its format,
+// or the error of [Keys] as it is; those that compare also return [ErrMismatch].
 package emv
 
 import (
@@ -27,17 +33,18 @@ var (
 // is the profile's business. Safe for concurrent use. An error says nothing
 // about any cryptogram: a mismatch is found by the caller.
 type Keys interface {
-	// MAC3 returns the MAC by algorithm 3 of ISO 9797-1.
+	// MAC3 returns the 8-byte MAC of whole 8-byte blocks by ISO/IEC 9797-1 algorithm 3
+	// ("retail MAC") under a 16-byte Triple DES key (A1.2.1).
 	MAC3(ctx context.Context, c keyref.Chain, padded []byte) ([8]byte, error)
-	// CMAC returns the AES-CMAC.
+	// CMAC returns the 16-byte AES-CMAC of a message of any length (A1.2.2).
 	CMAC(ctx context.Context, c keyref.Chain, msg []byte) ([16]byte, error)
-	// EncipherBlocks enciphers blocks of Triple DES, each by itself or chained
-	// from a zero start.
+	// EncipherBlocks enciphers whole 8-byte blocks by Triple DES: in CBC mode from a
+	// zero IV when chained, otherwise in ECB mode.
 	EncipherBlocks(ctx context.Context, c keyref.Chain, chained bool, blocks []byte) ([]byte, error)
 }
 
-// Revealer gives keys that are made to leave, to go to a phone, or that a rule
-// of a scheme needs in memory. The caller zeroes them.
+// Revealer gives the 16 bytes of a Triple DES key that is made to leave the HSM, for
+// a phone, or that a scheme's rule needs in memory. The caller zeroes them.
 type Revealer interface {
 	Reveal(ctx context.Context, c keyref.Chain) ([]byte, error)
 }

@@ -306,32 +306,33 @@ func TestPINs(t *testing.T) {
 func TestValues(t *testing.T) {
 	k := ring(t, map[keyref.Usage]string{keyref.CVK: published, keyref.ACMaster: published, keyref.CVC3Master: published})
 	cvk, c := keyref.Chain{Key: ref(keyref.CVK)}, card(t, "4123456789012345", "")
-	v, err := emv.CVV(t.Context(), k, cvk, c, "8701", "101")
+	stripe := emv.CVVInput{Card: c, Expiry: "8701", Service: "101"}
+	v, err := emv.CVV(t.Context(), k, cvk, stripe)
 	if err != nil || v != "561" {
 		t.Errorf("%s, %v", v, err)
 	}
-	if err := emv.VerifyCVV(t.Context(), k, cvk, c, "8701", "101", "561"); err != nil {
+	if err := emv.VerifyCVV(t.Context(), k, cvk, stripe, "561"); err != nil {
 		t.Error(err)
 	}
 	for _, bad := range []string{"562", "", "5610", "56"} {
-		if err := emv.VerifyCVV(t.Context(), k, cvk, c, "8701", "101", bad); !errors.Is(err, emv.ErrMismatch) {
+		if err := emv.VerifyCVV(t.Context(), k, cvk, stripe, bad); !errors.Is(err, emv.ErrMismatch) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
 	for _, other := range []string{emv.ServiceCVV2, emv.ServiceICVV} {
-		if err := emv.VerifyCVV(t.Context(), k, cvk, c, "8701", other, "561"); !errors.Is(err, emv.ErrMismatch) {
+		if err := emv.VerifyCVV(t.Context(), k, cvk, emv.CVVInput{Card: c, Expiry: "8701", Service: other}, "561"); !errors.Is(err, emv.ErrMismatch) {
 			t.Errorf("the stripe's value for service code %s: %v", other, err)
 		}
 	}
 	for _, tc := range [][2]string{{"870", "101"}, {"8701", "10"}, {"87o1", "101"}, {"8701", "10x"}} {
-		if _, err := emv.CVV(t.Context(), k, cvk, c, tc[0], tc[1]); !errors.Is(err, emv.ErrMalformed) {
+		if _, err := emv.CVV(t.Context(), k, cvk, emv.CVVInput{Card: c, Expiry: tc[0], Service: tc[1]}); !errors.Is(err, emv.ErrMalformed) {
 			t.Errorf("%v: %v", tc, err)
 		}
 	}
-	if _, err := emv.CVV(t.Context(), k, cvk, emv.Card{}, "8701", "101"); !errors.Is(err, emv.ErrMalformed) {
+	if _, err := emv.CVV(t.Context(), k, cvk, emv.CVVInput{Expiry: "8701", Service: "101"}); !errors.Is(err, emv.ErrMalformed) {
 		t.Errorf("no card: %v", err)
 	}
-	if _, err := emv.DynamicCVV(t.Context(), k, emv.OptionA, ref(keyref.ACMaster), c, "8701", "101", [2]byte{0, 0x0A}); !errors.Is(err, emv.ErrMalformed) {
+	if _, err := emv.DynamicCVV(t.Context(), k, emv.OptionA, ref(keyref.ACMaster), stripe, [2]byte{0, 0x0A}); !errors.Is(err, emv.ErrMalformed) {
 		t.Errorf("a counter that is not decimal: %v", err)
 	}
 	step, _ := emv.OptionA.Step(c)

@@ -17,7 +17,8 @@ type IAD struct {
 	Counters      []byte
 }
 
-// SplitIAD divides the value of tag 9F10.
+// SplitIAD divides the value of tag 9F10. One that does not have the layout's length
+// or marks is [ErrMalformed].
 func SplitIAD(l IADLayout, v []byte) (IAD, error) {
 	switch {
 	case l == IADVisa1 && len(v) >= 7 && v[0] == 6:

@@ -37,9 +37,9 @@ func lukStep(index []byte) ([]byte, error) {
 	return bcd("1" + tail + "2" + tail), nil
 }
 
-// LimitedKey leads from a card's key to a limited-use key. The index is seven
-// digits, YHHHHCC; whether it is one that was given out is for the caller to
-// say, see [LUKIndex].
+// LimitedKey returns the chain from a card's key to a limited-use key. The index is
+// seven digits, YHHHHCC (see [LUKIndex]); whether that one was ever given out is for the
+// caller to check.
 func LimitedKey(card keyref.Chain, index string) (keyref.Chain, error) {
 	step, err := lukStep([]byte(index))
 	if err != nil {
@@ -48,9 +48,9 @@ func LimitedKey(card keyref.Chain, index string) (keyref.Chain, error) {
 	return card.Then(step), nil
 }
 
-// StripeValue returns the three digits with which a phone that plays a stripe
-// proves its limited-use key: of the counter, over the first four digits of a
-// device type of 16 hex digits.
+// StripeValue returns the three digits with which a phone that emulates a magnetic
+// stripe proves its limited-use key luk: a block whose first 2 bytes are the ATC and
+// whose other 6 are those of the device type, enciphered and made decimal.
 func StripeValue(ctx context.Context, k Keys, luk keyref.Chain, atc [2]byte, device [8]byte) (string, error) {
 	copy(device[:], atc[:])
 	out, err := k.EncipherBlocks(ctx, luk, false, device[:])
@@ -60,11 +60,11 @@ func StripeValue(ctx context.Context, k Keys, luk keyref.Chain, atc [2]byte, dev
 	return decimals(out, 3), nil
 }
 
-// Mask hides a single-use key under a PIN, and takes the mask off again: each
-// digit is shifted past the parity bit and xored into both halves. A wrong PIN
-// gives a key that looks as good as the right one, so a phone that was stolen
-// cannot try PINs; only the issuer can. No check value of the key may ever be
-// beside it.
+// Mask hides a single-use Triple DES key under a PIN of 4 to 12 digits, and takes the
+// mask off again: each of the first 8 digits, as ASCII, is shifted left past the parity
+// bit and xored into both halves. A wrong PIN gives a key that looks as good as the
+// right one, so a thief cannot try PINs on a stolen phone; only the issuer can tell. For
+// that no check value of the key may ever be kept beside it.
 func Mask(key *[16]byte, pin string) ([16]byte, error) {
 	if _, err := pinDigits(pin); err != nil {
 		return [16]byte{}, err
@@ -100,7 +100,7 @@ func (p Phone) chain(master keyref.Ref, atc [2]byte) (keyref.Chain, error) {
 	return keyref.Chain{Key: master}.Then(step).Then(CommonStep([]byte{atc[0], atc[1], 0, 0, 0, 0, 0, 0}, 0)), nil
 }
 
-// Provision makes the keys of one counter to be sent to the phone, of which the
+// Provision makes the two 16-byte keys of one counter that are sent to the phone; the
 // user's is masked with the PIN. The caller clears them.
 func (p Phone) Provision(ctx context.Context, r Revealer, atc [2]byte, pin string) (keys PhoneKeys, err error) {
 	defer func() {
@@ -151,9 +151,9 @@ const (
 	Good
 )
 
-// Judge compares both cryptograms of a transaction over padded data: the
-// user's, and the left part of the device's. Both are computed and compared
-// whatever the first says.
+// Judge compares both cryptograms of a transaction over data, which it pads: the user's
+// 8 bytes, and the left [DevicePart] bytes of the device's. Both are computed and
+// compared whatever the first says. An error says that neither could be computed.
 func (p Phone) Judge(ctx context.Context, k Keys, atc [2]byte, padding Padding, data []byte, user [8]byte, device [DevicePart]byte) (Verdict, error) {
 	wantDevice, err := p.cryptogram(ctx, k, p.Device, atc, padding, data)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/tapvault/tapvault/internal/tdes"
 )
 
-// Script is one command that an issuer sends to a card.
+// Script is one command that an issuer sends to a card (9.2).
 type Script struct {
 	Header [5]byte // CLA INS P1 P2 Lc
 	ATC    [2]byte // of the transaction it is sent in
@@ -24,8 +24,9 @@ func (s Script) message() []byte {
 	return append(m, s.Data...)
 }
 
-// MAC returns the MAC of a script under a session key for integrity. Cards take
-// the left 4 to 8 bytes of it.
+// MAC returns the 8-byte MAC of a script under a session key for integrity (9.2), by
+// ISO/IEC 9797-1 algorithm 3 over header, ATC, cryptogram and data. Cards take its left
+// 4 to 8 bytes.
 func (s Script) MAC(ctx context.Context, k Keys, key keyref.Chain) ([8]byte, error) {
 	m, err := k.MAC3(ctx, key, mac.Pad2(s.message(), 8))
 	if err != nil {
@@ -46,7 +47,8 @@ const (
 
 const maxScript = 240 // an APDU's data without its MAC, and less
 
-// Encipher enciphers data under a session key for confidentiality.
+// Encipher enciphers the secret data of a script under a session key for
+// confidentiality (9.3). The result is whole 8-byte blocks.
 func (c Confidentiality) Encipher(ctx context.Context, k Keys, key keyref.Chain, data []byte) ([]byte, error) {
 	padded, err := c.pad(data)
 	if err != nil {
@@ -78,9 +80,10 @@ func (c Confidentiality) pad(data []byte) ([]byte, error) {
 	return nil, fmt.Errorf("%w: no such rule for script data", ErrMalformed)
 }
 
-// VisaSession is the session key for scripts of Visa CVN 10 and 18: the card's
-// key xor the counter, and its complement. No mechanism of an HSM xors a key
-// with data, so this is in memory: the caller zeroes both keys.
+// VisaSession returns the session key for scripts of Visa CVN 10 and 18, with odd parity:
+// the card's key with the ATC xored into the last 2 bytes of its left half and the ATC's
+// complement into those of its right half. No HSM mechanism xors a key with data, so this
+// is done in memory: the caller zeroes both keys.
 func VisaSession(card *[16]byte, atc [2]byte) (key [16]byte) {
 	key = *card
 	n := binary.BigEndian.Uint16(atc[:])
@@ -92,9 +95,9 @@ func VisaSession(card *[16]byte, atc [2]byte) (key [16]byte) {
 	return key
 }
 
-// PINBlockVIS is the block in which Visa cards get a new PIN: the PIN with its
-// length, xor a part of the card's key for cryptograms, and xor the current PIN
-// where that is given. The key is in memory: the caller zeroes it.
+// PINBlockVIS returns the 8-byte block in which a Visa card gets a new PIN of 4 to 12
+// digits: the PIN with its length, xor a part of the card's key for cryptograms, and
+// xor the current PIN where that is given. The caller zeroes the key.
 func PINBlockVIS(acKey *[16]byte, newPIN, currentPIN string) (b [8]byte, err error) {
 	if b, err = pinBlock(newPIN, 0, 0xF); err != nil {
 		return b, err
@@ -115,7 +118,8 @@ func PINBlockVIS(acKey *[16]byte, newPIN, currentPIN string) (b [8]byte, err err
 	return b, nil
 }
 
-// PINBlock2 is ISO 9564 format 2, in which other cards get it.
+// PINBlock2 returns an ISO 9564-1 format 2 block, in which other cards get a new PIN of
+// 4 to 12 digits.
 func PINBlock2(pin string) ([8]byte, error) { return pinBlock(pin, 0x20, 0xF) }
 
 // pinBlock is a control nibble, the length, the digits and filler.

@@ -10,35 +10,43 @@ import (
 	"github.com/tapvault/tapvault/internal/mac"
 )
 
+// CVVInput is what a card verification value is made of.
+type CVVInput struct {
+	Card    Card   // its sequence number is not used
+	Expiry  string // four digits in the order that the issuer chose, YYMM or MMYY
+	Service string // three digits: the stripe's service code, or one of the constants
+}
+
 // Service codes that tell the kinds of card verification value apart.
 const (
 	ServiceCVV2 = "000" // printed on the card
 	ServiceICVV = "999" // in the chip
 )
 
-// CVV returns the three digits of a card verification value under a key of
-// usage [keyref.CVK]. Expiry is four digits in the order that the issuer chose,
-// YYMM or MMYY; the service code is the stripe's, or one of the constants.
-func CVV(ctx context.Context, k Keys, cvk keyref.Chain, c Card, expiry, service string) (string, error) {
-	pan, _ := c.number()
-	return cvv(ctx, k, cvk, pan, expiry, service)
+// CVV returns the three digits of a card verification value (CVV, CVC, and with the
+// service codes above CVV2 and iCVV) under a key of usage [keyref.CVK].
+func CVV(ctx context.Context, k Keys, cvk keyref.Chain, in CVVInput) (string, error) {
+	pan, _ := in.Card.number()
+	return cvv(ctx, k, cvk, pan, in)
 }
 
-// VerifyCVV compares in constant time.
-func VerifyCVV(ctx context.Context, k Keys, cvk keyref.Chain, c Card, expiry, service, value string) error {
-	want, err := CVV(ctx, k, cvk, c, expiry, service)
+// VerifyCVV compares the three digits of value with [CVV] in constant time.
+// [ErrMismatch] says that they differ.
+func VerifyCVV(ctx context.Context, k Keys, cvk keyref.Chain, in CVVInput, value string) error {
+	want, err := CVV(ctx, k, cvk, in)
 	if err != nil {
 		return err
 	}
 	return match([]byte(want), []byte(value))
 }
 
-// cvv is algorithm 3 over two blocks of digits, made decimal.
-func cvv(ctx context.Context, k Keys, key keyref.Chain, pan, expiry, service string) (string, error) {
-	if pan == "" || len(expiry) != 4 || len(service) != 3 || !decimal(expiry+service) {
+// cvv is algorithm 3 over two blocks of digits, made decimal. pan takes the place of
+// the card's number.
+func cvv(ctx context.Context, k Keys, key keyref.Chain, pan string, in CVVInput) (string, error) {
+	if pan == "" || len(in.Expiry) != 4 || len(in.Service) != 3 || !decimal(in.Expiry+in.Service) {
 		return "", fmt.Errorf("%w: expiry has four digits and service code three", ErrMalformed)
 	}
-	digits := pan + expiry + service
+	digits := pan + in.Expiry + in.Service
 	full, err := k.MAC3(ctx, key, bcd(digits+strings.Repeat("0", 32-len(digits))))
 	if err != nil {
 		return "", fmt.Errorf("computing a verification value: %w", err)
@@ -46,12 +54,12 @@ func cvv(ctx context.Context, k Keys, key keyref.Chain, pan, expiry, service str
 	return decimals(full[:], 3), nil
 }
 
-// DynamicCVV returns Visa's dCVV: a CVV under the card's key for cryptograms,
-// of the number with the counter in front. The sequence number is not used. The
-// counter is in hex, and must read as decimal: how others are shown is up to
-// the scheme.
-func DynamicCVV(ctx context.Context, k Keys, rule MasterRule, master keyref.Ref, c Card, expiry, service string, atc [2]byte) (string, error) {
-	pan, _ := c.number()
+// DynamicCVV returns the three digits of Visa's dCVV: a CVV under the card's key for
+// cryptograms, which rule derives from master, with the four hex digits of the ATC in
+// the place of the number's first four. They must read as decimal, or the error is
+// [ErrMalformed]: how other counters are shown is up to the scheme.
+func DynamicCVV(ctx context.Context, k Keys, rule MasterRule, master keyref.Ref, in CVVInput, atc [2]byte) (string, error) {
+	pan, _ := in.Card.number()
 	count := hex.EncodeToString(atc[:])
 	switch {
 	case pan == "":
@@ -67,11 +75,11 @@ func DynamicCVV(ctx context.Context, k Keys, rule MasterRule, master keyref.Ref,
 	if err != nil {
 		return "", err
 	}
-	return cvv(ctx, k, keyref.Chain{Key: master}.Then(step), count+pan[4:], expiry, service)
+	return cvv(ctx, k, keyref.Chain{Key: master}.Then(step), count+pan[4:], in)
 }
 
-// TrackIV returns the two bytes that a card's track data contributes to its
-// CVC3, under the card's key.
+// TrackIV returns the two bytes (IVCVC3) that a card's static track data of 1 to 128
+// bytes contributes to its CVC3: the right end of their MAC under the card's key.
 func TrackIV(ctx context.Context, k Keys, card keyref.Chain, track []byte) (iv [2]byte, err error) {
 	if len(track) == 0 || len(track) > 128 {
 		return iv, fmt.Errorf("%w: track data of %d bytes", ErrMalformed, len(track))
@@ -83,8 +91,9 @@ func TrackIV(ctx context.Context, k Keys, card keyref.Chain, track []byte) (iv [
 	return [2]byte(full[6:]), nil
 }
 
-// CVC3 returns Mastercard's dynamic verification code, five digits. The track
-// carries the last of them, as many as it has room for.
+// CVC3 returns the five digits of Mastercard's dynamic verification code under the
+// card's key: [TrackIV], UN and ATC enciphered, of which the last two bytes are made
+// decimal. The track carries the last digits, as many as it has room for.
 func CVC3(ctx context.Context, k Keys, card keyref.Chain, track []byte, un [4]byte, atc [2]byte) (string, error) {
 	iv, err := TrackIV(ctx, k, card, track)
 	if err != nil {
@@ -98,7 +107,8 @@ func CVC3(ctx context.Context, k Keys, card keyref.Chain, track []byte, un [4]by
 	return fmt.Sprintf("%05d", int(out[6])<<8|int(out[7])), nil
 }
 
-// VerifyCVC3 compares the digits that a track carries, 3 to 5 of them.
+// VerifyCVC3 compares the last 3 to 5 digits, as a track carries them, with [CVC3] in
+// constant time. [ErrMismatch] says that they differ.
 func VerifyCVC3(ctx context.Context, k Keys, card keyref.Chain, track []byte, un [4]byte, atc [2]byte, digits string) error {
 	if len(digits) < 3 || len(digits) > 5 {
 		return fmt.Errorf("%w: a CVC3 of %d digits", ErrMalformed, len(digits))
@@ -110,7 +120,8 @@ func VerifyCVC3(ctx context.Context, k Keys, card keyref.Chain, track []byte, un
 	return match([]byte(want[5-len(digits):]), []byte(digits))
 }
 
-// DynamicNumber returns the two bytes of an ICC dynamic number.
+// DynamicNumber returns the two bytes of an ICC dynamic number: the left end of ATC ‖
+// 00 00 ‖ UN enciphered under the card's key.
 func DynamicNumber(ctx context.Context, k Keys, card keyref.Chain, atc [2]byte, un [4]byte) (n [2]byte, err error) {
 	out, err := k.EncipherBlocks(ctx, card, false, []byte{atc[0], atc[1], 0, 0, un[0], un[1], un[2], un[3]})
 	if err != nil {
