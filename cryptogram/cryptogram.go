@@ -2,11 +2,18 @@
 // never sees.
 //
 // A format turns the fields of one transaction into the bytes that a key is
-// applied to; [Keys] applies the key, in an HSM or in memory. Money is in minor
-// units (fen), integers travel big-endian, dates and times are BCD. The
-// formats are those of the PBOC specification, part 2 (application of the
-// electronic deposit and electronic purse), as transit schemes use them;
-// a [Scheme] holds what differs from one scheme to the next.
+// applied to; [Keys] applies the key, in an HSM or in memory. The formats are those of
+// the PBOC specification, part 2 (application of the electronic deposit and electronic
+// purse), as transit schemes use them; a [Scheme] holds what differs from one scheme to
+// the next.
+//
+// Money is in minor units (fen), integers travel big-endian, dates and times are BCD.
+// Every MAC and TAC has 4 bytes. In the comments a name followed by a digit is a field
+// and its length in bytes: amount4 ‖ type1 is five bytes.
+//
+// Functions that compute MACs neither validate the transaction, which its Validate method
+// and [Scheme.Purchase] do, nor compare anything, which [Match] does. Their errors are
+// those of [Keys].
 package cryptogram
 
 import (
@@ -19,7 +26,7 @@ import (
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
-// Sentinels.
+// Errors of this package; all are of a kind of internal/fault.
 var (
 	// ErrMalformed reports bytes or text that are not in their format.
 	ErrMalformed = fault.New(fault.Malformed, "malformed transaction field")
@@ -32,25 +39,29 @@ var (
 	ErrMismatch = fault.New(fault.Refused, "cryptogram refused")
 )
 
-// Keys applies keys to messages, by the algorithm that the key's usage names.
-// What follows is said of Triple DES; an SM4 key ([keyref.SM4]) of 16 bytes takes
-// its place with blocks of 16: a key is diversified to SM4-E(K, factor ‖ its
-// complement), the process key is SM4-E(DK, input ‖ its complement), a MAC is the
-// left 4 bytes of the last block of CBC, and a TAC key is used whole, so that it
-// has a RetailMAC and no FoldedMAC. Implementations pad each message themselves
-// (80, then zeros to a multiple of 8), so messages are passed as they are; a
-// MAC is the left 4 bytes of the last block. Safe for concurrent use. An error
-// says nothing about any MAC: a mismatch is found by the caller.
+// Keys applies keys to messages, by the algorithm that the key's usage names: Triple
+// DES, or SM4 for usages of type [keyref.SM4].
+//
+// Messages are passed as they are: implementations pad each with 80 and then zeros to a
+// multiple of the block. A MAC is the left 4 bytes of the last block of CBC.
+//
+// The methods describe Triple DES, with 16-byte keys and 8-byte blocks. For SM4, with
+// 16-byte keys and blocks, a key K is diversified to SM4-E(K, factor ‖ its complement)
+// and the process key is SM4-E(DK, input ‖ its complement). A TAC key of SM4 is used
+// whole, so it has a RetailMAC and no FoldedMAC.
+//
+// Implementations are safe for concurrent use. An error says nothing about any MAC: a
+// mismatch is found by the caller.
 type Keys interface {
 	// ProcessMAC diversifies along key to DK, makes the process key
 	// SK = 3DES-E(DK, input), and returns the single-DES CBC-MAC under SK of
 	// each message, in order. One call costs one crossing into an HSM.
 	ProcessMAC(ctx context.Context, key keyref.Path, input [8]byte, msgs ...[]byte) ([][4]byte, error)
 	// FoldedMAC returns the single-DES CBC-MAC of msg under left xor right of
-	// the diversified key. A path without levels names a key of usage
+	// the diversified key (PBOC's TAC). A path without levels names a key of usage
 	// [keyref.FoldedTAC], which was folded when it was imported.
 	FoldedMAC(ctx context.Context, key keyref.Path, msg []byte) ([4]byte, error)
-	// RetailMAC returns the ISO 9797-1 algorithm 3 MAC of msg under the
+	// RetailMAC returns the ISO/IEC 9797-1 algorithm 3 MAC of msg under the
 	// 16-byte diversified key. A path without levels names a key of usage
 	// [keyref.RetailTAC].
 	RetailMAC(ctx context.Context, key keyref.Path, msg []byte) ([4]byte, error)

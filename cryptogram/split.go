@@ -6,8 +6,8 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 )
 
-// Split is [Keys] of which those of SM4 are elsewhere than the others. Which one
-// a call is for, the usage of its key says.
+// Split is [Keys] over two key rings: one holds the SM4 keys, the other all others. The
+// usage of a call's key says which of them it goes to.
 type Split struct{ SM4, Other Keys }
 
 func (s Split) of(p keyref.Path) Keys {

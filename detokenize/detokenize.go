@@ -1,9 +1,13 @@
 // Package detokenize gives back a card number, and only after the token, its
 // controls and the evidence of its use have been verified.
 //
-// A few callers may ask without evidence: see [Service.Direct]. Whatever does
-// not hold, the caller hears one refusal; the precise reason goes into the
-// record.
+// The evidence is a tap: the record of one offline purchase, whose MACs prove that the
+// token's phone made it. A few callers may ask without it: see [Service.Direct].
+// Whatever does not hold, the caller hears the one [ErrRefused]; the precise reason goes
+// into the audit record.
+//
+// [Service.Verify] and [Service.Reveal] are the two steps of [Service.Detokenize]: a
+// [Verified] is the only key to a card number, and only Verify makes one.
 package detokenize
 
 import (
@@ -24,15 +28,22 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-// Errors.
+// Errors of this package.
 var (
+	// ErrRefused is the one answer to whatever was not verified.
 	ErrRefused = fault.New(fault.Refused, "the card number is not given")
+	// ErrPurpose reports a purpose that is not one of [Purposes].
 	ErrPurpose = fault.New(fault.Malformed, "a purpose is settlement, dispute or authorisation")
-	ErrQuery   = fault.New(fault.Malformed, "name one token, and one tap that it made")
-	ErrDirect  = fault.New(fault.Malformed, "name one token and no tap")
-	ErrBatch   = fault.New(fault.TooLarge, "a batch holds 1 to 500 queries")
-	ErrBurst   = fault.New(fault.TooLarge, "this caller is never given as many card numbers at once: send smaller batches")
-	ErrFast    = fault.New(fault.TooFast, "this caller has been given as many card numbers as it may for now")
+	// ErrQuery reports a query that does not name exactly one token and one tap.
+	ErrQuery = fault.New(fault.Malformed, "name one token, and one tap that it made")
+	// ErrDirect reports a direct query that does not name exactly one token, or names a tap.
+	ErrDirect = fault.New(fault.Malformed, "name one token and no tap")
+	// ErrBatch reports a batch of no queries, or of more than [MaxBatch].
+	ErrBatch = fault.New(fault.TooLarge, "a batch holds 1 to 500 queries")
+	// ErrBurst reports more card numbers at once than the caller's bound ever allows.
+	ErrBurst = fault.New(fault.TooLarge, "this caller is never given as many card numbers at once: send smaller batches")
+	// ErrFast reports a caller whose bound is used up for now; [fault.Wait] says for how long.
+	ErrFast = fault.New(fault.TooFast, "this caller has been given as many card numbers as it may for now")
 )
 
 // MaxBatch is how many queries one batch may hold.
@@ -204,7 +215,9 @@ type Answer struct {
 	Requestor token.Requestor
 }
 
-// Detokenize verifies a query and gives back the card number, for a purpose.
+// Detokenize verifies a query and gives back the card number, for one of [Purposes].
+// It counts against the caller's bound ([ErrBurst], [ErrFast]) whether or not the query
+// holds; a query that does not is [ErrRefused].
 func (s *Service) Detokenize(ctx context.Context, c access.Caller, q Query, purpose string) (Answer, error) {
 	if !slices.Contains(Purposes, purpose) {
 		return Answer{}, ErrPurpose
@@ -223,8 +236,9 @@ func (s *Service) detokenize(ctx context.Context, c access.Caller, q Query, purp
 	return s.Reveal(ctx, c, v, purpose)
 }
 
-// Reveal gives back the card number that v proves a right to, for a purpose that
-// is recorded before it answers. The card is opened while the record is written.
+// Reveal gives back the card number that v proves a right to, for one of [Purposes].
+// The record is durable before Reveal returns; the card is opened while it is written,
+// and not given if it cannot be. A v of another caller, or the zero value, is [ErrRefused].
 func (s *Service) Reveal(ctx context.Context, c access.Caller, v Verified, purpose string) (Answer, error) {
 	if !slices.Contains(Purposes, purpose) {
 		return Answer{}, ErrPurpose

@@ -16,9 +16,10 @@ import (
 // until its reference is known.
 const byNumber = "by-number"
 
-// Verify checks, in this order, that the caller may ask, that the token exists
-// and is the caller's, that its state and window allow it, and that it made the
-// tap, which its controls allow. It opens nothing.
+// Verify checks, in this order, that the caller may ask, that the token exists and is
+// the caller's, that its state and window allow it, and that it made the tap, which its
+// controls allow. It opens no card number. A whole tap is judged and kept. What does
+// not hold is [ErrRefused]; any other error means that it could not be judged.
 func (s *Service) Verify(ctx context.Context, c access.Caller, q Query) (Verified, error) {
 	if err := s.gate(ctx, c, q); err != nil {
 		return Verified{}, err

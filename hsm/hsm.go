@@ -1,12 +1,14 @@
 // Package hsm runs a small set of key operations on a PKCS #11 token through a pool of sessions.
 //
-// A [Token] is opened once for the life of the process and is safe for
-// concurrent use. It owns the login. Keys are named by [keyref.Ref]; before a
-// stored key can be used, [Token.Require] finds it, checks its attributes and
-// makes it ready. No method gives out key bytes, with two exceptions that are
-// their purpose: [Token.SlotKeys], and [Token.ECDH], which lends the secret
-// shared with a sender for one call. [Token.WrapTokenKey] gives out a token key
-// enciphered to a secure element.
+// A [Token] is opened once for the life of the process and is safe for concurrent use.
+// It owns the login. Keys are named by [keyref.Ref]; before a stored key can be used,
+// [Token.Require] finds it, checks its attributes and makes it ready.
+//
+// Master keys never leave the token. The methods that give out key bytes have that as
+// their purpose: [Token.SlotKeys] (the single-use keys of a phone), [Token.Reveal] (the
+// EMV keys of one transaction, or of one card where the configuration allows it), and
+// [Token.ECDH] and [Token.UnsealSecret], which lend a secret in locked memory for one
+// call. [Token.WrapTokenKey] gives out a token key enciphered to a secure element.
 //
 // What every method has in common:
 //
@@ -32,14 +34,21 @@ import (
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
-// Errors. The text that wraps them says which key, and what to do.
+// Errors of this package. The text that wraps them says which key, and what to do.
 var (
-	ErrUnavailable  = fault.New(fault.HSMUnavailable, "the HSM cannot be used")
-	ErrPIN          = fault.New(fault.HSMUnavailable, "the HSM refused the PIN")
-	ErrKeyMissing   = fault.New(fault.HSMKey, "the HSM holds no such key")
+	// ErrUnavailable reports a module, token or session that does not answer.
+	ErrUnavailable = fault.New(fault.HSMUnavailable, "the HSM cannot be used")
+	// ErrPIN reports a PIN that the token refused. This process does not try it again.
+	ErrPIN = fault.New(fault.HSMUnavailable, "the HSM refused the PIN")
+	// ErrKeyMissing reports a label that no object has, or a key that was not required.
+	ErrKeyMissing = fault.New(fault.HSMKey, "the HSM holds no such key")
+	// ErrKeyAmbiguous reports a label that several objects have: none of them is used.
 	ErrKeyAmbiguous = fault.New(fault.HSMKey, "the HSM holds several keys of one label")
-	ErrKeyUnfit     = fault.New(fault.HSMKey, "a key in the HSM is not fit for its use")
-	ErrKeyExists    = fault.New(fault.HSMKey, "the HSM already holds a key of this label")
+	// ErrKeyUnfit reports a key whose type, attributes or value are not what its usage
+	// demands.
+	ErrKeyUnfit = fault.New(fault.HSMKey, "a key in the HSM is not fit for its use")
+	// ErrKeyExists reports a birth under a label that is taken: nothing was made.
+	ErrKeyExists = fault.New(fault.HSMKey, "the HSM already holds a key of this label")
 )
 
 // errNoToken is a part of errors which say that no token has the label.

@@ -23,17 +23,19 @@ func (s *Service) Move(ctx context.Context, c access.Caller, ref token.Ref, v to
 	return s.MoveAs(ctx, c, by, ref, v, reason, a)
 }
 
-// MoveAs suspends, resumes or deletes a token in the name of somebody and
-// returns it as it then is, and so with the tokens that follow it by renewal: all
-// in one transaction, each with a record of its own. A suspension is remembered by who asked for it, and
-// resuming lets go of that one: the token is ACTIVE again when nobody holds it
-// any more. Only callers who speak for the card's issuer act as ISSUER or RISK.
+// MoveAs suspends, resumes or deletes a token in the name of by, together with the
+// tokens that follow it by renewal, and returns it as it is then. All of them change in
+// one transaction, each with a record of its own.
 //
-// The reason, up to 64 printable characters, goes into the record. Doing what
-// has been done already succeeds. The change is durable on return; after an
-// error it may have happened, and moving again tells. An attempt that was made
-// before moves nothing: a suspension sent twice does not undo a resumption
-// between.
+// Each suspension is remembered with who asked for it, and resuming takes back that one
+// only: the token is ACTIVE again when no suspension is left. Only callers who speak for
+// the card's issuer may act as ISSUER or RISK; others get [access.ErrDenied].
+//
+// The reason, up to 64 printable ASCII characters of which up to 11 are digits, goes
+// into the record. Doing what has been done already succeeds. The change is durable on
+// return. After an error it may have happened: moving again finds out. An attempt that
+// was made before moves nothing, so a suspension that is sent twice does not undo a
+// resumption in between.
 func (s *Service) MoveAs(ctx context.Context, c access.Caller, by token.Suspender, ref token.Ref, v token.Verb, reason string, a access.Attempt) (token.Token, error) {
 	// Before the gate, because the gate records it.
 	if err := checkReason(reason); err != nil {

@@ -1,4 +1,15 @@
 // Package tokenize issues tokens and moves them through their lives.
+//
+// A token has a [token.Number] of 13 to 19 digits, which takes the place of the card
+// number, and a [token.Ref], by which everybody here names it. It is good in a window
+// of time: for a service day, or for one hour to seven days, and longer for a card on
+// file. Its states and the verbs between them are those of package token.
+//
+// Every method that takes a caller asks the gate whether that caller may act, and has it
+// recorded, before it looks at or changes anything. Methods that change something take
+// an [access.Attempt]: the same attempt made again has no second effect and is given the
+// first one's answer. A token of another requestor looks to the caller as if it did not
+// exist ([ErrUnknown]).
 package tokenize
 
 import (
@@ -15,18 +26,25 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-// Errors.
+// Errors of this package. Those of [Vault] and of the gate come through as they are.
 var (
 	// ErrUnknown reports a token that does not exist or is another requestor's:
 	// a caller cannot tell which.
-	ErrUnknown     = fault.New(fault.TokenUnknown, "no such token")
-	ErrState       = fault.New(fault.TokenState, "the token's state does not allow that")
-	ErrExpired     = fault.New(fault.TokenExpired, "the token's window has closed")
+	ErrUnknown = fault.New(fault.TokenUnknown, "no such token")
+	// ErrState reports a verb that does not apply to the token's state, or a token that
+	// others kept changing.
+	ErrState = fault.New(fault.TokenState, "the token's state does not allow that")
+	// ErrExpired reports a verb on a token whose window has closed.
+	ErrExpired = fault.New(fault.TokenExpired, "the token's window has closed")
+	// ErrCardExpired reports a request for a card whose expiry date comes before the
+	// token's window.
 	ErrCardExpired = fault.New(fault.CardExpired, "the card has expired before the token would begin")
 	// ErrNoRequestor reports a client that acts for no token requestor.
 	ErrNoRequestor = fault.New(fault.Denied, "this client has no token requestor id: the operator registers one that has, with --requestor")
-	ErrDay         = fault.New(fault.DayOutOfReach, "tokens are issued for this service day and the next")
-	ErrLifetime    = fault.New(fault.Malformed, "a token lives one hour to seven days, longer only when it is a card on file")
+	// ErrDay reports a service day other than today's and the next.
+	ErrDay = fault.New(fault.DayOutOfReach, "tokens are issued for this service day and the next")
+	// ErrLifetime reports a lifetime outside what the kind of token may have.
+	ErrLifetime = fault.New(fault.Malformed, "a token lives one hour to seven days, longer only when it is a card on file")
 )
 
 // Vault is where tokens are kept. Tokens it returns are durable; it is safe for
@@ -117,7 +135,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg}, nil
 }
 
-// Request asks for a token.
+// Request asks for a token. Fields without a stated default are required.
 type Request struct {
 	Requestor token.Requestor // "": the caller's own
 	PAN       token.PAN
@@ -125,9 +143,12 @@ type Request struct {
 	PSN       string // card sequence number, two digits; "" when there is none
 	Location  token.Location
 
-	// The token is good for a service day, or from now (or from the beginning of
-	// Day) for Lifetime: 1 h to 7 d, longer when it is a card on file.
-	Day      *token.Day // nil: today
+	// Day is the service day for which the token is good, this one or the next; nil:
+	// today. With less than an hour left of today, the token is good to the end of the
+	// next day. With a Lifetime it is good for that long instead, from now or from the
+	// beginning of Day.
+	Day *token.Day
+	// Lifetime is 1 hour to 7 days, up to [Config].OnFile for a card on file; 0: the day.
 	Lifetime time.Duration
 
 	Assurance  token.Assurance
@@ -137,10 +158,15 @@ type Request struct {
 	Attempt    access.Attempt
 }
 
-// Request issues a token. Asking again with the same attempt gives the same
-// token; asking again for the same card and device gives what the requestor's
-// policy says. The token is durable on return; after an error it may exist all
-// the same, and asking again with the same attempt tells.
+// Request issues a token in the caller's own name. Asking again with the same attempt
+// gives the same token; asking again for the same card and device gives what the
+// requestor's [Policy] says. The token is durable on return. After an error it may exist
+// all the same: asking again with the same attempt finds out.
+//
+// It returns [ErrNoRequestor], [access.ErrDenied] for another requestor's name,
+// [token.ErrMalformed] for a field that is not in its format, [ErrDay], [ErrLifetime] or
+// [ErrCardExpired] for a window that is not possible, and an error of kind
+// [fault.NoRange], [fault.RangeExhausted] or [fault.CardIsToken] from the vault.
 func (s *Service) Request(ctx context.Context, c access.Caller, r Request) (token.Token, error) {
 	ref, err := token.DrawRef(s.cfg.Rand)
 	if err != nil {
@@ -215,7 +241,7 @@ func (s *Service) again(ctx context.Context, c access.Caller, a access.Action, t
 	return s.present(t), nil
 }
 
-// Token returns a token as it is now.
+// Token returns a token as it is now, or [ErrUnknown].
 func (s *Service) Token(ctx context.Context, c access.Caller, ref token.Ref) (token.Token, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.TokenRead, object(ref)); err != nil {
 		return token.Token{}, err

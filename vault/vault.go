@@ -1,13 +1,18 @@
 // Package vault keeps the mapping between tokens and card numbers, sealed at
 // rest.
 //
-// A card number is sealed by the HSM and found by an HMAC of it. A token number
-// is not stored at all: a row keeps a serial in a range, and the range's key
-// permutes serials into numbers. So the database alone shows neither.
+// A card number is sealed by the HSM (AES-256-GCM) and found by an HMAC-SHA256 of it. A
+// token number is not stored at all: a row keeps a serial in a range, and FF1 (NIST SP
+// 800-38G) under the range's key permutes serials into numbers. So the database alone
+// shows neither.
 //
-// What a caller may do is split over three types, handed out separately by
-// whoever assembles the service: a [Reader] looks, a [Writer] also issues and
-// moves, and only an [Opener] gives back a card number.
+// Rights are split over types that whoever assembles the service hands out separately: a
+// [Reader] looks, a [Writer] also issues and moves, and only an [Opener] gives back a
+// card number. A [Rewrapper] brings rows under newer keys, and a [Porter] takes the whole
+// vault out and in again.
+//
+// What a method has changed is durable when it returns nil. When it returns an error
+// that is no refusal, the change may have happened all the same.
 package vault
 
 import (
@@ -26,9 +31,11 @@ import (
 	"github.com/tapvault/tapvault/internal/store"
 )
 
-// Errors.
+// Errors of this package. Those of the database and the HSM come through, wrapped.
 var (
-	ErrNotFound      = fault.New(fault.TokenUnknown, "no such token")
+	// ErrNotFound reports a reference or number that names no token.
+	ErrNotFound = fault.New(fault.TokenUnknown, "no such token")
+	// ErrConflict reports a compare-and-swap that found something else: nothing happened.
 	ErrConflict      = fault.New(fault.TokenState, "the token is not in the state it was expected to be in")
 	ErrCardIsToken   = fault.New(fault.CardIsToken, "the number given as a card number lies in a token range")
 	ErrNoRange       = fault.New(fault.NoRange, "no token range for card numbers of this length")
@@ -40,11 +47,15 @@ var (
 	ErrCardLength    = fault.New(fault.Malformed, "the new card number must have as many digits as the old one")
 )
 
-// Sealer is what the vault asks of the HSM.
+// Sealer is what the vault asks of the HSM. It is safe for concurrent use.
 type Sealer interface {
+	// Seal enciphers and authenticates plaintext and returns all that Unseal needs. aad
+	// is authenticated too, and has to be the same for Unseal.
 	Seal(ctx context.Context, ref keyref.Ref, plaintext, aad []byte) ([]byte, error)
 	Unseal(ctx context.Context, ref keyref.Ref, sealed, aad []byte) ([]byte, error)
+	// HMAC returns the HMAC-SHA256 of msg.
 	HMAC(ctx context.Context, ref keyref.Ref, msg []byte) ([32]byte, error)
+	// Random fills b.
 	Random(ctx context.Context, b []byte) error
 }
 
@@ -67,14 +78,14 @@ type Config struct {
 	// BINController is the four upper-case letters or digits that payment
 	// account references begin with, as EMVCo assigns them.
 	BINController string
-	Quarantine    time.Duration // after a token's window, before its number may come back; 0: 45 days
-	LeaseBlock    int64         // serials leased at a time; 0: 256
-	Events        Events        // nil: nobody is told
-	Now           func() time.Time
+	Quarantine    time.Duration    // after a token's window, before its number may come back; 0: 45 days
+	LeaseBlock    int64            // serials leased at a time; 0: 256
+	Events        Events           // nil: nobody is told
+	Now           func() time.Time // nil: time.Now
 	// Sure is the moment that has come by every clock there is: a process whose clock
 	// is ahead neither ends tokens of others nor gives out numbers that rest. Nil: Now.
 	Sure func(ctx context.Context) (time.Time, error)
-	Rand io.Reader // names of cards and of this process; 0: crypto/rand
+	Rand io.Reader // names of cards and of this process; nil: crypto/rand
 }
 
 var binController = regexp.MustCompile(`^[0-9A-Z]{4}$`)

@@ -1,9 +1,13 @@
 // Package wallet provisions handsets with bundles of limited-use keys.
 //
-// A bundle is a handful of slots, each good for one purchase, sealed to a key
-// that the handset made. Making one takes counters first, stores the sealed
-// bundle next and moves the token last: a crash between two steps loses
+// A bundle is 2 to 64 slots, each good for one purchase, sealed to a P-256 key that the
+// handset made (JWE, ECDH-ES+A256KW with A256GCM). Making one takes counters first,
+// stores the sealed bundle next and moves the token last: a crash between two steps loses
 // counters and nothing else, and asking again gives the stored bundle.
+//
+// Methods that take a caller ask the gate themselves. Those for other services of the
+// wallet ([Service.Make], [Service.Certify], [Service.Orders]) do not: their callers
+// have asked it.
 package wallet
 
 import (
@@ -25,10 +29,12 @@ import (
 
 // Errors of this package.
 var (
+	// ErrUnknown reports a token or bundle that does not exist or is another requestor's.
 	ErrUnknown   = fault.New(fault.TokenUnknown, "no such token, or no such bundle under it")
 	ErrSuspended = fault.New(fault.TokenSuspended, "the token is suspended")
 	ErrExpired   = fault.New(fault.TokenExpired, "the token's window has closed")
 	ErrState     = fault.New(fault.TokenState, "the token's state does not allow this")
+	// ErrDeviceKey reports a device key that [ParseKey] does not take.
 	ErrDeviceKey = fault.New(fault.Malformed, "device key is not a public EC P-256 JWK")
 	// ErrRefused is the one answer to whatever does not hold about a wallet, its
 	// PIN, a device, a sync or a bundle's acknowledgement. Which of them it was
@@ -59,10 +65,10 @@ type Keys interface {
 type Bundle struct {
 	ID       string // 32 hex digits
 	Ref      token.Ref
-	JWE      string
+	JWE      string // compact form, for the device alone
 	Slots    int
-	CtrFirst uint16
-	NotAfter time.Time
+	CtrFirst uint16    // counter of the first slot; the others follow by one
+	NotAfter time.Time // the token's
 
 	// Of a bundle that a PIN guards.
 	Device   token.DeviceID
