@@ -163,7 +163,7 @@ func TestStates(t *testing.T) {
 	l.want("known before", l.one(l.tap(1, 5)), account.Duplicate, "")
 }
 
-// TestReplayAndFork follows section 6 of profile P: an altered copy is no
+// TestReplayAndFork: an altered copy is no
 // payment, a second proof is a second use of the slot's keys.
 func TestReplayAndFork(t *testing.T) {
 	l := newLab(t)

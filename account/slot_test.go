@@ -66,7 +66,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	}
 }
 
-// check holds a slot against section 6 of profile P.
+// check holds a slot to its rules, in whatever order its evidence came.
 func check(t *testing.T, s *account.Slot) {
 	t.Helper()
 	posted, good := 0, false

@@ -19,9 +19,9 @@ type Range struct {
 	Length int // 13 to 19
 }
 
-// Policy is what a reader was told beforehand by those who run the scheme. It
-// decides which cards are phones; a card's own word never does, or a forger
-// would show a token as a plain card and escape cap, expiry and credential.
+// Policy is what a reader was told beforehand by those who run the scheme. It decides
+// which cards are phones; a card's own word never does: otherwise a forger would show a
+// token as a plain card and escape its cap, its expiry and the check of its credential.
 type Policy struct {
 	AID []byte // application to select; nil: A000000632010105
 	// Tokens lists the ranges whose members are phones. A reader without any

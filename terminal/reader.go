@@ -1,9 +1,11 @@
-// Package terminal is the acceptance side: what a reader computes and checks
-// with no server to ask.
+// Package terminal is the acceptance side: what a reader computes and checks with no
+// server to ask.
 //
-// A [Reader] takes one card through one purchase. What it decides rests on its
-// [Policy], which others gave it, on its security module, and on the queue of
-// what it accepted before; never on what a card says of itself.
+// A [Reader] takes one card through one purchase of the PBOC e-purse: it reads the card,
+// has its security module (PSAM) make MAC1, gives the card the debit, and has the module
+// check the card's MAC2. The TAC is the issuer's to check, later. What the reader decides
+// rests on its [Policy], which it was given beforehand, on its module, on the deny list,
+// and on the [Queue] of taps that it accepted before; never on what a card says of itself.
 package terminal
 
 import (
@@ -18,7 +20,7 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-// Config says what a reader has.
+// Config says what a reader has. Module and Queue are required.
 type Config struct {
 	Module apdu.Transmitter // its PSAM
 	Policy Policy
@@ -41,7 +43,7 @@ type Reader struct {
 	terminal [6]byte
 }
 
-// NewReader checks c and asks the module for the terminal's number.
+// NewReader checks c and asks the module for the terminal's number, 6 bytes.
 func NewReader(ctx context.Context, c Config) (*Reader, error) {
 	if c.Module == nil || c.Queue == nil {
 		return nil, errors.New("terminal: a reader needs a module and a queue")
@@ -81,9 +83,10 @@ type Authorizer interface {
 	Authorize(ctx context.Context, t Tap) error
 }
 
-// Tap takes amount from card. When it returns nil the card has paid, the module
-// has checked the card's answer, and the tap is in the queue for good. Any
-// error wraps a [Refusal], and the rider is not let through.
+// Tap takes amount (fen) from card. When it returns a nil error the card has paid, the
+// module has checked its MAC2, and the tap is in the queue for good. Any error wraps a
+// [Refusal]: the rider is not let through. Once the debit was sent the card may have paid
+// all the same, whatever the Refusal says; clearing finds that out.
 func (r *Reader) Tap(ctx context.Context, card apdu.Transmitter, amount token.Amount) (Tap, error) {
 	if err := r.cfg.Queue.broken(); err != nil {
 		return Tap{}, because(NotKept, err) // before the card spends anything

@@ -1,8 +1,13 @@
 // Package client calls the HTTP API.
 //
-// A client proves who it is with its own private key (private_key_jwt, RFC
-// 7523) and renews its access token before that ends. Every call returns the
-// answer's type of [wire], or an [*Error] that holds the service's problem.
+// A client proves who it is with its own private key (private_key_jwt, RFC 7523 section
+// 2.2) and renews its access token before that ends.
+//
+// Every call sends one request and returns the answer's type of package wire. An answer
+// other than success is an [*Error], which holds the service's problem (RFC 9457): see
+// [IsProblem]. Any other error means that no answer came: a call that writes may have
+// taken effect, and is safe to repeat under the same key of [WithAttempt]. Amounts are
+// minor units (fen); references, PANs and dates are texts as docs/api.md describes them.
 package client
 
 import (
@@ -54,7 +59,7 @@ type Client struct {
 	until time.Time // renew from here on
 }
 
-// New returns a client. It does not connect.
+// New checks cfg and returns a client. It does not connect.
 func New(cfg Config) (*Client, error) {
 	if cfg.BaseURL == "" || cfg.ClientID == "" || cfg.Key == nil {
 		return nil, errors.New("client: BaseURL, ClientID and Key are required")
@@ -138,9 +143,9 @@ func IsProblem(err error, kind string) bool {
 
 type attemptKey struct{}
 
-// WithAttempt returns a context whose writes carry key as their
-// Idempotency-Key: a call that is repeated with the same key and body has one
-// effect. Without it each call gets a fresh key.
+// WithAttempt returns a context whose writes carry key as their Idempotency-Key: a call
+// that is repeated with the same key and body has one effect. Without it each call gets a
+// fresh key, and repeating it asks for a second effect.
 func WithAttempt(ctx context.Context, key string) context.Context {
 	return context.WithValue(ctx, attemptKey{}, key)
 }

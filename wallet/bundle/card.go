@@ -34,7 +34,7 @@ const (
 	proofTime = 60 * time.Second
 )
 
-// Config says what a card runs on.
+// Config says what a card runs on. Journal is required.
 type Config struct {
 	Journal Journal
 	// Seal seals a tap to the service at once, so that no MAC is ever stored
@@ -44,8 +44,11 @@ type Config struct {
 	Rand io.Reader        // nil: crypto/rand
 }
 
-// Card answers APDUs as profile P has a phone answer them. It is safe for
-// concurrent use, though a reader expects to be alone.
+// Card answers a reader's APDUs as an e-purse card of the PBOC specification, part 2,
+// does, for purchases only: SELECT (00 A4), READ BINARY of file 0015 (00 B0), INITIALIZE
+// (80 50), UPDATE CAPP DATA CACHE (80 DC), DEBIT (80 54), GET TRANSACTION PROOF (80 5A) and
+// GET BALANCE (80 5C). GET DATA of tag DF01 (80 CA) shows the credential of the slot that
+// will pay. It is safe for concurrent use, though a reader expects to be alone.
 type Card struct {
 	cfg     Config
 	mu      sync.Mutex

@@ -69,8 +69,8 @@ func TestFirstDay(t *testing.T) {
 	}
 }
 
-// TestWrongPINPasses: at a reader of profile P a wrong PIN shows in nothing but
-// the TAC, which only the service can check.
+// TestWrongPINPasses: at a reader a wrong PIN shows in nothing but the TAC,
+// which only the service can check.
 func TestWrongPINPasses(t *testing.T) {
 	r := newRig(t)
 	p := r.phone(t, walletA)
