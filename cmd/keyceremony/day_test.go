@@ -123,13 +123,19 @@ func (r *room) command(args ...string) *exec.Cmd {
 	return c
 }
 
-// hold holds a ceremony at a terminal of 80 by 24, typing what people would.
-func (r *room) hold(file string, plan script.Plan, more ...string) error {
+// running is a ceremony that is to be held.
+func (r *room) running(file string, plan script.Plan, more ...string) *exec.Cmd {
 	r.t.Helper()
 	args := append([]string{"run", file, "--out", r.out(plan.Script.Ceremony), "--letters", r.given(plan.Script.Ceremony), "--keys", filepath.Join(r.dir, "keys"),
 		"--softhsm-conf", r.conf, "--transcripts", filepath.Join(r.dir, "out"), "--officers", filepath.Join(r.dir, "officers")}, more...)
 	r.must(os.MkdirAll(filepath.Join(r.dir, "out"), 0o700))
-	c := r.command(args...)
+	return r.command(args...)
+}
+
+// hold holds a ceremony at a terminal of 80 by 24, typing what people would.
+func (r *room) hold(file string, plan script.Plan, more ...string) error {
+	r.t.Helper()
+	c := r.running(file, plan, more...)
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
 	r.must(err)
 	defer tty.Close()

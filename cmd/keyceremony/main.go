@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/tapvault/tapvault/internal/cli"
 )
@@ -26,12 +27,28 @@ func main() { os.Exit(attended(os.Args[1:])) }
 // attended is run for somebody who may want it to stop.
 func attended(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	shown, unknown := term.GetState(int(os.Stdin.Fd())) // a prompt changes it
 	context.AfterFunc(ctx, func() {
-		stop() // so that a second signal ends the program: a call of an HSM's module may never return
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		stop()
 		time.AfterFunc(silence, func() { fmt.Fprint(os.Stderr, waiting) })
+		s := <-again // it ends the program: a call of an HSM's module may never return
+		if unknown == nil {
+			_ = term.Restore(int(os.Stdin.Fd()), shown)
+		}
+		die(s)
 	})
 	defer stop()
 	return run(ctx, args, os.Stdin, os.Stdout, os.Stderr)
+}
+
+// die ends the program by a signal, as if it had not been waited for.
+func die(s os.Signal) {
+	signal.Reset(s)
+	if n, ok := s.(syscall.Signal); ok {
+		_ = syscall.Kill(os.Getpid(), n)
+	}
 }
 
 // app is what every command shares.

@@ -3,12 +3,17 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 
 	"github.com/tapvault/tapvault/hsm/hsmtest/shim"
 	"github.com/tapvault/tapvault/internal/softtoken"
@@ -54,5 +59,36 @@ func TestModuleHangs(t *testing.T) {
 	r.must(r.hold(file, plan, "--module", hung.Module, "--resume"))
 	if s := r.story("hung"); check(s, "hung.mtk.v1") == "" {
 		t.Error("no key was made")
+	}
+}
+
+// TestSecondSignalAtPrompt: a program that is ended by a second signal while somebody types
+// leaves a terminal that shows what is typed.
+func TestSecondSignalAtPrompt(t *testing.T) {
+	r := blank(t)
+	file, plan := r.write("left", "generate", "site-a", "none", "keys: [{label: left.mtk.v1}]")
+	c := r.running(file, plan)
+	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
+	r.must(err)
+	defer tty.Close()
+	go io.Copy(io.Discard, tty) //nolint:errcheck // it ends with the program
+	echoes := func() bool {
+		now, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+		r.must(err)
+		return now.Lflag&unix.ECHO != 0
+	}
+	for end := time.Now().Add(time.Minute); echoes(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("there was no prompt")
+		}
+	}
+	r.must(c.Process.Signal(syscall.SIGTERM))
+	time.Sleep(silence)
+	r.must(c.Process.Signal(syscall.SIGTERM))
+	if err := c.Wait(); err == nil || err.Error() != "signal: terminated" {
+		t.Errorf("it ended by %v", err)
+	}
+	if !echoes() {
+		t.Error("the terminal shows nothing of what is typed")
 	}
 }
