@@ -9,10 +9,12 @@ package api
 import (
 	"context"
 	"crypto/rand"
-	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -218,16 +220,59 @@ func New(cfg Config) (http.Handler, error) {
 	return s.router(), nil
 }
 
-func (c *Config) complete() error {
-	for _, missing := range []bool{c.Identity == nil, c.Tokens == nil, c.Detokenizer == nil, c.Wallet == nil,
-		c.Taps == nil, c.Purchases == nil, c.LoadHost == nil, c.Inventory == nil, c.Gate.Recorder == nil,
-		c.Lifecycle == nil, c.Directory == nil, c.Cards == nil, c.Direct == nil, c.Intake == nil, c.Events == nil, c.Streams == nil, c.Loads == nil,
-		c.DenyList == nil, c.DenyKeys == nil, c.IssuerHost == nil, c.CardValues == nil, c.CardScripts == nil, c.Cryptograms == nil,
-		c.Devices == nil, c.PINs == nil, c.Syncer == nil, c.Elements == nil, c.SyncKeys == nil,
-		c.Approvals == nil, c.Auditor == nil, c.AuditKeys == nil, c.WebhookKeys == nil, c.ResultKeys == nil, c.Ranges == nil, c.Accounts == nil, len(c.AttemptKey) < 32} {
+// lacks names the required fields that are not set.
+func (c *Config) lacks() (names []string) {
+	for name, missing := range map[string]bool{
+		"Accounts":    c.Accounts == nil,
+		"Approvals":   c.Approvals == nil,
+		"AttemptKey":  len(c.AttemptKey) < 32,
+		"AuditKeys":   c.AuditKeys == nil,
+		"Auditor":     c.Auditor == nil,
+		"CardScripts": c.CardScripts == nil,
+		"CardValues":  c.CardValues == nil,
+		"Cards":       c.Cards == nil,
+		"Cryptograms": c.Cryptograms == nil,
+		"DenyKeys":    c.DenyKeys == nil,
+		"DenyList":    c.DenyList == nil,
+		"Detokenizer": c.Detokenizer == nil,
+		"Devices":     c.Devices == nil,
+		"Direct":      c.Direct == nil,
+		"Directory":   c.Directory == nil,
+		"Elements":    c.Elements == nil,
+		"Events":      c.Events == nil,
+		"Gate":        c.Gate.Recorder == nil,
+		"Identity":    c.Identity == nil,
+		"Intake":      c.Intake == nil,
+		"Inventory":   c.Inventory == nil,
+		"IssuerHost":  c.IssuerHost == nil,
+		"Lifecycle":   c.Lifecycle == nil,
+		"LoadHost":    c.LoadHost == nil,
+		"Loads":       c.Loads == nil,
+		"PINs":        c.PINs == nil,
+		"Parameters":  c.Parameters == nil,
+		"Purchases":   c.Purchases == nil,
+		"Ranges":      c.Ranges == nil,
+		"ResultKeys":  c.ResultKeys == nil,
+		"Streams":     c.Streams == nil,
+		"SyncKeys":    c.SyncKeys == nil,
+		"Syncer":      c.Syncer == nil,
+		"Taps":        c.Taps == nil,
+		"Tokens":      c.Tokens == nil,
+		"Wallet":      c.Wallet == nil,
+		"WebhookKeys": c.WebhookKeys == nil,
+	} {
 		if missing {
-			return errors.New("api: a service is missing from the configuration")
+			names = append(names, name)
 		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// complete refuses a configuration that lacks something, and fills in the defaults.
+func (c *Config) complete() error {
+	if lacks := c.lacks(); len(lacks) > 0 {
+		return fmt.Errorf("api: the configuration lacks %s", strings.Join(lacks, ", "))
 	}
 	if c.Observe == nil {
 		c.Observe = func(string, int, time.Duration) {}

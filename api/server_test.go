@@ -147,3 +147,19 @@ func TestAnswersAreDated(t *testing.T) {
 		}
 	}
 }
+
+// TestIncompleteConfig: an API that lacks a service does not begin, and says which.
+func TestIncompleteConfig(t *testing.T) {
+	_, err := New(Config{})
+	if err == nil {
+		t.Fatal("an API without services began")
+	}
+	for _, name := range []string{"Accounts", "AttemptKey", "Gate", "WebhookKeys"} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%v does not name %s", err, name)
+		}
+	}
+	if strings.Contains(err.Error(), "Metrics") {
+		t.Errorf("%v names what may be missing", err)
+	}
+}
