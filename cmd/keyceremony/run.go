@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -17,12 +15,10 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/cli"
-	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/keyceremony/console"
 	"github.com/tapvault/tapvault/keyceremony/engine"
 	"github.com/tapvault/tapvault/keyceremony/officer"
 	"github.com/tapvault/tapvault/keyceremony/register"
-	"github.com/tapvault/tapvault/keyceremony/rehearsal"
 	"github.com/tapvault/tapvault/keyceremony/script"
 	"github.com/tapvault/tapvault/keyceremony/secret"
 	"github.com/tapvault/tapvault/keyceremony/transcript"
@@ -54,22 +50,6 @@ func (a *app) runCommand() *cobra.Command {
 	f.StringVar(&o.transcripts, "transcripts", "", "folder of all earlier transcripts: they say in which state a key is; needs --officers")
 	f.StringVar(&o.officers, "officers", "", "file with the public key of every security officer, one a line: nobody else approves")
 	f.BoolVar(&o.resume, "resume", false, "go on with a ceremony that was interrupted")
-	return c
-}
-
-func (a *app) rehearseCommand() *cobra.Command {
-	var o options
-	c := &cobra.Command{
-		Use:   "rehearse SCRIPT --out DIR",
-		Short: "Play a ceremony on a scratch SoftHSM token",
-		Long: "Plays a ceremony on a scratch token in DIR. The transcript is that of a live one but for its\n" +
-			"mark. With --yes the program plays everybody; without, it waits for Enter before each step.",
-		Args: cli.Exactly(1, "rehearse SCRIPT --out DIR"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.rehearse(cmd.Context(), args[0], o) },
-	}
-	c.Flags().StringVar(&o.out, "out", "", "folder of the rehearsal")
-	c.Flags().BoolVar(&o.yes, "yes", false, "play everybody, without a pause")
-	c.Flags().BoolVar(&o.resume, "resume", false, "go on with a rehearsal that was interrupted")
 	return c
 }
 
@@ -234,160 +214,5 @@ func (a *app) hold(ctx context.Context, c engine.Config) error {
 	}
 	fmt.Fprintf(a.stdout, "\nThe ceremony is over. Digest of its transcript:\n%s\n%s\nfor the binder: %s\n", digest,
 		filepath.Join(c.Dir, engine.TranscriptFile), filepath.Join(c.Dir, engine.PageFile))
-	return nil
-}
-
-func (a *app) rehearse(ctx context.Context, name string, o options) error {
-	plan, err := readPlan(name)
-	if err != nil {
-		return err
-	}
-	if o.out == "" {
-		return cli.Misusef("reading flags: --out names the folder of the rehearsal")
-	}
-	seed, err := rehearsal.Seed(o.out, rand.Reader)
-	if err != nil {
-		return err
-	}
-	p := &rehearsal.Player{Seed: seed, Dir: o.out, Out: fitted{a.stdout}}
-	c, err := rehearsal.Config(ctx, o.out, plan, p, o.resume)
-	if err != nil {
-		return err
-	}
-	if !o.yes {
-		c.Desk = &paused{Player: p, keys: a.stdin, out: a.stdout}
-	}
-	c.Host = host("a rehearsal")
-	return a.hold(ctx, c)
-}
-
-// fitted breaks lines that are wider than a terminal. Each write is whole lines.
-type fitted struct{ io.Writer }
-
-func (w fitted) Write(lines []byte) (int, error) {
-	if _, err := io.WriteString(w.Writer, cli.Fit(string(lines))); err != nil {
-		return 0, err
-	}
-	return len(lines), nil
-}
-
-// paused waits for Enter before each step.
-type paused struct {
-	*rehearsal.Player
-	keys io.Reader
-	out  io.Writer
-}
-
-// Step implements [engine.Desk].
-func (p *paused) Step(ctx context.Context, v engine.View) error {
-	if err := p.Player.Step(ctx, v); err != nil {
-		return err
-	}
-	fmt.Fprint(p.out, "        Enter to go on, or abort: ")
-	var line []byte
-	for b := make([]byte, 1); ; line = append(line, b[0]) {
-		if _, err := p.keys.Read(b); err != nil {
-			return engine.ErrAborted
-		}
-		if b[0] == '\n' {
-			break
-		}
-	}
-	if strings.EqualFold(strings.TrimSpace(string(line)), "abort") {
-		return engine.ErrAborted
-	}
-	return ctx.Err()
-}
-
-func (a *app) enrolCommand() *cobra.Command {
-	var o options
-	var token string
-	c := &cobra.Command{
-		Use:   "enrol NAME --keys DIR",
-		Short: "Make a person's signing key, sealed under their passphrase or on their own token",
-		Long: "The key is in a file under a passphrase. With --token it is made on that PKCS #11 token, which is\n" +
-			"the person's own, and never leaves it; NAME.key then says where it is. The PIN is asked for.",
-		Args: cli.Exactly(1, "enrol NAME --keys DIR"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if token != "" {
-				return a.enrolToken(cmd.Context(), args[0], token, o)
-			}
-			return a.enrol(cmd.Context(), args[0], o.keys)
-		},
-	}
-	f := c.Flags()
-	f.StringVar(&o.keys, "keys", "keys", "folder for the key, NAME.key")
-	f.StringVar(&token, "token", "", "label of the person's own token")
-	f.StringVar(&o.module, "module", "", "PKCS #11 library of that token (default: SoftHSM's)")
-	f.StringVar(&o.initArgs, "init-args", "", "reserved string of C_Initialize that some modules need")
-	f.StringVar(&o.softhsm, "softhsm-conf", "", "configuration file of SoftHSM")
-	return c
-}
-
-// enrolToken makes a person's key on a token of their own.
-func (a *app) enrolToken(ctx context.Context, name, token string, o options) error {
-	if _, err := secret.Harden(); err != nil {
-		return err
-	}
-	desk := &console.Console{In: a.stdin, Out: a.stdout}
-	if err := desk.Open(); err != nil {
-		return err
-	}
-	m, err := o.hsm()
-	if err != nil {
-		return err
-	}
-	pin, err := desk.PIN(ctx, name, token)
-	if err != nil {
-		return err
-	}
-	defer pin.Wipe()
-	card := officer.Card{Name: name, Module: m.Config.Module, InitArgs: o.initArgs, Token: token}
-	if card.Public, err = engine.Enrol(ctx, card, pin.Bytes()); err != nil {
-		return err
-	}
-	text, err := card.Text()
-	if err != nil {
-		return err
-	}
-	return a.enrolled(o.keys, name, card.Public, text)
-}
-
-func (a *app) enrol(ctx context.Context, name, dir string) error {
-	if _, err := secret.Harden(); err != nil {
-		return err
-	}
-	desk := &console.Console{In: a.stdin, Out: a.stdout}
-	if err := desk.Open(); err != nil {
-		return err
-	}
-	pass, err := desk.Passphrase(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer pass.Wipe()
-	k, err := officer.New(rand.Reader)
-	if err != nil {
-		return err
-	}
-	defer k.Wipe()
-	text, err := k.Seal(rand.Reader, name, pass.Bytes())
-	if err != nil {
-		return err
-	}
-	return a.enrolled(dir, name, k.Public().String(), text)
-}
-
-// enrolled writes a person's key, never over another, and says what goes into
-// scripts.
-func (a *app) enrolled(dir, name, public string, text []byte) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("writing the key: %w", err)
-	}
-	file := filepath.Join(dir, name+".key")
-	if err := durable.Write(file, text); err != nil {
-		return fmt.Errorf("writing the key: %w", err)
-	}
-	fmt.Fprintf(a.stdout, "%s is written. For the script:\n  - {name: %s, role: ..., key: \"%s\"}\n", file, name, public)
 	return nil
 }

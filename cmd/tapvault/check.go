@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime/debug"
 
@@ -53,12 +52,4 @@ func buildVersion() (version, goVersion string) {
 		return "unknown", "unknown"
 	}
 	return info.Main.Version, info.GoVersion
-}
-
-// print writes data as one JSON document.
-func (a *app) print(v any) error {
-	e := json.NewEncoder(a.stdout)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }
