@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -139,7 +140,7 @@ func Parse(text []byte) (Script, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(&s); err != nil {
-		return Script{}, fmt.Errorf("%w: %w", ErrScript, err)
+		return Script{}, unread(err)
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return Script{}, fmt.Errorf("%w: one file holds one ceremony", ErrScript)
@@ -153,6 +154,19 @@ func Parse(text []byte) (Script, error) {
 		}
 	}
 	return s, s.validate()
+}
+
+// unread is what the decoder says of a text that is no script. Errors of its
+// fields stay as they are, to be told one by one.
+func unread(err error) error {
+	var fields *yaml.TypeError
+	switch {
+	case errors.As(err, &fields):
+		return fmt.Errorf("%w: %w", ErrScript, err)
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: nothing is in it", ErrScript)
+	}
+	return fmt.Errorf("%w: %s", ErrScript, strings.TrimPrefix(err.Error(), "yaml: "))
 }
 
 // births reports whether the kind makes keys on the token.
