@@ -96,7 +96,7 @@ func approvalMark(cursor string) (at time.Time, id string, err error) {
 	ms, id, ok := strings.Cut(cursor, "-")
 	n, err := strconv.ParseInt(ms, 36, 64)
 	if !ok || err != nil || n <= 0 || !quorum.ValidID(id) {
-		return at, "", &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
+		return at, "", badCursor()
 	}
 	return time.UnixMilli(n), id, nil
 }

@@ -79,7 +79,7 @@ func parsePosition(s string) (int64, error) {
 	digits, ok := strings.CutPrefix(s, cursorLetter)
 	p, err := strconv.ParseInt(digits, 36, 64)
 	if !ok || err != nil || p < 0 || formatPosition(p) != s {
-		return 0, &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
+		return 0, badCursor()
 	}
 	return p, nil
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/wire"
@@ -55,6 +56,9 @@ func (s *server) tokens(ctx context.Context, q *request) (any, error) {
 		return nil, err
 	}
 	found, next, err := s.Directory.Search(ctx, q.caller, f, q.query["cursor"], limit)
+	if errors.Is(err, tokenize.ErrCursor) {
+		return nil, badCursor()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func loadQuery(query map[string]string) error {
 		return &wire.FieldError{Path: "state", Text: "must be a state of loads"}
 	}
 	if c := query["cursor"]; c != "" && !load.ValidID(c) {
-		return &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
+		return badCursor()
 	}
 	return nil
 }

@@ -53,3 +53,8 @@ func (q *request) page() (int, error) {
 	}
 	return int(n), nil
 }
+
+// badCursor says that a cursor is none of this list, or of another search.
+func badCursor() error {
+	return &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
+}

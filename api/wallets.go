@@ -206,7 +206,7 @@ func (s *server) cases(ctx context.Context, q *request) (any, error) {
 	}
 	cursor := q.query["cursor"]
 	if cursor != "" && (len(cursor) != 34 || cursor[:2] != caseLetters) {
-		return nil, &wire.FieldError{Path: "cursor", Text: "must be a cursor that this list gave"}
+		return nil, badCursor()
 	}
 	limit, err := q.page()
 	if err != nil {

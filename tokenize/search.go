@@ -12,6 +12,9 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
+// ErrCursor reports a cursor that no answer to the same search gave.
+var ErrCursor = fmt.Errorf("%w: the cursor is not one that a search for this was answered with", token.ErrMalformed)
+
 // MaxPage bounds the tokens of one answer of [Service.Search].
 const MaxPage = 100
 
@@ -118,17 +121,16 @@ func parseCursor(s string, f token.Filter) (token.Mark, error) {
 	if s == "" {
 		return token.Mark{}, nil
 	}
-	bad := fmt.Errorf("%w: the cursor is not one that a search for this was answered with", token.ErrMalformed)
 	if len(s) != base64.RawURLEncoding.EncodedLen(cursorSize) {
-		return token.Mark{}, bad
+		return token.Mark{}, ErrCursor
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || len(b) != cursorSize || b[0] != cursorVersion || string(b[cursorSize-cursorHash:]) != string(filterHash(f)) {
-		return token.Mark{}, bad
+		return token.Mark{}, ErrCursor
 	}
 	m := token.Mark{CreatedAt: time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:9]))).UTC(), Ref: token.Ref(b[9 : 9+cursorRef])}
 	if !m.Ref.Valid() {
-		return token.Mark{}, bad
+		return token.Mark{}, ErrCursor
 	}
 	return m, nil
 }
