@@ -180,7 +180,10 @@ type Config struct {
 	// same in all processes. nil: there are none here.
 	Secret []byte
 	Now    func() time.Time // nil: time.Now
-	Rand   io.Reader        // nil: crypto/rand
+	// Clock is the one clock of all processes, by which an approval lives and ends; nil:
+	// Now.
+	Clock func(ctx context.Context) (time.Time, error)
+	Rand  io.Reader // nil: crypto/rand
 }
 
 // Service answers callers. It is safe for concurrent use.
@@ -202,10 +205,22 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = func(context.Context) (time.Time, error) { return cfg.Now(), nil }
+	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
 	return &Service{cfg}, nil
+}
+
+// now is the moment by which approvals live.
+func (s *Service) now(ctx context.Context) (time.Time, error) {
+	at, err := s.cfg.Clock(ctx)
+	if err != nil {
+		return at, fmt.Errorf("asking the clock of approvals: %w", err)
+	}
+	return at, nil
 }
 
 // ValidID reports whether s looks like the id of an approval.
@@ -230,7 +245,11 @@ func (s *Service) find(ctx context.Context, c access.Caller, id string) (Approva
 	if err == nil && !sees(c, a) {
 		err = ErrUnknown
 	}
-	return a.at(s.cfg.Now()), err
+	if err != nil {
+		return a, err
+	}
+	now, err := s.now(ctx)
+	return a.at(now), err
 }
 
 // Get returns an approval.
@@ -250,8 +269,15 @@ func (s *Service) List(ctx context.Context, c access.Caller, p Page) ([]Approval
 		p.Requester = c.ID
 	}
 	all, err := s.cfg.Store.List(ctx, p)
-	for i := range all {
-		all[i] = all[i].at(s.cfg.Now())
+	if err != nil {
+		return nil, err
 	}
-	return all, err
+	now, err := s.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		all[i] = all[i].at(now)
+	}
+	return all, nil
 }

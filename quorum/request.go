@@ -42,7 +42,11 @@ func (s *Service) Request(ctx context.Context, c access.Caller, q Ask) (Approval
 	if _, err := io.ReadFull(s.cfg.Rand, b[:]); err != nil {
 		return Approval{}, fmt.Errorf("drawing the id of an approval: %w", err)
 	}
-	now := s.cfg.Now().UTC().Truncate(time.Millisecond)
+	now, err := s.now(ctx)
+	if err != nil {
+		return Approval{}, err
+	}
+	now = now.UTC().Truncate(time.Millisecond)
 	a := Approval{ID: "ap" + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]), Verb: q.Verb, Method: q.Method, Path: q.Path,
 		Digest: digest, Reason: q.Reason, Requester: c.ID, Needed: rule.Needed, State: Pending, CreatedAt: now, ExpiresAt: now.Add(rule.Valid)}
 	if a.Summary, err = summary(q.Verb, q.Method, body); err != nil {

@@ -87,7 +87,11 @@ func (s *Service) useUp(ctx context.Context, id string, a Act, good func(Approva
 	if err != nil {
 		return Approval{}, err
 	}
-	usable := func(found Approval) bool { return found.at(s.cfg.Now()).State == Approved && good(found, who) }
+	now, err := s.now(ctx)
+	if err != nil {
+		return Approval{}, err
+	}
+	usable := func(found Approval) bool { return found.at(now).State == Approved && good(found, who) }
 	if a.Fits != nil && usable(asked) {
 		if err := a.Fits(ctx); err != nil {
 			return Approval{}, err
@@ -97,7 +101,7 @@ func (s *Service) useUp(ctx context.Context, id string, a Act, good func(Approva
 		if !usable(*found) {
 			return errUnfit
 		}
-		found.State, found.EndedAt = Used, s.cfg.Now()
+		found.State, found.EndedAt = Used, now
 		return nil
 	})
 }
@@ -126,8 +130,15 @@ func (s *Service) spent(ctx context.Context, c access.Caller, digest [32]byte, m
 	if err != nil {
 		return err
 	}
+	if len(all) == 0 {
+		return nil
+	}
+	now, err := s.now(ctx)
+	if err != nil {
+		return err
+	}
 	for _, a := range all {
-		if s.cfg.Now().Before(a.ExpiresAt) && (method == Run || a.Requester == c.ID) {
+		if now.Before(a.ExpiresAt) && (method == Run || a.Requester == c.ID) {
 			return &SpentError{a.ID, a.EndedAt}
 		}
 	}

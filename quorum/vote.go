@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 )
@@ -38,14 +39,14 @@ func (s *Service) Approve(ctx context.Context, c access.Caller, id string, diges
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.ApprovalDecide, a.ID, told("approved", a)); err != nil {
 		return Approval{}, err
 	}
-	return s.change(ctx, c, access.ApprovalDecide, a, func(a *Approval) error {
+	return s.change(ctx, c, access.ApprovalDecide, a, func(a *Approval, now time.Time) error {
 		if slices.ContainsFunc(a.Votes, func(v Vote) bool { return v.Approver == c.ID }) {
 			return nil
 		}
 		if a.State != Pending {
 			return ErrState
 		}
-		a.Votes = append(a.Votes, Vote{c.ID, s.cfg.Now()})
+		a.Votes = append(a.Votes, Vote{c.ID, now})
 		if s.enough(*a, who) {
 			a.State = Approved
 		}
@@ -99,25 +100,29 @@ func (s *Service) Cancel(ctx context.Context, c access.Caller, id string) (Appro
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.ApprovalRequest, a.ID, told("cancelled", a)); err != nil {
 		return Approval{}, err
 	}
-	return s.change(ctx, c, access.ApprovalRequest, a, func(a *Approval) error {
+	return s.change(ctx, c, access.ApprovalRequest, a, func(a *Approval, now time.Time) error {
 		if a.State != Pending && a.State != Approved && a.State != Cancelled {
 			return ErrState
 		}
-		a.State, a.EndedAt = Cancelled, s.cfg.Now()
+		a.State, a.EndedAt = Cancelled, now
 		return nil
 	})
 }
 
 // change compares and swaps. A refusal that only the row can tell is recorded.
-func (s *Service) change(ctx context.Context, c access.Caller, right access.Action, a Approval, do func(*Approval) error) (Approval, error) {
+func (s *Service) change(ctx context.Context, c access.Caller, right access.Action, a Approval, do func(*Approval, time.Time) error) (Approval, error) {
+	now, err := s.now(ctx)
+	if err != nil {
+		return Approval{}, err
+	}
 	out, err := s.cfg.Store.Change(ctx, a.ID, func(a *Approval) error {
-		if a.at(s.cfg.Now()).State == Expired {
+		if a.at(now).State == Expired {
 			return ErrState
 		}
-		return do(a)
+		return do(a, now)
 	})
 	if errors.Is(err, ErrState) {
 		return Approval{}, s.cfg.Gate.Refuse(ctx, c, right, a.ID, "state", ErrState)
 	}
-	return out.at(s.cfg.Now()), err
+	return out.at(now), err
 }

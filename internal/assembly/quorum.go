@@ -55,7 +55,7 @@ func (c Config) validateQuorum(v *checker) {
 // needed for what is done at the machine.
 func Approvals(c Config, db *store.DB, recorder audit.Recorder, secret []byte, now func() time.Time) (*quorum.Service, error) {
 	clients := clientdb.New(db, now)
-	return quorum.New(quorum.Config{Store: quorumdb.New(db), Gate: audit.Gate{Recorder: recorder}, Rules: c.rules(), Secret: secret, Now: now,
+	return quorum.New(quorum.Config{Store: quorumdb.New(db), Gate: audit.Gate{Recorder: recorder}, Rules: c.rules(), Secret: secret, Now: now, Clock: c.clock(db),
 		Key: func(ctx context.Context, id string) (string, error) { return identity.Holder(ctx, clients, id) }})
 }
 

@@ -122,7 +122,7 @@ func TestEachDatabase(t *testing.T) {
 
 // TestRules is what no database makes a difference to.
 func TestRules(t *testing.T) {
-	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Changed": changedRules, "People": people, "Keyed": keyed} {
+	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Clocks": clocks, "Changed": changedRules, "People": people, "Keyed": keyed} {
 		t.Run(name, func(t *testing.T) { test(newBench(t, storetest.New(t))) })
 	}
 }
@@ -370,6 +370,40 @@ func people(b *bench) {
 	b.approves(b.two, "o2", mine, quorum.ErrState)
 	if l := b.book.last(); l != "o2 approvals:decide refused state" {
 		b.Errorf("recorded %q", l)
+	}
+}
+
+// clocks: an approval lives as long as its rule says by the one clock, wherever it is asked
+// for, given and used, whatever the process's own clock says.
+func clocks(b *bench) {
+	var silent error
+	off := func(by time.Duration) *quorum.Service {
+		s, err := quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: rules, Secret: secret,
+			Now:   func() time.Time { return time.UnixMilli(b.now.Load()).Add(by) },
+			Clock: func(context.Context) (time.Time, error) { return time.UnixMilli(b.now.Load()), silent }})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	}
+	ahead, behind := off(24*time.Hour), off(-24*time.Hour)
+	b.one = ahead
+	a := b.asked(body)
+	b.one = behind
+	other := b.asked(body)
+	for _, x := range []quorum.Approval{a, other} {
+		b.approves(behind, "o1", x, nil)
+		b.approves(ahead, "o2", x, nil)
+	}
+	b.uses(ahead, bank, body, nil)
+	silent = errors.New("the database is silent")
+	b.uses(ahead, bank, body, silent)
+	silent = nil
+	b.now.Add((2 * time.Hour).Milliseconds())
+	b.uses(behind, bank, body, quorum.ErrNeeded)
+	b.uses(ahead, bank, body, quorum.ErrNeeded)
+	if got, err := behind.Get(b.Context(), bank, other.ID); err != nil || got.State != quorum.Expired && got.State != quorum.Used {
+		b.Errorf("%+v, %v", got, err)
 	}
 }
 
