@@ -52,9 +52,12 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.config, "config", "tapvault.yaml", "configuration file")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print data as JSON")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return undumpable(c.Name()) }
-	root.AddCommand(a.initCommand(), a.serveCommand(), a.checkConfigCommand(), a.doctorCommand(), a.migrateCommand(),
-		a.clientCommand(), a.keysCommand(), a.denylistCommand(), a.rewrapCommand(), a.exportCommand(), a.importCommand(), a.auditCommand(), a.approvalsCommand(), a.conformanceCommand(), a.benchCommand(), a.benchClientCommand(), a.explainCommand(),
-		a.versionCommand())
+	root.AddCommand(
+		a.initCommand(), a.serveCommand(), a.checkConfigCommand(), a.doctorCommand(), a.migrateCommand(),
+		a.clientCommand(), a.keysCommand(), a.denylistCommand(), a.rewrapCommand(),
+		a.exportCommand(), a.importCommand(), a.auditCommand(), a.approvalsCommand(),
+		a.conformanceCommand(), a.benchCommand(), a.benchClientCommand(), a.explainCommand(), a.versionCommand(),
+	)
 	return root
 }
 
