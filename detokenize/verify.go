@@ -74,16 +74,12 @@ func (s *Service) gate(ctx context.Context, c access.Caller, q Query) error {
 	return s.cfg.Gate.Allow(ctx, c, access.Detokenize, q.object())
 }
 
-// object names what was asked for in the record. Text that is no reference is
-// not repeated there: it may be a card number in the wrong place.
+// object names what was asked for in the record.
 func (q Query) object() string {
-	switch {
-	case q.Ref == "":
+	if q.Ref == "" {
 		return byNumber
-	case !q.Ref.Valid():
-		return "malformed-reference"
 	}
-	return string(q.Ref)
+	return q.Ref.Object()
 }
 
 // token finds the token that q names, and its card; reason says why there is

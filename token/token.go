@@ -84,6 +84,15 @@ func DrawRef(rand io.Reader) (Ref, error) {
 // that somebody put in its place.
 func (r Ref) Valid() bool { return validID("tr", string(r)) }
 
+// Object names the token in the audit record. What is no reference is not repeated
+// there: it may be a card number that somebody put in the wrong place.
+func (r Ref) Object() string {
+	if !r.Valid() {
+		return "malformed-reference"
+	}
+	return string(r)
+}
+
 // Requestor is a Token Requestor ID: 11 digits.
 type Requestor string
 

@@ -54,7 +54,7 @@ func (s *Service) MoveAs(ctx context.Context, c access.Caller, by token.Suspende
 	if v != token.Suspend && v != token.Resume && v != token.Delete {
 		return token.Token{}, fmt.Errorf("%w: callers suspend, resume and delete", token.ErrMalformed)
 	}
-	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenManage, object(ref), because); err != nil {
+	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenManage, ref.Object(), because); err != nil {
 		return token.Token{}, err
 	}
 	if v != token.Delete && !speaksFor(c, by) {

@@ -19,7 +19,7 @@ const aheadOnFile = 30 * 24 * time.Hour
 // back. The new token is durable on return; after an error it may exist all the
 // same, and renewing again tells.
 func (s *Service) Renew(ctx context.Context, c access.Caller, ref token.Ref, a access.Attempt) (token.Token, error) {
-	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenRenew, object(ref), string(token.Renew)); err != nil {
+	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenRenew, ref.Object(), string(token.Renew)); err != nil {
 		return token.Token{}, err
 	}
 	if t, done, err := s.cfg.Vault.Renewed(ctx, c.ID, a); err != nil || done {

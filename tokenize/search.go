@@ -59,7 +59,7 @@ func (s *Service) Search(ctx context.Context, c access.Caller, f token.Filter, c
 // filterObject names what is searched in the record.
 func filterObject(f token.Filter) string {
 	if f.Ref != "" {
-		return object(f.Ref)
+		return f.Ref.Object()
 	}
 	return "tokens"
 }

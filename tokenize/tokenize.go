@@ -243,7 +243,7 @@ func (s *Service) again(ctx context.Context, c access.Caller, a access.Action, t
 
 // Token returns a token as it is now, or [ErrUnknown].
 func (s *Service) Token(ctx context.Context, c access.Caller, ref token.Ref) (token.Token, error) {
-	if err := s.cfg.Gate.Check(ctx, c, access.TokenRead, object(ref)); err != nil {
+	if err := s.cfg.Gate.Check(ctx, c, access.TokenRead, ref.Object()); err != nil {
 		return token.Token{}, err
 	}
 	t, err := s.own(ctx, c, access.TokenRead, ref)
@@ -290,14 +290,5 @@ func (s *Service) present(t token.Token) token.Token {
 }
 
 func (s *Service) refuse(ctx context.Context, c access.Caller, a access.Action, ref token.Ref, reason string, err error) error {
-	return s.cfg.Gate.Refuse(ctx, c, a, object(ref), reason, err)
-}
-
-// object names a token in the record. What is no reference is not repeated
-// there: it may be a card number that somebody put in the wrong place.
-func object(ref token.Ref) string {
-	if !ref.Valid() {
-		return "malformed-reference"
-	}
-	return string(ref)
+	return s.cfg.Gate.Refuse(ctx, c, a, ref.Object(), reason, err)
 }

@@ -15,7 +15,7 @@ import (
 // Expiry Date moves with it. Setting what is set already succeeds. The change is
 // durable on return, and an attempt makes it once.
 func (s *Service) Update(ctx context.Context, c access.Caller, ref token.Ref, set token.Attributes, a access.Attempt) (token.Token, error) {
-	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenManage, object(ref), string(token.Update)); err != nil {
+	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenManage, ref.Object(), string(token.Update)); err != nil {
 		return token.Token{}, err
 	}
 	if set.Assurance == nil && set.Controls == nil && set.NotAfter == nil {
@@ -65,7 +65,7 @@ func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d 
 	if !ok {
 		return token.Token{}, fmt.Errorf("%w: an issuer decides APPROVED, STEP_UP or DECLINED", token.ErrMalformed)
 	}
-	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenDecide, object(ref), string(v)); err != nil {
+	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenDecide, ref.Object(), string(v)); err != nil {
 		return token.Token{}, err
 	}
 	return s.change(ctx, c, access.TokenDecide, token.Change{Ref: ref, Verb: v}, string(v), a)
@@ -82,7 +82,7 @@ func (s *Service) Notify(ctx context.Context, c access.Caller, ref token.Ref, n 
 	if n.Result == token.Failure {
 		v = token.Fail
 	}
-	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenNotify, object(ref), string(v)); err != nil {
+	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenNotify, ref.Object(), string(v)); err != nil {
 		return token.Token{}, err
 	}
 	return s.change(ctx, c, access.TokenNotify, token.Change{Ref: ref, Verb: v, Notice: n}, string(v), a)
