@@ -10,14 +10,14 @@ import (
 
 // Component is one full-length part of a key, held by one custodian.
 type Component struct {
-	Value []byte
-	Check []byte // its own check value as the custodian's form says; 3 bytes at least
+	Value []byte // as long as the key
+	Check []byte // its own check value as the custodian's form says: 3 bytes, or 5 of AES
 }
 
-// Combine checks each component against its own check value and xors them. A
-// Triple DES key gets odd parity, which an even number of components takes
-// away. It refuses what cannot have come from honest randomness: components
-// that are zero or equal, and weak keys. The caller zeroes the key.
+// Combine checks each of two or more components against its own check value, xors them
+// and returns the key with its check value. A Triple DES key gets odd parity, which an
+// even number of components takes away. What cannot have come from honest randomness is
+// [ErrKey]: components that are zero or equal, and weak keys. The caller zeroes the key.
 func Combine(a Algorithm, parts ...Component) (key []byte, check CheckValue, err error) {
 	for i, p := range parts {
 		c, err := Check(a, p.Value)

@@ -1,10 +1,14 @@
 // Package keyblock reads and writes TR-31 (ANSI X9.143) key blocks, check values and key components, over bytes in memory that its caller zeroes.
 //
-// Keys of an HSM cannot be wrapped: they are not extractable. A key block is
-// made at a key's birth, from components, or by a quorum that opens a backup.
-// Versions B (Triple DES) and D (AES) are read and written. A and C, whose MAC
-// is too short and covers the cipher text only, are read, and only by
-// [UnwrapLegacy].
+// A key block is text: a clear header of 16 characters and optional blocks, then in hex
+// the enciphered key and a MAC over all of it. The key block protection key (KBPK) has 16
+// or 24 bytes for Triple DES and 16, 24 or 32 for AES; two keys are derived from it
+// ([Derive]), one of which enciphers and the other authenticates. Versions B (Triple
+// DES, MAC of 8 bytes) and D (AES, MAC of 16 bytes) are read and written. A and C, whose
+// MAC of 4 bytes covers the cipher text only, are read, and only by [UnwrapLegacy].
+//
+// Keys of an HSM cannot be wrapped: they are not extractable. A key block is made at a
+// key's birth, from components, or by a quorum that opens a backup.
 package keyblock
 
 import (
@@ -13,7 +17,7 @@ import (
 	"github.com/tapvault/tapvault/internal/fault"
 )
 
-// Sentinels. None of their messages holds any part of a key.
+// Errors of this package. None of their messages holds any part of a key.
 var (
 	// ErrMalformed reports text that is no key block, or a header that cannot
 	// be printed as one.

@@ -10,7 +10,7 @@ import (
 	"github.com/tapvault/tapvault/internal/mac"
 )
 
-// Opened is a key out of its block.
+// Opened is a key out of its block; Key is as long as the block said.
 type Opened struct {
 	Header  Header
 	Key     []byte
@@ -20,8 +20,9 @@ type Opened struct {
 // Clear zeroes the key.
 func (o Opened) Clear() { clear(o.Key); clear(o.Padding) }
 
-// Unwrap opens a block of version B or D under a protection key. Whatever is
-// wrong with the block, the answer is [ErrRefused].
+// Unwrap opens a block of version B or D under a protection key. Whatever is wrong with
+// the block, the answer is [ErrRefused]; [ErrKey] says that kbpk is no protection key of
+// the block's version. The caller clears what was opened.
 func Unwrap(kbpk []byte, text string) (Opened, error) { return unwrap(kbpk, text, false) }
 
 // UnwrapLegacy is [Unwrap] that also opens versions A and C. Their MAC has four

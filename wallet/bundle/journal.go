@@ -28,7 +28,8 @@ type Record struct {
 	Sealed   string // all of the tap, readable by the service only
 }
 
-// Journal remembers which slots are spent.
+// Journal remembers which slots are spent. A handset that loses it must not use its
+// bundles any more: it would pay twice from one slot.
 type Journal interface {
 	// Commit returns nil only when r would survive a power cut. When it fails,
 	// r may be kept or not: the slot counts as spent either way.
