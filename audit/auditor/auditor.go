@@ -119,7 +119,10 @@ func (s *Service) goesOn() error {
 		return nil
 	}
 	was, err := s.cfg.Tree.At(s.last.Size)
-	if errors.Is(err, tree.ErrRange) || err == nil && was.Root != s.last.Root {
+	if errors.Is(err, tree.ErrRange) {
+		return fmt.Errorf("%w: it ends before the %d lines that were signed", ErrForked, s.last.Size)
+	}
+	if err == nil && was.Root != s.last.Root {
 		return fmt.Errorf("%w: it holds other lines than the %d that were signed", ErrForked, s.last.Size)
 	}
 	return err

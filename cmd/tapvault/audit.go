@@ -51,6 +51,9 @@ public keys of /.well-known/audit.json, and needs nothing of the service:
 			if a.json {
 				return a.print(found)
 			}
+			if found.Lines == 0 {
+				return a.say("%s: no records", file)
+			}
 			if err := a.say("%s: %d records,\neach follows from the one before; the last has the hash\n  %s", file, found.Lines, found.Last); err != nil {
 				return err
 			}

@@ -190,3 +190,15 @@ func TestAuditExport(t *testing.T) {
 		t.Error("an export of a broken record is left")
 	}
 }
+
+// TestAuditVerifyOfNothing: an empty record has no last line, and so no hash.
+func TestAuditVerifyOfNothing(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"audit", "verify", empty}, nil, &out, &out); code != cli.OK || out.String() != empty+": no records\n" {
+		t.Errorf("%d: %q", code, out.String())
+	}
+}

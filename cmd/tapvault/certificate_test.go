@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,5 +59,22 @@ func TestNewCertificate(t *testing.T) {
 	}
 	if len(shown()) == 0 {
 		t.Error("nothing is shown any more")
+	}
+}
+
+// TestDoctorSaysAllOfACertificate: that one ends soon does not hide that it is not for
+// the name where clients go.
+func TestDoctorSaysAllOfACertificate(t *testing.T) {
+	for at, want := range map[string]int{"localhost": 1, "other.example": 2} {
+		dir := t.TempDir()
+		if err := devCertificates(dir, time.Now().AddDate(-1, 0, 20)); err != nil {
+			t.Fatal(err)
+		}
+		cfg := assembly.Config{TLS: assembly.TLS{CertFile: "server.pem", KeyFile: "server.key"}}.In(dir)
+		cfg.Identity.IssuerURL = "https://" + at + ":8443"
+		found := lookAtCertificate(t.Context(), cfg)
+		if len(found) != want || !strings.Contains(found[0].Says, "it ends in") {
+			t.Errorf("%s: %+v", at, found)
+		}
 	}
 }

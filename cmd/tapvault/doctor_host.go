@@ -111,20 +111,29 @@ func lookAtCertificate(_ context.Context, cfg assembly.Config) []finding {
 	if err != nil {
 		return []finding{badly(part, err, "put another certificate there")}
 	}
-	now := time.Now()
+	found := lookAtEnd(leaf, time.Now())
+	if at, err := url.Parse(cfg.Identity.IssuerURL); err == nil && leaf.VerifyHostname(at.Hostname()) != nil {
+		found = append(found, note(part, "clients that go there refuse it: have one made for that name, or correct identity.issuer_url",
+			"it is not for %s, where identity.issuer_url sends clients", at.Hostname()))
+	}
+	if found == nil {
+		found = []finding{fine(part, "good until %s", leaf.NotAfter.UTC().Format(time.DateOnly))}
+	}
+	return found
+}
+
+// lookAtEnd returns what is wrong with the days of a certificate.
+func lookAtEnd(leaf *x509.Certificate, now time.Time) []finding {
+	const part, mend = "certificate", "put a new pair into the files of tls.cert_file and tls.key_file; no restart is needed"
 	switch left := leaf.NotAfter.Sub(now); {
 	case now.Before(leaf.NotBefore):
 		return []finding{bad(part, "see the clock of this machine, or wait", "it is not good before %s", leaf.NotBefore.UTC().Format(time.RFC3339))}
 	case left <= 0:
-		return []finding{bad(part, "put a new pair into the files of tls.cert_file and tls.key_file; no restart is needed", "it ended at %s", leaf.NotAfter.UTC().Format(time.RFC3339))}
+		return []finding{bad(part, mend, "it ended at %s", leaf.NotAfter.UTC().Format(time.RFC3339))}
 	case left < soon:
-		return []finding{note(part, "put a new pair into the files of tls.cert_file and tls.key_file; no restart is needed", "it ends in %d days", int(left.Hours()/24))}
+		return []finding{note(part, mend, "it ends in %d days", int(left.Hours()/24))}
 	}
-	if at, err := url.Parse(cfg.Identity.IssuerURL); err == nil && leaf.VerifyHostname(at.Hostname()) != nil {
-		return []finding{note(part, "clients that go there refuse it: have one made for that name, or correct identity.issuer_url",
-			"it is not for %s, where identity.issuer_url sends clients", at.Hostname())}
-	}
-	return []finding{fine(part, "good until %s", leaf.NotAfter.UTC().Format(time.DateOnly))}
+	return nil
 }
 
 // skew is how wrong a clock may be before callers are refused.

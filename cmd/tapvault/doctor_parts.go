@@ -202,7 +202,8 @@ func lookAtWrites(ctx context.Context, cfg assembly.Config) []finding {
 // mendDatabase says what to do about one that cannot be opened.
 func mendDatabase(dsn string) string {
 	if store.IsPostgres(dsn) {
-		return "see that the server runs and lets this user in: try the URL of store.dsn with `psql`, as the user who runs tapvault"
+		return "see that the server runs and lets this user in, and with sslmode=verify-full that sslrootcert names the CA of its certificate: " +
+			"try the URL of store.dsn with `psql`, as the user who runs tapvault"
 	}
 	return "name the database's file in store.dsn, or put a back-up in its place"
 }

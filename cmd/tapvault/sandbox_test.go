@@ -278,3 +278,17 @@ func TestSwapIsFound(t *testing.T) {
 		}
 	}
 }
+
+// TestUnlockedMemory: it is told of where memory may reach a disk, or nobody knows.
+func TestUnlockedMemory(t *testing.T) {
+	const none = "Filename\tType\tSize\tUsed\tPriority\n"
+	for _, x := range []struct {
+		swaps   string
+		unknown error
+		told    bool
+	}{{none, nil, false}, {none + "/swap file 1 0 -2\n", nil, true}, {"", fs.ErrNotExist, true}} {
+		if got := unlocked(syscall.ENOMEM, x.swaps, x.unknown); (got != "") != x.told {
+			t.Errorf("%q, %v: %q", x.swaps, x.unknown, got)
+		}
+	}
+}

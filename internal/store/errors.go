@@ -2,11 +2,14 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -35,7 +38,10 @@ func mapError(err error) error {
 		}
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case gone(err):
-		return fmt.Errorf("%w: %w", ErrUnavailable, unreached(err))
+		if why := reasons(err); len(why) > 0 {
+			err = why
+		}
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
 }
@@ -53,25 +59,23 @@ func gone(err error) bool {
 	return errors.As(err, &refused) || errors.As(err, &lost) || err.Error() == "sql: database is closed" || err.Error() == "conn closed"
 }
 
-// unreachedError is an error of a connection that says of each server, once, why
-// there is none. The driver's own tells that over several lines and in its own words.
-type unreachedError struct {
-	error
-	says string
-}
+// unreached are the reasons why there is no connection: one for each server, once.
+// The driver tells of every address, over several lines and in its own words.
+type unreached []error
 
-func (e unreachedError) Error() string { return e.says }
-func (e unreachedError) Unwrap() error { return e.error }
-
-func unreached(err error) error {
-	if why := reasons(err); len(why) > 0 {
-		return unreachedError{err, strings.Join(why, "; ")}
+func (u unreached) Error() string {
+	var text []string
+	for _, why := range u {
+		text = append(text, why.Error())
 	}
-	return err
+	return strings.Join(text, "; ")
 }
 
-// reasons are why each of the servers that were tried could not be reached.
-func reasons(err error) (why []string) {
+func (u unreached) Unwrap() []error { return u }
+
+// reasons are why each of the servers that were tried could not be reached; none,
+// when it is no error of connecting.
+func reasons(err error) (why unreached) {
 	var refused *pgconn.ConnectError
 	if !errors.As(err, &refused) {
 		return nil
@@ -81,8 +85,9 @@ func reasons(err error) (why []string) {
 		each = all.Unwrap()
 	}
 	for _, e := range each {
-		if says := reason(e); !slices.Contains(why, says) {
-			why = append(why, says)
+		r := reason(e)
+		if !slices.ContainsFunc(why, func(was error) bool { return was.Error() == r.Error() }) {
+			why = append(why, r)
 		}
 	}
 	return why
@@ -90,27 +95,56 @@ func reasons(err error) (why []string) {
 
 // reason is why one server could not be reached. The driver's text begins with its
 // address.
-func reason(err error) string {
+func reason(err error) error {
 	at, _, _ := strings.Cut(err.Error(), " (")
 	var lost *net.OpError
 	var p *pgconn.PgError
+	var cert *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &cert):
+		return errors.New(at + ": " + ofCertificate(cert))
 	case errors.As(err, &p):
-		return fmt.Sprintf("%s: postgres %s", at, p.Code)
+		return fmt.Errorf("%s: postgres %s", at, p.Code)
 	case errors.Is(err, pgconn.ErrStandbyConnection):
-		return at + ": a standby"
+		return errors.New(at + ": a standby")
 	case errors.Is(err, errOutlived):
-		return at + ": " + errOutlived.Error()
+		return fmt.Errorf("%s: %w", at, errOutlived)
 	case errors.As(err, &lost):
-		return lost.Error()
+		return lost
+	}
+	return err
+}
+
+// ofCertificate says what is wrong with the certificate that a server shows.
+func ofCertificate(err error) string {
+	var name x509.HostnameError
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return "its certificate was not made by the CA that sslrootcert names"
+	case errors.As(err, &name):
+		return "its certificate is not for " + name.Host
 	}
 	return err.Error()
+}
+
+// unread says what is wrong with a URL that the driver does not take. Its own error
+// may hold a password.
+func unread(err error) error {
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return fmt.Errorf("%w: a file that the URL of the database names: %w", ErrUnavailable, file)
+	}
+	var parsed *pgconn.ParseConfigError
+	if errors.As(err, &parsed) && strings.HasSuffix(err.Error(), "(unable to add CA to cert pool)") {
+		return fmt.Errorf("%w: the file that sslrootcert names holds no certificate", ErrUnavailable)
+	}
+	return fmt.Errorf("%w: the URL of the database is not one", ErrUnavailable)
 }
 
 // others adds to an error that one of several servers gave what the others said.
 func others(mapped, err error) error {
 	if why := reasons(err); len(why) > 1 {
-		return fmt.Errorf("%w: %s", mapped, strings.Join(why, "; "))
+		return fmt.Errorf("%w: %w", mapped, why)
 	}
 	return mapped
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -30,7 +29,7 @@ type postgresEngine struct {
 func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 	conn, err := pgx.ParseConfig(cfg.DSN)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the URL of the database is not one", ErrUnavailable) // err may hold a password
+		return nil, unread(err)
 	}
 	e := &postgresEngine{cfg: cfg, conn: conn, lines: newLines(conn)}
 	e.lines.look(ctx)
