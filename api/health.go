@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapvault/tapvault/api/wire"
@@ -39,6 +40,7 @@ func (s *server) readyz(ctx context.Context, _ *request) (any, error) {
 type readiness struct {
 	parts []Part
 	now   func() time.Time
+	down  atomic.Bool // by the last look
 
 	mu   sync.Mutex
 	at   time.Time
@@ -78,6 +80,7 @@ func (r *readiness) look(ctx context.Context) (wire.Health, map[string]error) {
 		}
 	}
 	r.last, r.at = h, r.now()
+	r.down.Store(h.Status != "ok")
 	return h, errs
 }
 

@@ -98,6 +98,10 @@ var problems = map[fault.Kind]problem{
 	fault.AuditDown:       {503, "The audit record cannot be written", "Come back later; nothing was done.", "60"},
 }
 
+// elsewhere are failures that another process may not have: of a part that this one is
+// not ready for, though the others may be.
+var elsewhere = map[fault.Kind]bool{fault.HSMUnavailable: true, fault.StoreDown: true, fault.AuditDown: true}
+
 // describe makes the problem for err, without what belongs to one request.
 func describe(err error) (wire.Problem, problem) {
 	kind := fault.KindOf(err)
@@ -174,6 +178,9 @@ func (s *server) fail(c *gin.Context, err error) {
 		c.Header("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
 	} else if row.again != "" {
 		c.Header("Retry-After", row.again)
+	}
+	if s.ready.down.Load() && elsewhere[fault.KindOf(err)] {
+		c.Header("Connection", "close") // a balancer that passes TLS through can turn only new connections away
 	}
 	body, merr := json.Marshal(p)
 	if merr != nil { // strings and a number: it cannot

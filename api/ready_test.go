@@ -58,3 +58,29 @@ func TestPartThatPanics(t *testing.T) {
 		t.Errorf("%v, %v", h, errs)
 	}
 }
+
+// TestCallersOfAProcessThatIsNotReady: what fails there for want of a part ends its
+// connection, so that the next one is made where the balancer sends it. Nothing else
+// does, nor what fails while the process is ready.
+func TestCallersOfAProcessThatIsNotReady(t *testing.T) {
+	e := newEdge(t)
+	keys, ready := find(t, "/v1/keys"), find(t, "/readyz")
+	ends := func(kind fault.Kind) bool {
+		e.back.err = fault.New(kind, "a part is away")
+		defer func() { e.back.err = nil }()
+		return e.do(keys, keys.request()).Header().Get("Connection") == "close"
+	}
+	if ends(fault.HSMUnavailable) {
+		t.Error("a process that is ready sends its callers away")
+	}
+	e.down = errors.New("out")
+	e.do(ready, ready.request())
+	for _, kind := range []fault.Kind{fault.HSMUnavailable, fault.StoreDown, fault.AuditDown, fault.HSMKey, fault.StoreReadOnly, fault.Overloaded, fault.Internal} {
+		if got := ends(kind); got != elsewhere[kind] {
+			t.Errorf("%s at a process that is not ready: the connection ends %t", kind, got)
+		}
+	}
+	if w := e.do(keys, keys.request()); w.Header().Get("Connection") != "" {
+		t.Error("what succeeds ends its connection")
+	}
+}
