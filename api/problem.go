@@ -100,7 +100,7 @@ var problems = map[fault.Kind]problem{
 
 // elsewhere are failures that another process may not have: of a part that this one is
 // not ready for, though the others may be.
-var elsewhere = map[fault.Kind]bool{fault.HSMUnavailable: true, fault.StoreDown: true, fault.AuditDown: true}
+var elsewhere = map[fault.Kind]bool{fault.HSMUnavailable: true, fault.HSMKey: true, fault.StoreDown: true, fault.StoreReadOnly: true, fault.AuditDown: true}
 
 // describe makes the problem for err, without what belongs to one request.
 func describe(err error) (wire.Problem, problem) {
