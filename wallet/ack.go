@@ -14,7 +14,7 @@ import (
 // ACTIVE. It may be repeated. A wrong proof and a bundle of another token are
 // both refused and change nothing.
 func (s *Service) Ack(ctx context.Context, c access.Caller, ref token.Ref, bundleID string, mac []byte) (token.Token, error) {
-	if err := s.Gate.Check(ctx, c, access.BundleCreate, string(ref)); err != nil {
+	if err := s.Gate.Check(ctx, c, access.BundleCreate, ref.Object()); err != nil {
 		return token.Token{}, err
 	}
 	t, err := s.usable(ctx, c, ref)
@@ -26,7 +26,7 @@ func (s *Service) Ack(ctx context.Context, c access.Caller, ref token.Ref, bundl
 		return token.Token{}, err
 	}
 	if b.Ref != ref {
-		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, string(ref), "foreign-bundle", ErrUnknown)
+		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, ref.Object(), "foreign-bundle", ErrUnknown)
 	}
 	script, err := s.script(ctx, b)
 	if err != nil {
@@ -35,7 +35,7 @@ func (s *Service) Ack(ctx context.Context, c access.Caller, ref token.Ref, bundl
 	want := payload.Ack(script, b.ID)
 	clear(script[:])
 	if subtle.ConstantTimeCompare(want[:], mac) != 1 {
-		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, string(ref), "ack-mac", ErrRefused)
+		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, ref.Object(), "ack-mac", ErrRefused)
 	}
 	if err := s.Store.Acknowledge(ctx, b.ID, s.Now()); err != nil {
 		return token.Token{}, fmt.Errorf("noting acknowledgement: %w", err)

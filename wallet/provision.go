@@ -22,7 +22,7 @@ import (
 // A repeated attempt returns the same bytes, also when the first answer was
 // lost; with another device key it is refused as a reused key.
 func (s *Service) Bundle(ctx context.Context, c access.Caller, ref token.Ref, deviceKey []byte, a access.Attempt) (Bundle, error) {
-	if err := s.Gate.Check(ctx, c, access.BundleCreate, string(ref)); err != nil {
+	if err := s.Gate.Check(ctx, c, access.BundleCreate, ref.Object()); err != nil {
 		return Bundle{}, err
 	}
 	t, err := s.usable(ctx, c, ref)
@@ -58,7 +58,7 @@ func (s *Service) unbound(ctx context.Context, c access.Caller, ref token.Ref) e
 	}
 	bound, err := s.Bound(ctx, ref)
 	if err == nil && bound {
-		err = s.Gate.Refuse(ctx, c, access.BundleCreate, string(ref), "bound-token", ErrRefused)
+		err = s.Gate.Refuse(ctx, c, access.BundleCreate, ref.Object(), "bound-token", ErrRefused)
 	}
 	return err
 }
@@ -79,7 +79,7 @@ func (s *Service) delivered(ctx context.Context, t token.Token) error {
 func (s *Service) usable(ctx context.Context, c access.Caller, ref token.Ref) (token.Token, error) {
 	t, err := s.Tokens.Token(ctx, ref)
 	if fault.KindOf(err) == fault.TokenUnknown { // in the very words that another requestor's token gets
-		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, string(ref), "unknown", ErrUnknown)
+		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, ref.Object(), "unknown", ErrUnknown)
 	}
 	if err != nil {
 		return token.Token{}, err
@@ -96,7 +96,7 @@ func (s *Service) usable(ctx context.Context, c access.Caller, ref token.Ref) (t
 		reason, refusal = "state", ErrState
 	}
 	if refusal != nil {
-		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, string(ref), reason, refusal)
+		return token.Token{}, s.Gate.Refuse(ctx, c, access.BundleCreate, ref.Object(), reason, refusal)
 	}
 	return t, nil
 }
