@@ -27,6 +27,7 @@ const (
 // answered from what it holds (docs/decisions/163).
 type lines struct {
 	each   []*pgx.ConnConfig // one for each server
+	renew  func(context.Context, *pgx.ConnConfig) error
 	newest atomic.Int64
 
 	mu      sync.Mutex
@@ -38,14 +39,15 @@ type lines struct {
 var errOutlived = errors.New("this server was followed by another, which was promoted")
 
 // newLines watches over the servers of conn, if it names several of which the one
-// that takes writes is meant: it adds to what conn checks of each connection.
-func newLines(conn *pgx.ConnConfig) *lines {
-	l := &lines{}
+// that takes writes is meant: it adds to what conn checks of each connection. Each of
+// its own is brought up to date by renew.
+func newLines(conn *pgx.ConnConfig, renew func(context.Context, *pgx.ConnConfig) error) *lines {
+	l := &lines{renew: renew}
 	if conn.ValidateConnect == nil {
 		return l
 	}
 	seen := map[string]*pgx.ConnConfig{}
-	for _, at := range append([]*pgconn.FallbackConfig{{Host: conn.Host, Port: conn.Port, TLSConfig: conn.TLSConfig}}, conn.Fallbacks...) {
+	for _, at := range places(conn) {
 		name := at.Host + ":" + strconv.Itoa(int(at.Port))
 		if one := seen[name]; one != nil { // without TLS, most likely
 			one.Fallbacks = append(one.Fallbacks, at)
@@ -130,7 +132,11 @@ func (l *lines) look(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, one := range l.each {
 		all.Go(func() {
-			if c, err := pgx.ConnectConfig(ctx, one.Copy()); err == nil {
+			at := one.Copy()
+			if l.renew(ctx, at) != nil {
+				return
+			}
+			if c, err := pgx.ConnectConfig(ctx, at); err == nil {
 				_ = c.Close(ctx)
 			}
 		})

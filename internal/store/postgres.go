@@ -20,6 +20,7 @@ import (
 type postgresEngine struct {
 	cfg         Config
 	conn        *pgx.ConnConfig
+	papers      *papers
 	lines       *lines
 	write, read *gorm.DB
 	writers     []*writer
@@ -27,11 +28,12 @@ type postgresEngine struct {
 }
 
 func openPostgres(ctx context.Context, cfg Config) (engine, error) {
-	conn, err := pgx.ParseConfig(cfg.DSN)
+	files := &papers{dsn: cfg.DSN}
+	conn, err := files.open()
 	if err != nil {
 		return nil, unread(err)
 	}
-	e := &postgresEngine{cfg: cfg, conn: conn, lines: newLines(conn)}
+	e := &postgresEngine{cfg: cfg, conn: conn, papers: files, lines: newLines(conn, files.renew)}
 	e.lines.look(ctx)
 	write, read := e.pool(cfg.ReadOnly, cfg.Writers), e.pool(true, cfg.Readers)
 	e.pools = []*sql.DB{write, read}
@@ -60,7 +62,7 @@ func (e *postgresEngine) pool(reading bool, size int) *sql.DB {
 			c.RuntimeParams[idleLimit] = "60000" // ms; opening an export takes some seconds of it
 		}
 	}
-	return limit(stdlib.OpenDB(*c, stdlib.OptionAfterConnect(flags), stdlib.OptionResetSession(e.lines.current)), size)
+	return limit(stdlib.OpenDB(*c, stdlib.OptionBeforeConnect(e.papers.renew), stdlib.OptionAfterConnect(flags), stdlib.OptionResetSession(e.lines.current)), size)
 }
 
 // idleLimit is how long the server waits for the next statement of a transaction.

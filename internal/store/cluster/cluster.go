@@ -32,6 +32,8 @@ type Options struct {
 	// Durable makes commits wait for the disk, as a real server does. Without
 	// it everything is quicker, and a power cut leaves nothing of use.
 	Durable bool
+	// Port of 127.0.0.1 on which it listens besides; 0: none. A socket has no TLS.
+	Port int
 }
 
 // Cluster is a running server. It is safe for concurrent use.
@@ -40,6 +42,7 @@ type Cluster struct {
 	bin    string
 	who    *syscall.Credential
 	args   []string // of the server
+	port   int
 	server *exec.Cmd
 	ended  chan error
 	log    *os.File
@@ -60,7 +63,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a PostgreSQL cluster: %w", err)
 	}
-	c := &Cluster{dir: dir, bin: bin, who: who}
+	c := &Cluster{dir: dir, bin: bin, who: who, port: o.Port}
 	if err := c.start(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("making a PostgreSQL cluster: %w", err), c.Stop())
 	}
@@ -138,8 +141,12 @@ func (c *Cluster) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	c.server = c.command(filepath.Join(c.bin, "postgres"), append([]string{"-D", c.data(), "-k", c.dir,
-		"-c", "listen_addresses=", "-c", "max_connections=200"}, c.args...)...)
+	address := ""
+	if c.port != 0 {
+		address = "127.0.0.1"
+	}
+	c.server = c.command(filepath.Join(c.bin, "postgres"), append([]string{"-D", c.data(), "-k", c.dir, "-p", c.number(),
+		"-c", "listen_addresses=" + address, "-c", "max_connections=200"}, c.args...)...)
 	c.server.Stdout, c.server.Stderr = c.log, c.log
 	if err := c.launch(); err != nil {
 		return err
@@ -206,7 +213,7 @@ func (c *Cluster) answers(ctx context.Context) error {
 }
 
 func (c *Cluster) url(database string) string {
-	u := url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: url.Values{"host": {c.dir}, "user": {superuser}}.Encode()}
+	u := url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: url.Values{"host": {c.dir}, "port": {c.number()}, "user": {superuser}}.Encode()}
 	return u.String()
 }
 

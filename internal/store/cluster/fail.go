@@ -12,7 +12,7 @@ import (
 )
 
 // Socket is the socket on which the server answers.
-func (c *Cluster) Socket() string { return filepath.Join(c.dir, ".s.PGSQL.5432") }
+func (c *Cluster) Socket() string { return filepath.Join(c.dir, ".s.PGSQL."+c.number()) }
 
 // Crash ends the server as a crash does, whoever is connected. [Cluster.Restart]
 // starts it again on what is on the disk.
@@ -51,7 +51,7 @@ func (c *Cluster) follow(ctx context.Context, first *Cluster) error {
 	if err := c.own(); err != nil {
 		return err
 	}
-	copied := c.command(filepath.Join(c.bin, "pg_basebackup"), "-h", first.dir, "-U", superuser, "-D", c.data(), "-R", "-X", "stream",
+	copied := c.command(filepath.Join(c.bin, "pg_basebackup"), "-h", first.dir, "-p", first.number(), "-U", superuser, "-D", c.data(), "-R", "-X", "stream",
 		"-c", "fast", "--no-sync")
 	if out, err := copied.CombinedOutput(); err != nil {
 		return fmt.Errorf("pg_basebackup: %w: %s", err, bytes.TrimSpace(out))
