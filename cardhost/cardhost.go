@@ -175,9 +175,13 @@ func (r request) thing() string {
 	return string(c.Issuer[:]) + string(c.ASN[:]) + c.Realm
 }
 
-func (r request) keyed() Card {
-	is := r.scheme.Keyed(r.names())
-	return Card{Realm: r.scheme.Realm, Issuer: is.Issuer, ASN: is.ASN}
+func (r request) keyed() Card { return r.Keyed(r.card) }
+
+// Keyed is a card by what its keys are made of, and nothing else: however else it is
+// spelled, it is the same card.
+func (s *Service) Keyed(card Card) Card {
+	is := s.realms[card.Realm].Keyed(cryptogram.Card{Issuer: card.Issuer, ASN: card.ASN})
+	return Card{Realm: card.Realm, Issuer: is.Issuer, ASN: is.ASN}
 }
 
 // refuse records why and returns err.

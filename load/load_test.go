@@ -232,6 +232,30 @@ func TestOrders(t *testing.T) {
 	}
 }
 
+// TestSpelledOtherwise: bytes of file 0015 of which no key is made make no second card.
+// Else one unload would be two orders, and what the card proves be credited twice.
+func TestSpelledOtherwise(t *testing.T) {
+	w := newWorld(t)
+	c := newCard(t, 1)
+	other := *c
+	other.name.ASN[0], other.name.ASN[1] = 0, 0xFF
+	o, mac1 := c.start(debit(1000))
+	first := must[load.Begun](t)(w.begin(c, o, mac1))
+	second := must[load.Begun](t)(w.begin(&other, o, mac1))
+	if second.ID != first.ID {
+		t.Error("one initialisation of a card is two orders")
+	}
+	ack, err := c.obey(first.At, first.MAC2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must[load.Record](t)(w.confirm(c, first.ID, ack))
+	must[load.Record](t)(w.confirm(&other, second.ID, ack))
+	if got := w.balances(mine).Available; got != money+1000 {
+		t.Errorf("the card gave 1000 and the account has %d more", got-money)
+	}
+}
+
 // TestRepeated: one debit, one MAC2, however often it is asked for.
 func TestRepeated(t *testing.T) {
 	w := newWorld(t)

@@ -25,6 +25,9 @@ type (
 		Load(ctx context.Context, c access.Caller, card cardhost.Card, l cryptogram.Load, mac1 [4]byte) ([4]byte, error)
 		Unload(ctx context.Context, c access.Caller, card cardhost.Card, u cryptogram.Unload, mac1 [4]byte) ([4]byte, error)
 		Overdraft(ctx context.Context, c access.Caller, card cardhost.Card, o cryptogram.Overdraft, mac1 [4]byte) ([4]byte, error)
+		// Keyed is what of a card its keys are made of: the same for all spellings of
+		// one card.
+		Keyed(card cardhost.Card) cardhost.Card
 	}
 	// Proofs checks what cards answer and show. What does not hold is
 	// [cryptogram.ErrMismatch].
@@ -178,8 +181,11 @@ func (s *Service) record(ctx context.Context, c access.Caller, card cardhost.Car
 	return r, nil
 }
 
-// name is the keyed hash of a card: of what stands in its file 0015.
+// name is the keyed hash of a card: of what in its file 0015 its keys are made of.
+// The rest of that file proves nothing: under two spellings one card would have two
+// orders under one value of its counter, and what it proves would be paid twice.
 func (s *Service) name(ctx context.Context, card cardhost.Card) ([32]byte, error) {
+	card = s.cfg.Orders.Keyed(card)
 	msg := []byte("card-load/1\x00" + card.Realm + "\x00")
 	msg = append(append(msg, card.Issuer[:]...), card.ASN[:]...)
 	name, err := s.cfg.Names.HMAC(ctx, s.cfg.NameKey, msg)
