@@ -21,13 +21,18 @@ type Marks interface {
 
 // Progress takes a terminal's word that every tap it took before until was
 // uploaded. When every terminal of the estate has said so of the end of a
-// token, the reserve of its unused slots is free.
+// token, the reserve of its unused slots is free. Of a terminal that is registered
+// for somebody else nobody's word counts: the money behind records that it still
+// holds would be gone when they come.
 func (s *Service) Progress(ctx context.Context, c access.Caller, name string, terminal [6]byte, until time.Time) (time.Time, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.TapUpload, name); err != nil {
 		return time.Time{}, err
 	}
 	if c.Terminal != "" && c.Terminal != name {
 		return time.Time{}, s.cfg.Gate.Refuse(ctx, c, access.TapUpload, name, "terminal", access.ErrDenied)
+	}
+	if owner, registered := s.cfg.Owners[terminal]; registered && owner != name {
+		return time.Time{}, s.cfg.Gate.Refuse(ctx, c, access.TapUpload, name, string(OtherOperator), access.ErrDenied)
 	}
 	now := s.cfg.Now()
 	if until.After(now.Add(s.cfg.Skew)) {

@@ -180,3 +180,18 @@ func TestProgress(t *testing.T) {
 		}
 	}
 }
+
+// TestProgressOfAnothersTerminal: whoever is not paid for a terminal's records does
+// not say that they have all come.
+func TestProgressOfAnothersTerminal(t *testing.T) {
+	l := newWalletLab(t)
+	number, now := [6]byte{0x31, 0, 0, 0, 0, 7}, l.vault.Clock.Now()
+	l.owners[number] = "gate-8"
+	if _, err := l.Progress(t.Context(), gate, "gate-7", number, now); !errors.Is(err, access.ErrDenied) {
+		t.Errorf("another's terminal: %v", err)
+	}
+	before := now.Add(-time.Hour)
+	if far, err := l.Progress(t.Context(), gate, "gate-8", number, before); err != nil || !far.Equal(before) {
+		t.Errorf("its own: %v, %v", far, err)
+	}
+}
