@@ -64,7 +64,7 @@ func (a *app) clientAddCommand() *cobra.Command {
 	f.StringVar(&n.ID, "id", "", "client id: lower-case letters, digits, dots, hyphens")
 	f.StringVar(&n.Name, "name", "", "name for people")
 	f.StringVar(&role, "role", "", fmt.Sprintf("one of %v", access.Roles))
-	f.StringVar(&scopes, "scopes", "", "what it may ask for, separated by commas; all of its role unless told, but for detokenize:direct")
+	f.StringVar(&scopes, "scopes", "", "what it may ask for, separated by commas; all of its role unless told, but for detokenize:direct, and for an issuer cards:replace")
 	f.StringVar(&keyFile, "key-file", "", "public key or certificate as PEM, or a JSON Web Key; - is standard input; a private key is refused")
 	f.StringVar(&encFile, "enc-key-file", "", "public key on P-256 to which answers are sealed, as PEM or a JSON Web Key; none unless told")
 	f.StringVar(&n.Requestor, "requestor", "", "Token Requestor ID, 11 digits, for issuers")
@@ -129,7 +129,10 @@ func described(n identity.Client, files keyFiles) map[string]any {
 }
 
 // usualScopes is what a client of a role gets unless told. The right to get card
-// numbers without evidence has to be given by name.
+// numbers without evidence has to be given by name, and an issuer's right to put
+// another card behind the tokens of all requestors.
 func usualScopes(r access.Role) []access.Action {
-	return slices.DeleteFunc(access.ForRole(r), func(a access.Action) bool { return a == access.DetokenizeDirect })
+	return slices.DeleteFunc(access.ForRole(r), func(a access.Action) bool {
+		return a == access.DetokenizeDirect || r == access.Issuer && a == access.CardReplace
+	})
 }

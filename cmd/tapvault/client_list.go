@@ -73,8 +73,8 @@ func ofRole(role access.Role, has []string) string {
 	switch {
 	case len(lacks) == 0:
 		return "all of its role"
-	case len(lacks) == 1:
-		return "all of its role but " + lacks[0]
+	case len(lacks) <= 2:
+		return "all of its role but " + strings.Join(lacks, " and ")
 	}
 	return fmt.Sprintf("%d of the %d of its role", len(all)-len(lacks), len(all))
 }
