@@ -136,7 +136,7 @@ func (t *Token) Kept() (n int) {
 func (t *Token) Generation() uint64 { return t.state.Load().gen }
 
 // LoginError is loginError.
-func LoginError(code uint) error { return loginError("vault", pkcs11.Error(code)) }
+func LoginError(code uint) error { return loginError(Config{Token: "vault"}, pkcs11.Error(code)) }
 
 // PINsAt lets the memory of refused PINs go by another clock until restore is called.
 func PINsAt(now func() time.Time) (restore func()) {

@@ -71,6 +71,9 @@ type Config struct {
 	// asked at [Open], and again whenever the login has to be made anew; so a PIN
 	// that was changed meanwhile is found. See [PINFile].
 	PIN func(use func(pin []byte) error) error
+	// WrongPIN says what to do about a PIN that the token refused. Left out, the PIN
+	// is taken to be that of a [PINFile].
+	WrongPIN string
 	// OnPIN, if there is one, is told after a later login with a PIN that was not
 	// tried before: that it was refused, or nil.
 	OnPIN func(err error)

@@ -3,6 +3,7 @@
 package hsm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -18,7 +19,7 @@ import (
 // PIN is unproven. Later, when a lost session is made anew, it is welcome.
 func (t *Token) login(s pkcs11.SessionHandle, again bool) error {
 	return t.withPIN(true, func(pin []byte, d pinDigest) error {
-		err := loginError(t.cfg.Token, t.mod.native.login(s, pin))
+		err := loginError(t.cfg, t.mod.native.login(s, pin))
 		if again && code(err) == pkcs11.CKR_USER_ALREADY_LOGGED_IN {
 			return nil
 		}
@@ -90,12 +91,14 @@ func (e noPIN) Unwrap() []error { return []error{ErrPIN, e.error} }
 func (t *Token) name() string { return t.mod.path + "\x00" + t.cfg.Token }
 
 // loginError says what a failed login means and what to do about it.
-func loginError(token string, err error) error {
+func loginError(c Config, err error) error {
+	token := c.Token
 	switch code(err) {
 	case pkcs11.CKR_OK:
 		return err
 	case pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_LEN_RANGE, pkcs11.CKR_PIN_INVALID:
-		return fmt.Errorf("%w: wrong PIN for token %q: correct the PIN file; it will not be tried again until the file changes, or the token shows that its PIN did, because more tries may lock the token", ErrPIN, token)
+		mend := cmp.Or(c.WrongPIN, "correct the PIN file; it will not be tried again until the file changes, or the token shows that its PIN did, because more tries may lock the token")
+		return fmt.Errorf("%w: wrong PIN for token %q: %s", ErrPIN, token, mend)
 	case pkcs11.CKR_PIN_LOCKED:
 		return fmt.Errorf("%w: the PIN of token %q is locked: its security officer has to unlock it", ErrPIN, token)
 	case pkcs11.CKR_PIN_EXPIRED:

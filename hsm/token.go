@@ -88,10 +88,10 @@ func (t *Token) open() error {
 		return err
 	}
 	if info.Flags&pkcs11.CKF_USER_PIN_LOCKED != 0 {
-		return loginError(t.cfg.Token, pkcs11.Error(pkcs11.CKR_PIN_LOCKED))
+		return loginError(t.cfg, pkcs11.Error(pkcs11.CKR_PIN_LOCKED))
 	}
 	if info.Flags&pkcs11.CKF_USER_PIN_INITIALIZED == 0 {
-		return loginError(t.cfg.Token, pkcs11.Error(pkcs11.CKR_USER_PIN_NOT_INITIALIZED))
+		return loginError(t.cfg, pkcs11.Error(pkcs11.CKR_USER_PIN_NOT_INITIALIZED))
 	}
 	if err := t.mod.claim(t.cfg.Token); err != nil {
 		return err

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/keyceremony/console"
 	"github.com/tapvault/tapvault/keyceremony/engine"
 	"github.com/tapvault/tapvault/keyceremony/officer"
+	"github.com/tapvault/tapvault/keyceremony/script"
 	"github.com/tapvault/tapvault/keyceremony/secret"
 )
 
@@ -27,6 +30,9 @@ func (a *app) enrolCommand() *cobra.Command {
 			"the person's own, and never leaves it; NAME.key then says where it is. The PIN is asked for.",
 		Args: cli.Exactly(1, "enrol NAME --keys DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := free(o.keys, args[0]); err != nil {
+				return err
+			}
 			if token != "" {
 				return a.enrolToken(cmd.Context(), args[0], token, o)
 			}
@@ -42,6 +48,19 @@ func (a *app) enrolCommand() *cobra.Command {
 	return c
 }
 
+// free refuses, before anybody types anything, a name that no script takes and one that
+// has a key.
+func free(dir, name string) error {
+	if err := script.Name(name); err != nil {
+		return cli.Misusef("reading arguments: %w", err)
+	}
+	file := filepath.Join(dir, name+".key")
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("writing the key: %s exists already: a key is never overwritten; name another folder with --keys", file)
+	}
+	return nil
+}
+
 // enrolToken makes a person's key on a token of their own.
 func (a *app) enrolToken(ctx context.Context, name, token string, o options) error {
 	if _, err := secret.Harden(); err != nil {
@@ -51,6 +70,7 @@ func (a *app) enrolToken(ctx context.Context, name, token string, o options) err
 	if err := desk.Open(); err != nil {
 		return err
 	}
+	defer desk.Close()
 	m, err := o.hsm()
 	if err != nil {
 		return err
@@ -79,6 +99,7 @@ func (a *app) enrol(ctx context.Context, name, dir string) error {
 	if err := desk.Open(); err != nil {
 		return err
 	}
+	defer desk.Close()
 	pass, err := desk.Passphrase(ctx, name)
 	if err != nil {
 		return err
@@ -106,6 +127,6 @@ func (a *app) enrolled(dir, name, public string, text []byte) error {
 	if err := durable.Write(file, text); err != nil {
 		return fmt.Errorf("writing the key: %w", err)
 	}
-	fmt.Fprintf(a.stdout, "%s is written. For the script:\n  - {name: %s, role: ..., key: \"%s\"}\n", file, name, public)
+	fmt.Fprintf(a.stdout, "%s is written. For the script:\n  - {name: %s, role: ...,\n     key: \"%s\"}\n", file, name, public)
 	return nil
 }

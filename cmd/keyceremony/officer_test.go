@@ -84,7 +84,7 @@ func TestOfficersOnTokens(t *testing.T) {
 	file, plan = r.write("wrong-pin", "generate", "site-a", "none", "keys: [{label: pan-index.v1}]")
 	right := r.pins["card-of-alice"]
 	r.pins["card-of-alice"] = "999999"
-	if err := r.hold(file, plan); err == nil || !strings.Contains(err.Error(), "wrong PIN") {
+	if err := r.hold(file, plan); err == nil || !strings.Contains(err.Error(), "wrong PIN") || strings.Contains(err.Error(), "PIN file") {
 		t.Errorf("a wrong PIN: %v", err)
 	}
 	// another token under the same label, with a key of its own
@@ -121,4 +121,31 @@ func (r *room) delete(label string) {
 	if out, err := c.CombinedOutput(); err != nil {
 		r.t.Fatalf("%v\n%s", err, out)
 	}
+}
+
+// TestEnrolRefusesFirst: a name that no script takes, and one that has a key, are refused
+// before anybody types a passphrase or a key is made on a token.
+func TestEnrolRefusesFirst(t *testing.T) {
+	r := newRoom(t)
+	for name, said := range map[string]string{"Al ice": "is no name of", "..": "is no name of", "": "is no name of", "alice": "exists already"} {
+		out, err := r.enrol(name, "no-such-token", "1234")
+		if err == nil || !strings.Contains(out, said) || strings.Contains(out, "PIN of your token") {
+			t.Errorf("%q: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// TestWrongPINTyped: who typed a wrong part of the user PIN is told so, and not of a file
+// that nobody has.
+func TestWrongPINTyped(t *testing.T) {
+	r := blank(t)
+	file, plan := r.write("wrong", "generate", "site-a", "none", "keys: [{label: pan-index.v1}]")
+	right := r.typed["user PIN/dan"]
+	r.typed["user PIN/dan"] = "9999"
+	err := r.hold(file, plan)
+	if err == nil || strings.Contains(err.Error(), "PIN file") || !strings.Contains(err.Error(), "whoever typed a part of it") {
+		t.Errorf("a wrong part: %v", err)
+	}
+	r.typed["user PIN/dan"] = right
+	r.must(r.hold(file, plan, "--resume"))
 }

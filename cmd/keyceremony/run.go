@@ -105,6 +105,7 @@ func (a *app) live(ctx context.Context, name string, o options) error {
 	if err := desk.Open(); err != nil {
 		return err
 	}
+	defer desk.Close()
 	module, err := o.hsm()
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ type Console struct {
 	Keys    string // folder of the people's sealed keys: NAME.key
 	Letters string // folder in which letters are written
 	keys    *bufio.Reader
+	undo    func() // what Open did to the terminal
 }
 
 const (
@@ -46,13 +47,24 @@ var ErrNoTerminal = errors.New("a live ceremony needs a terminal: secrets come n
 // errAgain reports an entry that the two times differ in, or that is no hex.
 var errAgain = errors.New("typed wrong")
 
-// Open checks the terminal.
-func (c *Console) Open() error {
+// Open checks the terminal. Until [Console.Close] it shows nothing that is typed while
+// nobody is asked: somebody may type a passphrase before it is their turn.
+func (c *Console) Open() (err error) {
 	if !term.IsTerminal(int(c.In.Fd())) {
 		return ErrNoTerminal
 	}
 	c.keys = bufio.NewReaderSize(c.In, 16)
+	if c.undo, err = quiet(int(c.In.Fd())); err != nil {
+		return fmt.Errorf("preparing the terminal: %w", err)
+	}
 	return nil
+}
+
+// Close leaves the terminal as it was.
+func (c *Console) Close() {
+	if c.undo != nil {
+		c.undo()
+	}
 }
 
 // screen clears and says where the ceremony stands.
@@ -310,8 +322,12 @@ func (c *Console) Passphrase(ctx context.Context, name string) (*secret.Buffer, 
 		if same && len(one.Bytes()) >= officer.MinPassphrase {
 			return one, nil
 		}
+		if same {
+			c.say("It has %d bytes, which is too short.", len(one.Bytes()))
+		} else {
+			c.say("The two were not the same.")
+		}
 		one.Wipe()
-		c.say("The two were not the same, or too short.")
 	}
 	return nil, errors.New("no passphrase was chosen")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -17,19 +18,56 @@ import (
 const (
 	ctrlC, ctrlD, ctrlU = 3, 4, 21
 	backspace, del      = 8, 127
+	escape              = 27
 )
 
-// raw runs f while the terminal hands over every key, unseen.
+// raw runs f while the terminal hands over every key, unseen. What was typed before
+// f asks for anything is dropped: it may be a secret, and f may show what it reads.
 func (c *Console) raw(f func() error) error {
 	old, err := term.MakeRaw(int(c.In.Fd()))
 	if err != nil {
 		return fmt.Errorf("preparing the terminal: %w", err)
 	}
-	return errors.Join(f(), term.Restore(int(c.In.Fd()), old))
+	c.keys.Reset(c.In)
+	err = drop(int(c.In.Fd()))
+	if err == nil {
+		err = f()
+	}
+	if err != nil {
+		fmt.Fprint(c.Out, "\r\n")
+	}
+	return errors.Join(err, term.Restore(int(c.In.Fd()), old))
 }
 
-// key reads one byte.
+// key reads one byte of what is typed. Arrows and the like are several bytes that begin
+// with an escape, some of which look like digits: they are left out.
 func (c *Console) key(ctx context.Context) (byte, error) {
+	b, err := c.read(ctx)
+	for err == nil && b == escape {
+		if b, err = c.read(ctx); err == nil && (b == '[' || b == 'O') {
+			b, err = c.afterEscape(ctx)
+		}
+	}
+	return b, err
+}
+
+// afterEscape reads to the end of a key that is several bytes, and the byte after it.
+func (c *Console) afterEscape(ctx context.Context) (byte, error) {
+	b, err := c.read(ctx)
+	if err == nil && b == '[' { // the Linux console's F1 to F5
+		b, err = c.read(ctx)
+	}
+	for err == nil && b >= ' ' && b < '@' {
+		b, err = c.read(ctx)
+	}
+	if err != nil || b < ' ' {
+		return b, err
+	}
+	return c.read(ctx)
+}
+
+// read reads one byte.
+func (c *Console) read(ctx context.Context) (byte, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, engine.ErrAborted
 	}
@@ -92,14 +130,13 @@ func (c *Console) masked(ctx context.Context, prompt string, digits bool) (*secr
 				fmt.Fprint(c.Out, "\r\n")
 				return nil
 			case b == backspace || b == del:
-				n = max(0, n-1)
-				room.Bytes()[n] = 0
+				n = shorter(room.Bytes(), n)
 			case b == ctrlU:
 				n = 0
 			case n < maxTyped:
 				n = put(room.Bytes(), n, b, digits)
 			}
-			c.stars(prompt, n, digits)
+			c.stars(prompt, utf8.RuneCount(room.Bytes()[:n]), digits)
 		}
 	})
 	if err != nil {
@@ -126,6 +163,19 @@ func put(room []byte, n int, b byte, digits bool) int {
 	}
 	room[n] = b
 	return n + 1
+}
+
+// shorter takes the last letter away, which may be several bytes.
+func shorter(room []byte, n int) int {
+	for n > 0 {
+		n--
+		begins := utf8.RuneStart(room[n])
+		room[n] = 0
+		if begins {
+			break
+		}
+	}
+	return n
 }
 
 // stars shows how much was typed and nothing of it.

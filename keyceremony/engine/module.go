@@ -25,6 +25,7 @@ func (h HSM) Open(ctx context.Context, label string, pin []byte) (Token, error) 
 	if len(pin) > 0 {
 		typed := bytes.Clone(pin)
 		c.PIN = func(use func(pin []byte) error) error { return lend(typed, use) }
+		c.WrongPIN = "whoever typed a part of it looks it up; then --resume, which asks for all parts again. Each time is one try, and a few may lock the token"
 	}
 	t, err := hsm.Open(ctx, c)
 	if err != nil {

@@ -19,6 +19,9 @@ var officerKey = keyref.Ref{Usage: keyref.OfficerSign, Version: 1}
 // person can put it in, and type its PIN again.
 var ErrCard = fault.New(fault.HSMUnavailable, "a person's own token is not there")
 
+// wrongPIN is said to somebody whose own token refused what they typed.
+const wrongPIN = "look it up before the next try: nothing tries again by itself, and a few wrong ones may lock the token"
+
 // away says what to do about a token that is not there, or does not answer to the end.
 func away(c officer.Card, err error) error {
 	how, absent := hsm.Absent(err)
@@ -68,7 +71,7 @@ func Unlock(ctx context.Context, c officer.Card, pin []byte) (officer.Signer, er
 func openCard(ctx context.Context, c officer.Card, pin []byte) (*hsm.Token, error) {
 	typed := bytes.Clone(pin)
 	defer clear(typed)
-	return hsm.Open(ctx, hsm.Config{Module: c.Module, InitArgs: c.InitArgs, Token: c.Token, PIN: func(use func(pin []byte) error) error {
+	return hsm.Open(ctx, hsm.Config{Module: c.Module, InitArgs: c.InitArgs, Token: c.Token, WrongPIN: wrongPIN, PIN: func(use func(pin []byte) error) error {
 		if len(bytes.Trim(typed, "\x00")) == 0 {
 			return ErrCard
 		}

@@ -81,6 +81,14 @@ func (s Script) validate() error {
 	return nil
 }
 
+// Name reports whether somebody can be named so in a script.
+func Name(name string) error {
+	if !personName.MatchString(name) {
+		return fmt.Errorf("%q is no name of a to z, 0 to 9, dots and hyphens, of 32 at most, that begins with a letter", name)
+	}
+	return nil
+}
+
 func kindNames() string {
 	var all []string
 	for k := range kinds {
@@ -98,8 +106,8 @@ func (s Script) people(uses) error {
 	}
 	keys := map[string]string{}
 	for i, p := range s.People {
-		if !personName.MatchString(p.Name) {
-			return wrong("people: %q is no name of a to z, 0 to 9, dots and hyphens", p.Name)
+		if err := Name(p.Name); err != nil {
+			return wrong("people: %w", err)
 		}
 		if !slices.Contains([]Role{Officer, Custodian, Witness, Auditor}, p.Role) {
 			return wrong("people: %s has no role of security-officer, custodian, witness and auditor", p.Name)
