@@ -64,10 +64,7 @@ func (p *parts) issuerHost(ctx context.Context, controls issuerhost.Controls) (*
 	if err != nil {
 		return nil, err
 	}
-	version := p.cfg.Vault.KeyVersions.PAR
-	if version == 0 {
-		version = 1
-	}
+	names, key := p.names()
 	kept := counterdb.New(p.db, p.opt.Now)
 	var reveal emv.Revealer
 	if p.cfg.EMV.CardKeysInMemory {
@@ -75,6 +72,6 @@ func (p *parts) issuerHost(ctx context.Context, controls issuerhost.Controls) (*
 	}
 	return issuerhost.New(issuerhost.Config{Opener: sealed, Reveal: reveal,
 		Keys: p.hsm, Gate: p.gate, Issuers: p.issuers(), Profiles: p.cfg.EMV.Profiles,
-		Tokens: p.vault.Reader(), Ranges: p.vault, Names: lateKeys{p.hsm}, NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version},
+		Tokens: p.vault.Reader(), Ranges: p.vault, Names: names, NameKey: key,
 		Counters: kept, Controls: controls, Uses: kept, PINs: kept, Now: p.opt.Now})
 }

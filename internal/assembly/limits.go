@@ -69,15 +69,15 @@ func (p *parts) secret(ctx context.Context, of string) ([]byte, error) {
 	return key[:], nil
 }
 
-// names is the key of HMACs by which cards are named; no message of another
-// kind is all digits, as card numbers are.
-func (p *parts) names() (lateKeys, keyref.Ref) {
-	version := p.cfg.Vault.KeyVersions.PAR
-	if version == 0 {
-		version = 1
-	}
-	return lateKeys{p.hsm}, keyref.Ref{Usage: keyref.PARKey, Version: version}
-}
+// nameKey is the key of HMACs by which cards are named, and from which the keys of
+// digests follow. It is version 1 whatever vault.key_versions.par says: that is of new
+// references. Under another version every card would be a new one: counters and
+// counts would begin anew, and a cryptogram that was used would be good again.
+var nameKey = keyref.Ref{Usage: keyref.PARKey, Version: 1}
+
+// names is nameKey and who has it; no message of another kind is all digits, as
+// card numbers are.
+func (p *parts) names() (lateKeys, keyref.Ref) { return lateKeys{p.hsm}, nameKey }
 
 // guard bounds the MACs of cards and taps that do not hold, by one count.
 func (p *parts) guard() *guess.Guard {

@@ -10,7 +10,6 @@ import (
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/tapdb"
 	"github.com/tapvault/tapvault/cardhost"
-	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/obs"
 	"github.com/tapvault/tapvault/load"
 	"github.com/tapvault/tapvault/load/loaddb"
@@ -24,15 +23,12 @@ func (p *parts) loads(cards *cardhost.Service) (*load.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	version := p.cfg.Vault.KeyVersions.PAR
-	if version == 0 {
-		version = 1
-	}
+	names, key := p.names()
 	host := cards.For(access.CardLoad)
 	p.gauges = append(p.gauges, obs.Gauge{Name: "card_loads_waiting", Help: "Orders to cards that waited for somebody's decision when this process last looked.",
 		Value: func() float64 { return float64(p.waiting.Load()) }})
-	return load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{book}, Names: lateKeys{p.hsm},
-		NameKey: keyref.Ref{Usage: keyref.PARKey, Version: version}, Store: kept, Gate: p.gate, Now: p.opt.Now, Sure: p.sure()})
+	return load.New(load.Config{Orders: host, Proofs: host, Accounts: owners{book}, Names: names,
+		NameKey: key, Store: kept, Gate: p.gate, Now: p.opt.Now, Sure: p.sure()})
 }
 
 // orders is where orders to cards are kept.

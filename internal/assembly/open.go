@@ -196,6 +196,9 @@ func (c Config) Keys() []keyref.Ref {
 		refs = append(refs, sm4Seal)
 	}
 	refs = append(refs, vault.Keys(c.Vault.KeyVersions).Refs()...)
+	if !slices.Contains(refs, nameKey) {
+		refs = append(refs, nameKey)
+	}
 	refs = append(refs, keyref.Ref{Usage: keyref.JWTSign, Version: c.Identity.signingVersion()})
 	for _, u := range []keyref.Usage{keyref.Script, keyref.CredSign,
 		keyref.Intake, keyref.ResultSign, keyref.WebhookSign, keyref.PINSeal, keyref.PINVerify, keyref.DenySign,
