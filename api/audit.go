@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/tapvault/tapvault/access"
@@ -64,6 +65,9 @@ func (s *server) auditRecords(ctx context.Context, q *request) (any, error) {
 		return nil, err
 	}
 	lines, next, err := s.Auditor.Records(ctx, q.caller, q.query["cursor"], limit)
+	if errors.Is(err, auditor.ErrCursor) {
+		return nil, badCursor()
+	}
 	if err != nil {
 		return nil, err
 	}

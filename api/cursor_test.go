@@ -20,3 +20,14 @@ func TestCursorOfAnotherSearch(t *testing.T) {
 		t.Errorf("%d %s", w.Code, body)
 	}
 }
+
+// TestCursorOfNoRecord: the audit record's list tells it too.
+func TestCursorOfNoRecord(t *testing.T) {
+	e := newEdge(t)
+	s := find(t, "/v1/audit/records?cursor=0&limit=5")
+	s.path = "/v1/audit/records?cursor=7&limit=5"
+	w := e.do(s, s.request())
+	if body := w.Body.String(); w.Code != 400 || !strings.Contains(body, `"field":"cursor"`) || !strings.Contains(body, "cursor: must be a cursor that this list gave") {
+		t.Errorf("%d %s", w.Code, body)
+	}
+}
