@@ -63,7 +63,7 @@ func (q *request) eventFilter() (f event.Filter, err error) {
 
 func eventOut(e event.Event) wire.Event {
 	return wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Wallet: string(e.Wallet), Requestor: string(e.Requestor),
-		Seq: e.Seq, At: e.At.UTC(), Data: e.Data}
+		Seq: e.Seq, At: e.At.UTC(), Data: e.Data, Unreadable: e.Unreadable}
 }
 
 // A cursor of the list of events is a letter and a position, in digits and

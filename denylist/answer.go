@@ -157,7 +157,8 @@ func (s *Service) fold(ctx context.Context, d *deny.Delta, changes []Change) err
 }
 
 // entries prints lines as readers see them, in order. Numbers of tokens are
-// asked for once.
+// asked for once. A line that cannot be printed is left out, and the operator told: without
+// the others readers would take everybody that was denied since.
 func (s *Service) entries(ctx context.Context, lines []Line) ([]deny.Entry, error) {
 	var unknown []token.Ref
 	for _, l := range lines {
@@ -183,7 +184,9 @@ func (s *Service) entries(ctx context.Context, lines []Line) ([]deny.Entry, erro
 	for _, l := range lines {
 		e, err := s.entry(l)
 		if err != nil {
-			return nil, err
+			s.unprinted.Add(1)
+			s.cfg.Log.ErrorContext(ctx, "readers are not told of an entry", "error", err.Error())
+			continue
 		}
 		out = append(out, e)
 	}

@@ -145,6 +145,8 @@ type Service struct {
 	began atomic.Uint64 // reconciliations that were begun
 	off   atomic.Int64  // how much Clock is ahead of Now, in nanoseconds
 
+	unprinted atomic.Uint64
+
 	mu     sync.Mutex // guards the rest
 	done   uint64     // the last one that succeeded
 	loaded bool
@@ -186,6 +188,9 @@ func New(c Config) (*Service, error) {
 	}
 	return &Service{cfg: c, known: map[token.Ref]token.Number{}}, nil
 }
+
+// Unprinted is how often an entry was left out of a document because it cannot be read.
+func (s *Service) Unprinted() uint64 { return s.unprinted.Load() }
 
 // Run publishes every interval until ctx ends, so that the moment of a
 // suspension and of its entry are close, whether readers ask or not.

@@ -203,7 +203,7 @@ func TestFollowsState(t *testing.T) {
 		want(2, a, b)
 		version := l.Version()
 		r.Clock.Set(a.NotAfter)
-		if _, _, err := r.Writer().ExpireDue(t.Context(), 10); err != nil {
+		if _, err := r.Writer().ExpireDue(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		want(2, a, b) // for an hour more
@@ -727,4 +727,31 @@ func TestPublishPanics(t *testing.T) {
 	if got, err := deny.ParseSnapshot(doc.Bytes); err != nil || len(got.Entries) != 1 {
 		t.Errorf("%d entries, %v", len(got.Entries), err)
 	}
+}
+
+// TestUnreadableEntry: an order, or a token on the list, that cannot be read keeps no other
+// off the list; it is counted, and listed once it can be read.
+func TestUnreadableEntry(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		good, bad := r.phone(t, 1), r.phone(t, 2)
+		r.move(t, good.Ref, token.Suspend)
+		r.move(t, bad.Ref, token.Suspend)
+		const order = "INSERT INTO deny_orders (kind, name, ctr, until, reason, ordered_by, ordered_at) VALUES (?, ?, 0, ?, 'x', 'x', 0)"
+		until := r.Clock.Now().Add(time.Hour).UnixMilli()
+		storetest.Exec(t, r.db, order, 2, "no number", until)
+		storetest.Exec(t, r.db, order, 9, "no kind", until)
+		storetest.Exec(t, r.db, order, 2, "7", until)
+		const far = int64(1) << 62
+		storetest.Exec(t, r.db, "INSERT INTO numbers (range_id, serial, holder, next_ctr, free_after) SELECT range_id, ?, holder, next_ctr, free_after FROM numbers WHERE holder = ?", far, string(bad.Ref))
+		storetest.Exec(t, r.db, "UPDATE tokens SET serial = ? WHERE ref = ?", far, string(bad.Ref))
+		l := r.hears(t, r.service, &deny.List{})
+		now := r.Clock.Now()
+		if l.Len() != 2 || !l.Denied(good.Number, 1, now) || !l.KeyDenied(7, now) || r.service.Unprinted() == 0 {
+			t.Errorf("%d entries, %d were left out", l.Len(), r.service.Unprinted())
+		}
+		storetest.Exec(t, r.db, "UPDATE tokens SET serial = (SELECT serial FROM numbers WHERE holder = tokens.ref AND serial <> ?) WHERE ref = ?", far, string(bad.Ref))
+		if l = r.hears(t, r.node(t), &deny.List{}); l.Len() != 3 || !l.Denied(bad.Number, 1, now) {
+			t.Errorf("mended: %d entries", l.Len())
+		}
+	})
 }

@@ -68,6 +68,9 @@ type Event struct {
 	Requestor token.Requestor
 	At        time.Time         // zero: when it is put into the outbox
 	Data      map[string]string // such as state, decision, suspender; up to 16 entries
+	// Unreadable says that what is kept of the event cannot be read: Data, and At where
+	// that is no moment, are left out.
+	Unreadable bool
 
 	// Seq counts the events of one subject from 1, without a gap. The outbox sets
 	// it.

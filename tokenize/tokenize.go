@@ -69,8 +69,8 @@ type Vault interface {
 	CardExpiry(ctx context.Context, ref token.Ref) (token.Expiry, error)
 	// Change compares and swaps, once per attempt.
 	Change(ctx context.Context, c token.Change, caller string, a access.Attempt) (token.Token, error)
-	// ExpireDue expires up to limit tokens whose windows have closed.
-	ExpireDue(ctx context.Context, limit int) (moved, seen int, err error)
+	// ExpireDue expires the tokens whose windows have closed, and names those that it cannot.
+	ExpireDue(ctx context.Context) (moved int, err error)
 }
 
 // Duplicates says what a requestor gets who asks again for a token of the same

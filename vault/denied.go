@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,7 +48,7 @@ func (r *Reader) Denied(ctx context.Context, after time.Time) ([]token.Denied, e
 const maxAsked = 500
 
 // Numbers returns the numbers of tokens. A reference that names no token is left
-// out.
+// out, and so is one of a token of which the number cannot be read.
 func (r *Reader) Numbers(ctx context.Context, refs []token.Ref) (map[token.Ref]token.Number, error) {
 	out := make(map[token.Ref]token.Number, len(refs))
 	for len(refs) > 0 {
@@ -75,14 +76,15 @@ func (v *Vault) numbers(db *gorm.DB, refs []token.Ref, into map[token.Ref]token.
 	}
 	for _, row := range rows {
 		n, err := v.rangeByName(row.RangeID)
-		if err != nil {
+		if err != nil && !errors.Is(err, errNoRange) {
 			return fmt.Errorf("token %s: %w", row.Ref, err)
 		}
-		number, err := n.number(row.Serial)
 		if err != nil {
-			return err
+			continue
 		}
-		into[token.Ref(row.Ref)] = number
+		if number, err := n.number(row.Serial); err == nil {
+			into[token.Ref(row.Ref)] = number
+		}
 	}
 	return nil
 }

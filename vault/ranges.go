@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -33,29 +34,40 @@ func (n *numberings) add(more ...*numbering) {
 // LearnRanges looks for ranges that other processes have made since. Their
 // numbers are known from then on, and none is issued from them here. Numbers that
 // are met before are looked for by themselves; what this is for is to tell them
-// from card numbers, and terminals of them.
+// from card numbers, and terminals of them. One that cannot be opened holds up no other.
 func (v *Vault) LearnRanges(ctx context.Context) error {
 	v.ranges.learning.Lock()
 	defer v.ranges.learning.Unlock()
-	var rows []rangeRow
-	if err := v.cfg.DB.Read(ctx).Order("created_at, id").Find(&rows).Error; err != nil {
+	var names []string
+	if err := v.cfg.DB.Read(ctx).Model(&rangeRow{}).Order("created_at, id").Pluck("id", &names).Error; err != nil {
 		return fmt.Errorf("reading token ranges: %w", err)
 	}
 	var more []*numbering
-	for _, row := range rows {
-		if v.known(row.ID) != nil {
+	var errs []error
+	for _, name := range names {
+		if v.known(name) != nil {
 			continue
 		}
-		n, err := v.unwrap(ctx, row)
+		n, err := v.learn(ctx, name)
 		if err != nil {
-			return err
+			errs = append(errs, err)
+			continue
 		}
 		more = append(more, n)
 	}
 	if more != nil {
 		v.ranges.add(more...)
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// learn reads a range.
+func (v *Vault) learn(ctx context.Context, name string) (*numbering, error) {
+	var row rangeRow
+	if err := v.cfg.DB.Read(ctx).Where("id = ?", name).Take(&row).Error; err != nil {
+		return nil, fmt.Errorf("reading token range %s: %w", name, err)
+	}
+	return v.unwrap(ctx, row)
 }
 
 func (v *Vault) known(name string) *numbering {
@@ -77,11 +89,15 @@ func (v *Vault) rangeByName(name string) (*numbering, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), learnWithin)
 	defer cancel()
-	if err := v.LearnRanges(ctx); err != nil {
-		return nil, err
-	}
+	err := v.LearnRanges(ctx)
 	if n := v.known(name); n != nil {
 		return n, nil
 	}
-	return nil, fmt.Errorf("its range %s is not known", name)
+	if err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("its range %s: %w", name, errNoRange)
 }
+
+// errNoRange reports a row of a range that there is not.
+var errNoRange = errors.New("the range is not known")

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapvault/tapvault/internal/store"
+	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/webhook"
 )
 
@@ -54,4 +56,23 @@ func (q *panickyQueue) Fill(ctx context.Context, e webhook.Endpoint) error {
 func (q *panickyQueue) Later(ctx context.Context, one webhook.Delivery, at time.Time) error {
 	defer q.put.Add(1)
 	return q.Queue.Later(ctx, one, at)
+}
+
+// TestUnreadableEvent: an event that cannot be read is sent without its data, and holds up
+// none of its token nor of others, wherever it is met: when the queue is filled, and after.
+func TestUnreadableEvent(t *testing.T) {
+	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
+		r := newRig(t, db(t))
+		r.emit(0, requestor)
+		r.emit(0, requestor)
+		r.emit(1, requestor)
+		storetest.Exec(t, r.db, "UPDATE events SET data = '{' WHERE seq = 1")
+		r.drain()
+		r.wants("A 1", "A 2", "B 1")
+		for _, e := range r.recv.got {
+			if e.Unreadable != (e.Seq == 1) || e.Data != nil {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
 }

@@ -102,7 +102,7 @@ const maxHeader = 16 << 10
 // request is the post of one event.
 func (d *Dispatcher) request(ctx context.Context, to Endpoint, e event.Event) (*http.Request, error) {
 	body, err := json.Marshal(wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Wallet: string(e.Wallet), Requestor: string(e.Requestor),
-		Seq: e.Seq, At: e.At.UTC(), Data: e.Data})
+		Seq: e.Seq, At: e.At.UTC(), Data: e.Data, Unreadable: e.Unreadable})
 	if err != nil {
 		return nil, fmt.Errorf("encoding an event: %w", err)
 	}

@@ -13,6 +13,9 @@ type Event struct {
 	Seq       int64             `json:"seq"` // counts its subject's events from 1, without a gap
 	At        time.Time         `json:"at"`
 	Data      map[string]string `json:"data,omitempty"`
+	// Unreadable says that what was kept of the event is damaged, and its data left
+	// out: ask for the token or wallet itself.
+	Unreadable bool `json:"unreadable,omitempty"`
 }
 
 // EventList is a page of GET /v1/events, in the order in which events became

@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -25,10 +27,14 @@ type Config struct {
 	DB   *store.DB
 	Now  func() time.Time // nil: time.Now
 	Rand io.Reader        // draws ids; nil: crypto/rand
+	Log  *slog.Logger     // told of events that cannot be read; nil: nothing is logged
 }
 
 // Outbox keeps events. It is safe for concurrent use.
-type Outbox struct{ cfg Config }
+type Outbox struct {
+	cfg        Config
+	unreadable atomic.Uint64
+}
 
 // New returns an outbox.
 func New(cfg Config) (*Outbox, error) {
@@ -41,7 +47,10 @@ func New(cfg Config) (*Outbox, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	return &Outbox{cfg}, nil
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Outbox{cfg: cfg}, nil
 }
 
 // Emit puts e into the outbox as part of tx: it is told if tx commits and only
@@ -160,7 +169,7 @@ func (o *Outbox) List(ctx context.Context, f event.Filter, after int64, limit in
 			return nil, event.ErrAhead
 		}
 	}
-	return toEvents(rows)
+	return o.toEvents(ctx, rows), nil
 }
 
 // Last returns the last position that an event has.
@@ -178,5 +187,5 @@ func (o *Outbox) Find(ctx context.Context, ids []string) ([]event.Event, error) 
 	if err := o.cfg.DB.Read(ctx).Where("id IN ?", ids).Order("position").Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("reading events: %w", err)
 	}
-	return toEvents(rows)
+	return o.toEvents(ctx, rows), nil
 }

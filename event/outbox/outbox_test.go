@@ -1,8 +1,11 @@
 package outbox_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -70,6 +73,7 @@ func TestOutbox(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
 		t.Run("in order and once", func(t *testing.T) { inOrderAndOnce(t, db(t)) })
 		t.Run("rolled back", func(t *testing.T) { rolledBack(t, db(t)) })
+		t.Run("unreadable", func(t *testing.T) { unreadable(t, db(t)) })
 		t.Run("nothing missed", func(t *testing.T) { nothingMissed(t, db(t)) })
 	})
 }
@@ -190,5 +194,43 @@ func TestEmitRefusesWhatMayNotBeTold(t *testing.T) {
 func TestNewRefusesAnEmptyConfig(t *testing.T) {
 	if _, err := outbox.New(outbox.Config{}); err == nil {
 		t.Error("an outbox without a database was opened")
+	}
+}
+
+// unreadable: an event that cannot be read is told without its data, and so is whatever
+// comes behind it, of its requestor and of others; the operator hears of it.
+func unreadable(t *testing.T, db *store.DB) {
+	var log strings.Builder
+	o, err := outbox.New(outbox.Config{DB: db, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		emit(t, o, db, event.Event{Type: event.Issued, Ref: ref(n), Requestor: requestor, Data: map[string]string{"state": "REQUESTED"}})
+	}
+	whole := list(t, o, event.Filter{}, 0, 9)
+	for i, c := range []struct{ damage, mend string }{
+		{`data = '{"state":"4761739001010010'`, `data = '{"state":"REQUESTED"}'`},
+		{"at = 9000000000000000000", fmt.Sprint("at = ", whole[1].At.UnixMilli())},
+	} {
+		storetest.Exec(t, db, "UPDATE events SET "+c.damage+" WHERE id = ?", whole[i].ID)
+		got := list(t, o, event.Filter{Requestor: requestor}, 0, 9)
+		if len(got) != 3 || !slices.Equal(what(got), what(whole)) || !got[i].Unreadable || got[2].Unreadable || got[2].Data["state"] != "REQUESTED" {
+			t.Fatalf("%s: %+v", c.damage, got)
+		}
+		if _, err := json.Marshal(got[i].At); err != nil || got[0].Data != nil && i == 0 {
+			t.Errorf("%s: told as %+v, %v", c.damage, got[i], err)
+		}
+		found, err := o.Find(t.Context(), []string{whole[i].ID, whole[2].ID})
+		if err != nil || len(found) != 2 || !found[0].Unreadable {
+			t.Errorf("%s: found %+v, %v", c.damage, found, err)
+		}
+		if o.Unreadable() != uint64(2*i+2) || !strings.Contains(log.String(), whole[i].ID) || strings.Contains(log.String(), "4761") {
+			t.Errorf("%s: %d times, told:\n%s", c.damage, o.Unreadable(), log.String())
+		}
+		storetest.Exec(t, db, "UPDATE events SET "+c.mend+" WHERE id = ?", whole[i].ID)
+	}
+	if got := list(t, o, event.Filter{}, 0, 9); !reflect.DeepEqual(got, whole) {
+		t.Errorf("mended: %+v", got)
 	}
 }

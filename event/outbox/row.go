@@ -1,17 +1,14 @@
 package outbox
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/tapvault/tapvault/event"
-	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 )
-
-// errRow reports a stored event that this program did not write.
-var errRow = fault.New(fault.StoreDown, "a stored event cannot be read")
 
 // row is an event as it is stored.
 type row struct {
@@ -39,20 +36,41 @@ func packData(m map[string]string) (string, error) {
 	return string(b), nil
 }
 
-func toEvents(rows []row) ([]event.Event, error) {
+// event reads a row. What cannot be read is left out, and that is said: an event that was
+// passed over would be missed by its reader, and one that stopped its reader would keep
+// everybody's events back.
+func (r row) event() event.Event {
+	e := event.Event{
+		ID: r.ID, Type: event.Type(r.Type), Ref: token.Ref(r.Ref), Requestor: token.Requestor(r.Requestor),
+		At: time.UnixMilli(r.At).UTC(), Seq: r.Seq, Position: r.Position,
+	}
+	if w := token.WalletID(r.Ref); w.Valid() {
+		e.Ref, e.Wallet = "", w
+	}
+	if r.Data != "" && json.Unmarshal([]byte(r.Data), &e.Data) != nil {
+		e.Data, e.Unreadable = nil, true
+	}
+	if y := e.At.Year(); y < 1970 || y > 9999 {
+		e.At, e.Unreadable = time.UnixMilli(0).UTC(), true
+	}
+	return e
+}
+
+// toEvents reads rows, and tells the operator of those that cannot be read.
+func (o *Outbox) toEvents(ctx context.Context, rows []row) []event.Event {
 	out := make([]event.Event, len(rows))
+	var damaged []string
 	for i, r := range rows {
-		var data map[string]string
-		if r.Data != "" && json.Unmarshal([]byte(r.Data), &data) != nil {
-			return nil, errRow
-		}
-		out[i] = event.Event{
-			ID: r.ID, Type: event.Type(r.Type), Ref: token.Ref(r.Ref), Requestor: token.Requestor(r.Requestor),
-			At: time.UnixMilli(r.At).UTC(), Data: data, Seq: r.Seq, Position: r.Position,
-		}
-		if w := token.WalletID(r.Ref); w.Valid() {
-			out[i].Ref, out[i].Wallet = "", w
+		if out[i] = r.event(); out[i].Unreadable {
+			damaged = append(damaged, r.ID)
 		}
 	}
-	return out, nil
+	if damaged != nil {
+		o.unreadable.Add(uint64(len(damaged)))
+		o.cfg.Log.ErrorContext(ctx, "stored events cannot be read: they are told without their data", "events", damaged)
+	}
+	return out
 }
+
+// Unreadable is how often an event was read that cannot be.
+func (o *Outbox) Unreadable() uint64 { return o.unreadable.Load() }

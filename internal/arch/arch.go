@@ -78,7 +78,7 @@ var Table = map[string][]string{
 	"internal/store/storetest": {"internal/store", "internal/store/cluster"},
 	"internal/store/cluster":   {},
 	"event/stream":             {"event", "internal/fault"},
-	"event/outbox":             {"event", "internal/fault", "internal/store", "token"},
+	"event/outbox":             {"event", "internal/store", "token"},
 	"identity/jwks":            {"identity", "internal/fault"},
 	"identity/clientdb":        {"access", "identity", "internal/fault", "internal/store"},
 	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/mask", "wallet/payload"},

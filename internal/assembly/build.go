@@ -161,9 +161,11 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	}
 	s.closers = append(s.closers, p.trail.Close)
 	p.gate = audit.Gate{Recorder: p.trail}
-	if p.events, err = outbox.New(outbox.Config{DB: p.db, Now: p.opt.Now}); err != nil {
+	if p.events, err = outbox.New(outbox.Config{DB: p.db, Now: p.opt.Now, Log: p.opt.Log}); err != nil {
 		return err
 	}
+	p.gauges = append(p.gauges, obs.Gauge{Name: "events_unreadable_total", Counts: true, Help: "How often this process met a stored event that cannot be read.",
+		Value: func() float64 { return float64(p.events.Unreadable()) }})
 	if p.vault, err = OpenVault(ctx, p.cfg, p.hsm, p.db, p.opt.Now); err != nil {
 		return err
 	}

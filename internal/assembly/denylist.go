@@ -20,6 +20,7 @@ import (
 	"github.com/tapvault/tapvault/denylist/denydb"
 	"github.com/tapvault/tapvault/hsm/group"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/obs"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/token"
@@ -75,13 +76,19 @@ func (p *parts) denyList(ctx context.Context) (*denylist.Service, error) {
 		return nil, err
 	}
 	db, c := denydb.New(p.db), p.cfg.DenyList
-	return denylist.New(denylist.Config{
+	s, err := denylist.New(denylist.Config{
 		Clock:  p.cfg.clock(p.db),
 		Tokens: p.vault.Reader(), Store: db, Orders: db, History: db, Gate: p.gate,
 		Sign:  func(ctx context.Context, digest [32]byte) ([64]byte, error) { return p.hsm.Sign(ctx, denyKey, digest) },
 		KeyID: uint16(denyKey.Version), Policy: policy, Ranges: p.policyRanges,
 		Refresh: c.Refresh, Valid: c.Valid, Deltas: c.Deltas, Log: p.opt.Log, Now: p.opt.Now,
 	})
+	if err != nil {
+		return nil, err
+	}
+	p.gauges = append(p.gauges, obs.Gauge{Name: "deny_entries_unreadable_total", Counts: true, Help: "How often this process left an entry out of the deny list because it cannot be read.",
+		Value: func() float64 { return float64(s.Unprinted()) }})
+	return s, nil
 }
 
 // clock is the database's, which decides in place of a machine's that is wrong; nil

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/load"
 )
 
@@ -18,18 +19,29 @@ const escalated = 50
 
 // Overdue implements [load.Store].
 func (d *DB) Overdue(ctx context.Context, before time.Time) (n int, err error) {
-	for {
-		const where = "state = ? AND escalated = 0 AND created_at < ?"
-		args := []any{string(load.Started), before.UnixMilli()}
-		some, err := records(d.cfg.Store.Read(ctx).Where(where, args...).Order("created_at, id").Limit(escalated))
-		if err != nil || len(some) == 0 {
-			return n, err
+	const where = "state = ? AND escalated = 0 AND created_at < ?"
+	args := []any{string(load.Started), before.UnixMilli()}
+	page := func(after store.Place) (places []store.Place, err error) {
+		q := d.cfg.Store.Read(ctx).Table("card_loads").Select("created_at AS at, id AS name").Where(where, args...)
+		q = q.Where("(created_at, id) > (?, ?)", after.At, after.Name)
+		if err := q.Order("created_at, id").Limit(escalated).Find(&places).Error; err != nil {
+			return nil, fmt.Errorf("looking for loads of which nothing was heard: %w", err)
 		}
-		if err := d.tx(ctx, func(tx *gorm.DB) error { return d.escalate(tx, some) }); err != nil {
-			return n, fmt.Errorf("opening cases of loads: %w", err)
-		}
-		n += len(some)
+		return places, nil
 	}
+	n, err = store.Sweep(page, func(ids []string) (n int, err error) {
+		return len(ids), d.tx(ctx, func(tx *gorm.DB) error {
+			some, err := list(tx, "id IN ?", ids)
+			if err != nil {
+				return err
+			}
+			return d.escalate(tx, some)
+		})
+	})
+	if err != nil {
+		err = fmt.Errorf("opening cases of loads: %w", err)
+	}
+	return n, err
 }
 
 // escalate opens the cases of orders that are still open.

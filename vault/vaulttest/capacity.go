@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ var rangeTests = map[string]func(*testing.T, *Fixture){
 	"capacity":                 capacity,
 	"numbers without counters": spentNumbers,
 	"no number twice":          neverTwice,
+	"a damaged range":          damagedRange,
 	"another process's range":  anothersRange,
 	"a closed range":           closedRange,
 	"serials that were lost":   lostSerials,
@@ -230,6 +232,31 @@ func anothersRange(t *testing.T, f *Fixture) {
 	}
 }
 
+// damagedRange: a range that cannot be opened holds up none that was made after it. It is
+// told, and learned once it can be opened.
+func damagedRange(t *testing.T, f *Fixture) {
+	old, other := f.Again(t), f.Again(t)
+	var made []token.Token
+	for i, name := range []string{"first", "second"} {
+		r := vault.Range{Name: name, Prefix: fmt.Sprintf("91002%d", i), Length: 16, Luhn: true}
+		made = append(made, issue(t, f.Again(t, func(c *vault.Config) { c.Ranges = []vault.Range{r} }), 1))
+	}
+	storetest.Exec(t, f.DB, "UPDATE token_ranges SET created_at = created_at - 1, kek_version = kek_version + 256 WHERE id = 'first'")
+	if err := old.LearnRanges(t.Context()); err == nil || !strings.Contains(err.Error(), "first") {
+		t.Errorf("it is not told: %v", err)
+	}
+	if !old.IsToken(made[1].Number.ASN()) || old.IsToken(made[0].Number.ASN()) {
+		t.Error("the range behind it was not learned")
+	}
+	if got, err := other.Reader().Token(t.Context(), made[1].Ref); err != nil || got.Number.Digits() != made[1].Number.Digits() {
+		t.Errorf("a token of the range behind it: %v", err)
+	}
+	storetest.Exec(t, f.DB, "UPDATE token_ranges SET kek_version = kek_version - 256 WHERE id = 'first'")
+	if err := old.LearnRanges(t.Context()); err != nil || !old.IsToken(made[0].Number.ASN()) {
+		t.Errorf("mended: %v", err)
+	}
+}
+
 // closedRange: tokens of a range that is not configured any more are renewed
 // from the one that took its place, also when it is kept for a scheme's cards.
 func closedRange(t *testing.T, f *Fixture) {
@@ -280,7 +307,7 @@ func clockAhead(t *testing.T, f *Fixture) {
 	g := f.Again(t, func(c *vault.Config) {
 		c.Now, c.Sure = wrong.Now, func(context.Context) (time.Time, error) { return f.Clock.Now(), nil }
 	})
-	if moved, _, err := g.Writer().ExpireDue(t.Context(), 10); moved != 0 || err != nil {
+	if moved, err := g.Writer().ExpireDue(t.Context()); moved != 0 || err != nil {
 		t.Errorf("%d tokens were ended, %v", moved, err)
 	}
 	if got, err := g.Writer().Issue(t.Context(), g.Order(t, 2), "bank", access.Attempt{}); err == nil {
@@ -289,7 +316,7 @@ func clockAhead(t *testing.T, f *Fixture) {
 		kind(t, err, fault.RangeExhausted)
 	}
 	f.Clock.Add(60 * 24 * time.Hour) // it has come by both
-	if moved, _, err := g.Writer().ExpireDue(t.Context(), 10); moved != 1 || err != nil {
+	if moved, err := g.Writer().ExpireDue(t.Context()); moved != 1 || err != nil {
 		t.Errorf("%d tokens were ended when it was time, %v", moved, err)
 	}
 	issue(t, g, 2)

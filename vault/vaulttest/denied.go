@@ -47,7 +47,7 @@ func denied(t *testing.T, f *Fixture) {
 	want(now, tok.NotAfter)
 	want(short, tok.NotAfter) // the phone still has keys for the longer window
 	f.Clock.Set(short.Add(time.Minute))
-	if _, _, err := f.Writer().ExpireDue(t.Context(), 10); err != nil {
+	if _, err := f.Writer().ExpireDue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want(short.Add(time.Minute), tok.NotAfter)

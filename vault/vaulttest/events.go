@@ -70,7 +70,7 @@ func events(t *testing.T, f *Fixture) {
 		t.Fatal(err)
 	}
 	f.Clock.Set(to)
-	if moved, _, err := f.Writer().ExpireDue(t.Context(), 10); err != nil || moved != 1 {
+	if moved, err := f.Writer().ExpireDue(t.Context()); err != nil || moved != 1 {
 		t.Fatalf("%d, %v", moved, err)
 	}
 	if _, err := change(t, f, token.Change{Ref: tok.Ref, Verb: token.Delete}); err != nil {

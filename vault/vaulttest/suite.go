@@ -40,6 +40,7 @@ func Run(t *testing.T, newDB func(testing.TB) *store.DB) {
 		"a longer window":               longerWindow,
 		"finding":                       finding,
 		"the end of windows":            expireDue,
+		"tokens that cannot be read":    expireUnreadable,
 		"the end of windows in a race":  expireRace,
 		"events":                        events,
 		"events in a race":              eventsRace,
