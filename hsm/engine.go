@@ -3,6 +3,7 @@
 package hsm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -33,12 +34,18 @@ type engine struct {
 	wg    sync.WaitGroup
 	// refuses is what callers are told who may not wait: it was closed, or hangs
 	refuses error
+	// given counts what workers were given. While nothing comes back, mute is what
+	// callers are told, and leave is closed, see silent
+	given   uint64
+	silence silence
+	mute    error
+	leave   chan struct{}
 }
 
 var errClosed = fmt.Errorf("%w: this token was closed", ErrUnavailable)
 
 func newEngine(ws []*worker) *engine {
-	e := &engine{all: ws, idle: append([]*worker(nil), ws...)}
+	e := &engine{all: ws, idle: append([]*worker(nil), ws...), leave: make(chan struct{})}
 	e.quiet = sync.NewCond(&e.mu)
 	for _, w := range ws {
 		e.wg.Add(1)
@@ -56,18 +63,20 @@ func (e *engine) do(ctx context.Context, j *job) error {
 	}
 	j.span = trace.Of(ctx)
 	e.mu.Lock()
-	if err := e.refuses; err != nil {
-		e.mu.Unlock()
-		return err
+	if e.refuses != nil || e.mute != nil {
+		defer e.mu.Unlock()
+		return cmp.Or(e.refuses, e.mute)
 	}
 	if n := len(e.idle); n > 0 && !e.held {
 		w := e.idle[n-1]
 		e.idle = e.idle[:n-1]
+		e.given++
 		e.mu.Unlock()
 		return e.borrow(ctx, w, j)
 	}
 	j.done = make(chan struct{})
 	e.queue = append(e.queue, j)
+	leave := e.leave
 	e.mu.Unlock()
 	select {
 	case <-j.done:
@@ -76,11 +85,19 @@ func (e *engine) do(ctx context.Context, j *job) error {
 			return e.borrow(ctx, j.lent, j)
 		}
 		return j.err
+	case <-leave:
+		e.abandon(j)
+		return errSilent
 	case <-ctx.Done():
-		if w := e.forget(j); w != nil {
-			e.release(w)
-		}
+		e.abandon(j)
 		return ctx.Err()
+	}
+}
+
+// abandon gives a job up, and the worker back that it may have been lent.
+func (e *engine) abandon(j *job) {
+	if w := e.forget(j); w != nil {
+		e.release(w)
 	}
 }
 
@@ -159,12 +176,14 @@ func (e *engine) release(w *worker) {
 func (e *engine) next(w *worker) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.spoke()
 	n := min(len(e.queue), maxBatch)
 	if n == 0 || e.held {
 		e.idle = append(e.idle, w)
 		e.quiet.Broadcast()
 		return false
 	}
+	e.given++
 	w.batch = append(w.batch[:0], e.queue[:n]...)
 	rest := copy(e.queue, e.queue[n:])
 	clear(e.queue[rest:])

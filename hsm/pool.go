@@ -37,15 +37,22 @@ func newPool(t *Token, n int) *pool {
 	return p
 }
 
-// get waits for a session until ctx ends. It is of the state of then, not of
+// get waits for a session until ctx ends, or leave is closed. It is of the state of then, not of
 // before: a module that was recycled meanwhile gives numbers of old handles to
 // other objects.
-func (p *pool) get(ctx context.Context) (s pooled, st *state, err error) {
+func (p *pool) get(ctx context.Context, leave <-chan struct{}) (s pooled, st *state, err error) {
 	st = p.t.state.Load()
 	if err := ctx.Err(); err != nil {
 		return s, st, err
 	}
 	select {
+	case <-leave:
+		return s, st, errSilent
+	default:
+	}
+	select {
+	case <-leave:
+		return s, st, errSilent
 	case _, open := <-p.free:
 		if !open {
 			return s, st, errClosed
@@ -116,8 +123,13 @@ func (p *pool) close() {
 // with runs fn with a session of its own. When the session or login turn out
 // to be lost, both are made anew and fn runs once more.
 func (t *Token) with(ctx context.Context, doing string, fn func(s pkcs11.SessionHandle, st *state) error) error {
+	return t.unless(ctx, nil, doing, fn)
+}
+
+// unless is with, for who does not wait once leave is closed.
+func (t *Token) unless(ctx context.Context, leave <-chan struct{}, doing string, fn func(s pkcs11.SessionHandle, st *state) error) error {
 	for try := 0; ; try++ {
-		s, st, err := t.pool.get(ctx)
+		s, st, err := t.pool.get(ctx, leave)
 		if err == nil {
 			trace.Of(ctx).Waited()
 			err = fn(s.session, st)
@@ -134,7 +146,7 @@ func (t *Token) with(ctx context.Context, doing string, fn func(s pkcs11.Session
 
 // withKey is with for a key that was required.
 func (t *Token) withKey(ctx context.Context, doing string, ref keyref.Ref, typ keyref.Type, fn func(pkcs11.SessionHandle, *key) error) error {
-	return t.with(ctx, doing+" "+ref.String(), func(s pkcs11.SessionHandle, st *state) error {
+	return t.unless(ctx, t.singles.gate(), doing+" "+ref.String(), func(s pkcs11.SessionHandle, st *state) error {
 		k, err := st.key(ref)
 		if err != nil {
 			return err
@@ -142,6 +154,8 @@ func (t *Token) withKey(ctx context.Context, doing string, ref keyref.Ref, typ k
 		if k.spec.Type != typ {
 			return ErrKeyUnfit
 		}
+		t.singles.begin()
+		defer t.singles.end()
 		return fn(s, k)
 	})
 }

@@ -22,6 +22,8 @@ type Token struct {
 	state  atomic.Pointer[state]
 	pool   *pool
 	engine *engine
+	// singles are the calls in sessions of pool that use one key.
+	singles *singles
 	// spoiled holds sessions that failed where no caller sees it: cleaning up.
 	spoiled sync.Map // of pkcs11.SessionHandle
 
@@ -109,7 +111,7 @@ func (t *Token) open() error {
 		return err
 	}
 	t.state.Store(&state{gen: 1, anchor: anchor})
-	t.pool = newPool(t, capSessions(t.cfg, info))
+	t.pool, t.singles = newPool(t, capSessions(t.cfg, info)), newSingles()
 	return t.startWorkers()
 }
 
@@ -188,8 +190,12 @@ func (t *Token) Close() error {
 
 // Health asks the token for its session state, for a few random bytes, and for
 // every key that is ready: a token that was pulled out or emptied may still
-// answer the first two. It logs in again when the login was lost.
+// answer the first two. It logs in again when the login was lost. A token of whose
+// computing nothing comes back is not well, whatever else it answers.
 func (t *Token) Health(ctx context.Context) error {
+	if err := t.speaks(); err != nil {
+		return opError("looking after the HSM", err)
+	}
 	return t.with(ctx, "looking after the HSM", func(s pkcs11.SessionHandle, st *state) error {
 		if !t.loggedIn(s) {
 			return pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN)

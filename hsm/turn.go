@@ -73,6 +73,8 @@ func (e *engine) keep(ctx context.Context, w *worker, begun, ended time.Time) bo
 	// that goes to sleep runs on in what is left of its 10 ms, so without a yield the
 	// scheduler takes two who take turns for one who never rests.
 	w.rested = ended
+	e.given++
+	e.spoke()
 	j := e.queue[0]
 	clear(e.queue)
 	e.queue = e.queue[:0]
