@@ -73,7 +73,13 @@ func (s *Service) Spend(ctx context.Context, t token.Standing, use token.Use, id
 		return "", errUse
 	}
 	use.Location = t.Location
-	reason, err = s.cfg.Journal.Spend(ctx, t.Ref, id, Bounds{t.Controls, use})
+	b := Bounds{t.Controls, use}
+	// Without the totals, of one that was counted before, too: under the name of a use
+	// that was allowed another may come, from elsewhere.
+	if reason := b.Judge(0, 0); reason != "" {
+		return reason, nil
+	}
+	reason, err = s.cfg.Journal.Spend(ctx, t.Ref, id, b)
 	if err != nil {
 		return "", fmt.Errorf("counting a use: %w", err)
 	}

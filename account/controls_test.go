@@ -128,6 +128,18 @@ func TestSpend(t *testing.T) {
 	}
 }
 
+// TestSpendElsewhere: the name of a use that was counted opens no other door.
+func TestSpendElsewhere(t *testing.T) {
+	l := newLab(t)
+	l.controlled(201, token.Controls{MaxCount: 2, Merchants: []string{"shop"}})
+	for _, tc := range []struct{ merchant, want string }{{"shop", ""}, {"casino", "control-merchant"}, {"shop", ""}} {
+		got, err := l.Spend(t.Context(), l.tok.Standing(), token.Use{Amount: 1, Merchant: tc.merchant}, "order-1")
+		if err != nil || got != tc.want {
+			t.Errorf("%s: %q, %v", tc.merchant, got, err)
+		}
+	}
+}
+
 // TestControlsNeedTheirRecord: a refusal that cannot be recorded is no answer.
 func TestControlsNeedTheirRecord(t *testing.T) {
 	l := newLab(t)
