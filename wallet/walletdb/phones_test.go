@@ -36,7 +36,7 @@ const w1 = token.WalletID("wlAAAAAAAAAAAAAAAAAAAAAAAAAA")
 func TestPhonesOnEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, fresh func(testing.TB) *store.DB) {
 		for name, test := range map[string]func(*testing.T, *store.DB){
-			"Devices": devices, "Leaves": leaves, "PINs": pins, "TriesAtOnce": triesAtOnce, "Granted": granted,
+			"Devices": devices, "Leaves": leaves, "PINs": pins, "success goes forward": successGoesForward, "TriesAtOnce": triesAtOnce, "Granted": granted,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 		}
@@ -169,6 +169,48 @@ func pins(t *testing.T, s *store.DB) {
 	if done, err := db.Done(ctx, "c", access.Attempt{Key: "k2"}); err != nil || !done {
 		t.Errorf("the attempt is forgotten (%v)", err)
 	}
+}
+
+// successGoesForward: a process whose clock is behind does not bring back the wrong PINs
+// from before the last right one, neither by a right PIN nor by a new one; a moment that
+// is ahead of every clock is mended.
+func successGoesForward(t *testing.T, s *store.DB) {
+	db, ctx := walletdb.NewPINs(s), t.Context()
+	now := time.Now().Truncate(time.Millisecond)
+	server, two, err := s.Clock(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two {
+		now = server
+	}
+	behind, ahead := now.Add(-24*time.Hour), now.Add(30*24*time.Hour)
+	since := func(what string, want time.Time) {
+		t.Helper()
+		if last, n, err := db.Since(ctx, w1); err != nil || n != 0 || !last.Equal(want) {
+			t.Errorf("%s: %d tries since %v, want %v (%v)", what, n, last, want, err)
+		}
+	}
+	kept := behind // with one clock it may have been set right
+	if two {
+		kept = now
+	}
+	if _, err := db.Put(ctx, "c", access.Attempt{}, pin.Record{Wallet: w1, Epoch: 1, Secret: []byte{1}, LastSuccess: ahead}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what     string
+		at, want time.Time
+	}{{"ahead of every clock", now, now}, {"behind", behind, kept}, {"as before", now, now}} {
+		if err := db.Clear(ctx, w1, c.at); err != nil {
+			t.Fatal(err)
+		}
+		since(c.what, c.want)
+	}
+	if _, err := db.Put(ctx, "c", access.Attempt{}, pin.Record{Wallet: w1, Epoch: 2, Secret: []byte{2}, LastSuccess: behind}); err != nil {
+		t.Fatal(err)
+	}
+	since("a new PIN", kept)
 }
 
 func triesAtOnce(t *testing.T, s *store.DB) {

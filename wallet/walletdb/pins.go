@@ -78,6 +78,10 @@ func (p *PINs) Put(ctx context.Context, caller string, a access.Attempt, r pin.R
 	if r.Revoking {
 		row.Revoking = 1
 	}
+	success, err := p.success(ctx, r.LastSuccess)
+	if err != nil {
+		return false, err
+	}
 	err = p.store.Tx(ctx, func(tx *gorm.DB) error {
 		prior, err := store.Once(tx, caller, a, opPIN, string(r.Wallet)+"."+strconv.Itoa(int(r.Epoch)))
 		if done = prior != ""; err != nil || done {
@@ -93,7 +97,7 @@ func (p *PINs) Put(ctx context.Context, caller string, a access.Attempt, r pin.R
 			return wallet.ErrRefused
 		}
 		return tx.Model(&pinRow{}).Where("wallet = ? AND epoch = ?", row.Wallet, old.Epoch).Updates(map[string]any{
-			"epoch": row.Epoch, "secret": row.Secret, "verifier": row.Verifier, "tries": 0, "last_success": row.LastSuccess,
+			"epoch": row.Epoch, "secret": row.Secret, "verifier": row.Verifier, "tries": 0, "last_success": success,
 			"revoking": row.Revoking, "resettable": 0, "changed_at": row.ChangedAt}).Error
 	})
 	return done, err
@@ -143,9 +147,28 @@ func (p *PINs) GiveBack(ctx context.Context, w token.WalletID) error {
 
 // Clear implements [pin.Tries].
 func (p *PINs) Clear(ctx context.Context, w token.WalletID, at time.Time) error {
+	success, err := p.success(ctx, at)
+	if err != nil {
+		return err
+	}
 	return p.store.Tx(ctx, func(tx *gorm.DB) error {
-		return tx.Model(&pinRow{}).Where("wallet = ?", string(w)).Updates(map[string]any{"tries": 0, "last_success": at.UnixMilli()}).Error
+		return tx.Model(&pinRow{}).Where("wallet = ?", string(w)).Updates(map[string]any{"tries": 0, "last_success": success}).Error
 	})
+}
+
+// success is what to write for a right PIN of a moment. One that was given later by
+// another process's clock stands: a process whose clock is behind would have wrong PINs
+// counted that were forgotten. What is ahead of every clock was never right.
+func (p *PINs) success(ctx context.Context, at time.Time) (any, error) {
+	server, ok, err := p.store.Clock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		server = at
+	}
+	return gorm.Expr("CASE WHEN last_success > ? AND last_success <= ? THEN last_success ELSE ? END",
+		at.UnixMilli(), server.UnixMilli(), at.UnixMilli()), nil
 }
 
 // Since says when the right PIN of a wallet was last given online, and how many
