@@ -33,7 +33,7 @@ func (r Rules) Signals(ref token.Ref, lots []*Lot, past History) (found []detect
 			if e.Outcome == Replay {
 				continue
 			}
-			t := detect.Tap{ID: e.ID(), Ctr: l.Ctr(), Class: byte(l.UD.Class), Moment: e.Moment, Terminal: e.Tap.Terminal,
+			t := detect.Tap{ID: e.ID(), Ctr: l.Ctr(), Class: byte(l.UD.Class), Moment: e.Moment, Misdated: e.Moment.After(e.Received.Add(r.Skew)), Terminal: e.Tap.Terminal,
 				TACGood: e.TACGood, Served: e.served(), Fresh: e.Fresh, Left: e.Tap.Balance, Bundle: l.Bundle}
 			taps = append(taps, t)
 		}

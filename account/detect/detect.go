@@ -86,6 +86,7 @@ type Tap struct {
 	Class    byte
 	Bundle   string
 	Moment   time.Time
+	Misdated bool // it came before Moment: the terminal's clock is ahead
 	Terminal [6]byte
 	TACGood  bool
 	Served   bool   // a terminal vouches for it
@@ -104,17 +105,20 @@ func Token(ref token.Ref, taps []Tap, where Known, zone *time.Location) (found [
 	taps = slices.SortedFunc(slices.Values(taps), func(a, b Tap) int {
 		return cmp.Or(a.Moment.Compare(b.Moment), cmp.Compare(a.ID, b.ID))
 	})
-	var sure []Tap // whose times are vouched for
+	var sure, dated []Tap // what a phone vouches for; of it, whose times can be
 	for _, t := range taps {
 		if t.TACGood {
 			sure = append(sure, t)
+		}
+		if t.TACGood && !t.Misdated {
+			dated = append(dated, t)
 		}
 		if t.Served && !t.Fresh {
 			found = append(found, New(StaleList, ref, t.Ctr, t.Terminal, t.ID))
 		}
 	}
-	found = append(found, order(ref, sure)...)
-	found = append(found, pairs(ref, sure, where)...)
+	found = append(found, order(ref, dated)...)
+	found = append(found, pairs(ref, dated, where)...)
 	found = append(found, days(ref, sure, zone)...)
 	found = append(found, chain(ref, sure)...)
 	return append(found, again(ref, found)...)

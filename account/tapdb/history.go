@@ -35,7 +35,7 @@ func (r *recording) histories() error {
 		if err != nil {
 			return fmt.Errorf("counting bundles: %w", err)
 		}
-		const taps = `SELECT t.token_ref, t.ctr, t.id, t.ud, t.moment, t.terminal, t.tac_good, t.sources, t.fresh, t.balance, s.bundle
+		const taps = `SELECT t.token_ref, t.ctr, t.id, t.ud, t.moment, t.received_at, t.terminal, t.tac_good, t.sources, t.fresh, t.balance, s.bundle
 			FROM taps t JOIN slots s ON s.token_ref = t.token_ref AND s.ctr = t.ctr WHERE t.token_ref IN ? AND t.outcome <> ?`
 		if err := store.Each(r.tx, taps, r.remember, part, string(account.Replay)); err != nil {
 			return fmt.Errorf("reading what tokens paid before: %w", err)
@@ -50,10 +50,10 @@ func (r *recording) remember(rows *sql.Rows) error {
 		k            slotKey
 		t            detect.Tap
 		ud, terminal []byte
-		moment       int64
+		moment, came int64
 		sources      account.Sources
 	)
-	if err := rows.Scan(&k.ref, &k.ctr, &t.ID, &ud, &moment, &terminal, &t.TACGood, &sources, &t.Fresh, &t.Left, &t.Bundle); err != nil {
+	if err := rows.Scan(&k.ref, &k.ctr, &t.ID, &ud, &moment, &came, &terminal, &t.TACGood, &sources, &t.Fresh, &t.Left, &t.Bundle); err != nil {
 		return err
 	}
 	if r.lots[k] != nil {
@@ -64,6 +64,7 @@ func (r *recording) remember(rows *sql.Rows) error {
 		return errRow
 	}
 	t.Ctr, t.Class, t.Moment, t.Served = k.ctr, byte(d.Class), time.UnixMilli(moment).UTC(), sources.Served()
+	t.Misdated = time.UnixMilli(moment).After(time.UnixMilli(came).Add(r.rules.Skew))
 	h := r.past[k.ref]
 	h.Taps = append(h.Taps, t)
 	r.past[k.ref] = h
