@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
@@ -45,12 +46,16 @@ type TokenRanges interface {
 	IsToken(asn [10]byte) bool
 }
 
-// Config is what a [Service] is made of. Every field is required.
+// Config is what a [Service] is made of. Every field is required unless it says otherwise.
 type Config struct {
 	Keys   cryptogram.Keys
 	Gate   audit.Gate
 	Realms []cryptogram.Scheme
 	Tokens TokenRanges
+	// Requestors are, by realm, the token requestors whose issuers are served there,
+	// 11 digits each. Issuers of a realm that it does not name need the right only, as
+	// terminals do everywhere.
+	Requestors map[string][]string
 
 	Guesses *guess.Guard                                          // nil: guessing is not bounded
 	Name    func(ctx context.Context, c Card) (guess.Name, error) // names a card to Guesses; required with it
@@ -62,8 +67,9 @@ type Service struct {
 	gate   audit.Gate
 	tokens TokenRanges
 	realms map[string]cryptogram.Scheme
-	host   access.Action // what calls of a load host are allowed by
-	guard  *guess.Guard  // nil: guessing is not bounded
+	theirs map[string][]string // requestors by realm
+	host   access.Action       // what calls of a load host are allowed by
+	guard  *guess.Guard        // nil: guessing is not bounded
 	name   func(ctx context.Context, c Card) (guess.Name, error)
 	check  access.Action // what a TAC check is allowed by
 }
@@ -79,7 +85,7 @@ func (s *Service) For(a access.Action) *Service {
 
 // New checks the realms and returns a service for them.
 func New(c Config) (*Service, error) {
-	s := &Service{keys: c.Keys, gate: c.Gate, tokens: c.Tokens, realms: make(map[string]cryptogram.Scheme),
+	s := &Service{keys: c.Keys, gate: c.Gate, tokens: c.Tokens, realms: make(map[string]cryptogram.Scheme), theirs: c.Requestors,
 		host: access.LoadHost, check: access.TACVerify}
 	for _, r := range c.Realms {
 		if err := r.Validate(); err != nil {
@@ -117,11 +123,15 @@ type request struct {
 	leave func()
 }
 
-// open finds the realm of an allowed request and refuses slot tokens.
+// open finds the realm of an allowed request, and refuses issuers that it does not serve
+// and slot tokens.
 func (s *Service) open(ctx context.Context, c access.Caller, a access.Action, card Card) (request, error) {
 	r := request{Service: s, caller: c, action: a, card: card, scheme: s.realms[card.Realm]}
 	if r.scheme.Realm == "" {
 		return r, s.gate.Refuse(ctx, c, a, "", "realm", ErrRealm)
+	}
+	if whose := s.theirs[card.Realm]; c.Role == access.Issuer && len(whose) > 0 && !slices.Contains(whose, c.Requestor) {
+		return r, r.refuse(ctx, "other-issuer", ErrRealm)
 	}
 	if s.tokens.IsToken(card.ASN) {
 		return r, r.refuse(ctx, "slot-token", ErrSlotToken)

@@ -86,7 +86,8 @@ func service(t *testing.T, keys conformance.Ring, realms ...cryptogram.Scheme) (
 		}
 	}
 	r := &record{}
-	s, err := cardhost.New(cardhost.Config{Keys: keys, Gate: audit.Gate{Recorder: r}, Realms: realms, Tokens: prefix(0x91)})
+	s, err := cardhost.New(cardhost.Config{Keys: keys, Gate: audit.Gate{Recorder: r}, Realms: realms, Tokens: prefix(0x91),
+		Requestors: map[string][]string{"others": {"50110000002"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,6 +274,32 @@ func TestRefusals(t *testing.T) {
 			if strings.Contains(log.last().Object, "6228") {
 				t.Errorf("%s, %s: a caller's text was recorded", c.name, tc.name)
 			}
+		}
+	}
+}
+
+// TestRequestors: a realm that names token requestors answers no other's issuers, by any
+// method, and tells them no more than of a realm that is not there. Terminals are nobody's.
+func TestRequestors(t *testing.T) {
+	s, log := service(t, &softkey.Ring{}, realm("transit", cryptogram.TACFold, "issuer8", "asn8"), realm("others", cryptogram.TACFold, "issuer8", "asn8"))
+	theirs := card
+	theirs.Realm = "others"
+	own, foreign := issuer, issuer
+	own.Requestor, foreign.Requestor = "50110000002", "50110000001"
+	for _, c := range calls(t.Context()) {
+		for _, stranger := range []access.Caller{foreign, issuer} {
+			if err := c.do(s, stranger, theirs); !errors.Is(err, cardhost.ErrRealm) || log.last().Reason != "other-issuer" {
+				t.Errorf("%s for %q: %v, recorded %+v", c.name, stranger.Requestor, err, log.last())
+			}
+			if err := c.do(s, stranger, card); errors.Is(err, cardhost.ErrRealm) {
+				t.Errorf("%s in a realm that names nobody: %v", c.name, err)
+			}
+		}
+		if err := c.do(s, own, theirs); errors.Is(err, cardhost.ErrRealm) {
+			t.Errorf("%s for its own: %v", c.name, err)
+		}
+		if err := c.do(s, terminal, theirs); errors.Is(err, cardhost.ErrRealm) {
+			t.Errorf("%s for a terminal: %v", c.name, err)
 		}
 	}
 }

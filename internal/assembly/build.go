@@ -222,6 +222,16 @@ func (p *parts) parameters(ctx context.Context) (func() wire.Parameters, error) 
 	}, nil
 }
 
+// requestorsByRealm are whose issuers each realm's cards are answered for, where not
+// everybody's.
+func (c Config) requestorsByRealm() map[string][]string {
+	all := make(map[string][]string, len(c.Realms))
+	for _, r := range c.Realms {
+		all[r.Name] = r.Requestors
+	}
+	return all
+}
+
 // slotIssuer is the issuer id that phones show: their realm's.
 func (c Config) slotIssuer() (id [8]byte) {
 	for _, r := range c.Realms {

@@ -269,6 +269,9 @@ type Realm struct {
 	OverdraftTAC cryptogram.TACMode `yaml:"overdraft_tac"`
 	// AuthCode appends the 9-byte authentication code to MAC1 of composite purchases.
 	AuthCode bool `yaml:"auth_code"`
+	// Requestors are the token requestors whose issuers are served, 11 digits each.
+	// Empty: every issuer with the right.
+	Requestors []string `yaml:"requestors"`
 	// Test lets keys be imported into the realm with `tapvault keys import`.
 	// Refused in production.
 	Test bool `yaml:"test"`

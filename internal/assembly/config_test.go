@@ -71,13 +71,13 @@ func TestEmptyConfigSaysAllThatIsMissing(t *testing.T) {
 func TestConfigSaysAllThatIsWrong(t *testing.T) {
 	c := Config{Calendar: Calendar{Zone: "Mars", CutOver: "25:00"}, Vault: Vault{
 		Ranges:     []Range{{Name: "short", Prefix: "9", Length: 12}, {Name: "zero", Prefix: "010001", Length: 16}},
-		CardRanges: []CardRange{{Prefix: "62x", Length: 16}}}}
+		CardRanges: []CardRange{{Prefix: "62x", Length: 16}}}, Realms: []Realm{{Name: "a", Requestors: []string{"50110000002", "5011"}}}}
 	err := c.Validate()
 	if err == nil {
 		t.Fatal("the configuration was taken")
 	}
 	for _, want := range []string{"calendar: zone: ", "calendar: cut_over: ", "vault.ranges: token range short: ", "vault.ranges: token range zero: ",
-		`vault.ranges: card range "62x": `} {
+		`vault.ranges: card range "62x": `, "realms[0].requestors[1]: "} {
 		if !strings.Contains("\n"+err.Error(), "\n"+want) {
 			t.Errorf("no line begins with %q", want)
 		}

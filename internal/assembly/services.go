@@ -111,7 +111,8 @@ func (p *parts) money(ctx context.Context, x *services) (err error) {
 	if x.taps, err = p.account(x.denials, guesses); err != nil {
 		return err
 	}
-	x.cards, err = cardhost.New(cardhost.Config{Guesses: guesses, Name: p.cardName(), Keys: p.purse, Gate: p.gate, Realms: p.schemes(), Tokens: p.vault})
+	x.cards, err = cardhost.New(cardhost.Config{Guesses: guesses, Name: p.cardName(), Keys: p.purse, Gate: p.gate, Realms: p.schemes(), Tokens: p.vault,
+		Requestors: p.cfg.requestorsByRealm()})
 	if err != nil {
 		return err
 	}

@@ -173,6 +173,11 @@ func (c Config) validateRealms(v *checker) {
 		if err := r.Scheme().Validate(); err != nil {
 			v.add("%s: %v", at, err)
 		}
+		for k, id := range r.Requestors {
+			if _, err := token.ParseRequestor(id); err != nil {
+				v.add("%s.requestors[%d]: 11 digits, in quotes", at, k)
+			}
+		}
 		if r.Test && c.Environment == Production {
 			v.add("%s.test: not in production", at)
 		}
