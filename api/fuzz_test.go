@@ -2,6 +2,7 @@ package api
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -32,6 +33,15 @@ func FuzzQuery(f *testing.F) {
 			t.Fatalf("a position has two spellings: %q", got["cursor"])
 		}
 	})
+}
+
+// TestUnknownParameter: who misspells a parameter is told those that there are, and
+// nothing of what stood there.
+func TestUnknownParameter(t *testing.T) {
+	_, err := readQuery("ref=x&lasst4=1234", []string{"ref", "last4"})
+	if err == nil || !strings.Contains(err.Error(), "it knows ref, last4") || strings.Contains(err.Error(), "lasst4") {
+		t.Error(err)
+	}
 }
 
 // FuzzForm: what is taken asks for the one grant there is, and holds an

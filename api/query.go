@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tapvault/tapvault/api/wire"
 )
@@ -31,7 +32,7 @@ func readQuery(raw string, names []string) (map[string]string, error) {
 	out := make(map[string]string, len(given))
 	for name, values := range given {
 		if !slices.Contains(names, name) {
-			return nil, &wire.FieldError{Text: "the query holds a parameter that this operation does not know"}
+			return nil, &wire.FieldError{Text: "the query holds a parameter that this operation does not know; it knows " + strings.Join(names, ", ")}
 		}
 		if len(values) != 1 || values[0] == "" {
 			return nil, &wire.FieldError{Path: name, Text: "stands twice or is empty"}

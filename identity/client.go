@@ -49,7 +49,7 @@ func (c Client) Validate() error {
 	}
 	for _, s := range c.Scopes {
 		if !slices.Contains(possible, s) {
-			return fmt.Errorf("%w: its role cannot have one of its scopes", ErrClient)
+			return fmt.Errorf("%w: its role cannot have one of its scopes; it can have %v", ErrClient, possible)
 		}
 	}
 	sig, err := parseKey(c.JWK)

@@ -58,6 +58,14 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// TestScopeOfOthers: who asks for a scope that the role cannot have is told those that it can.
+func TestScopeOfOthers(t *testing.T) {
+	c := identity.Client{ID: "gate", Role: access.Auditor, Scopes: []access.Action{"all"}}
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), string(access.ForRole(access.Auditor)[0])) {
+		t.Error(err)
+	}
+}
+
 func TestEncryptionKey(t *testing.T) {
 	sig := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	enc := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))

@@ -58,6 +58,14 @@ func (d *decoder) end() *FieldError {
 	return nil
 }
 
+// name reads the name of a member.
+func (d *decoder) name() ([]byte, *FieldError) {
+	if d.peek() != '"' {
+		return nil, wrong("must be a JSON object: it ends, or goes on without a name in double quotes, where a member is expected")
+	}
+	return d.text()
+}
+
 // text reads a string. Without escapes the result shares the body's memory.
 func (d *decoder) text() ([]byte, *FieldError) {
 	if !d.take('"') {
@@ -157,7 +165,11 @@ func word(d *decoder, v *string, low, high int) *FieldError {
 	for _, c := range b {
 		ok = ok && c >= 0x20 && c < 0x7F
 	}
-	if !ok {
+	switch {
+	case ok:
+	case low == high:
+		return wrong("must be %d printable characters", low)
+	default:
 		return wrong("must be %d to %d printable characters", low, high)
 	}
 	*v = string(b)

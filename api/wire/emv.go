@@ -20,7 +20,7 @@ func emvData(d *decoder, v *EMVData) *FieldError {
 		return wrong("must hold 1 to %d fields", maxFields)
 	}
 	for {
-		name, err := d.text()
+		name, err := d.name()
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,7 @@ func fuzzBody(f *testing.F, name string) {
 			return
 		}
 		var field *FieldError
-		if !errors.As(err, &field) || len(err.Error()) > 200 {
+		if !errors.As(err, &field) || len(err.Error()) > 400 {
 			t.Fatalf("error %T: %v", err, err)
 		}
 	})

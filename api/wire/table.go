@@ -1,5 +1,7 @@
 package wire
 
+import "strings"
+
 // field is one member of a JSON object: its name, whether it must be there,
 // and how it is read into its place.
 type field[T any] struct {
@@ -27,14 +29,14 @@ func (t table[T]) read(d *decoder, v *T) *FieldError {
 		if seen == 0 && d.take('}') {
 			break
 		}
-		name, err := d.text()
+		name, err := d.name()
 		if err != nil {
 			return err
 		}
 		i := t.find(name, next)
 		if i < 0 {
 			// The name is the caller's own text, so it is not repeated.
-			return wrong("holds a member that this operation does not know")
+			return wrong("holds a member that this operation does not know; it knows %s", t.names())
 		}
 		if seen&(1<<i) != 0 {
 			return (&FieldError{Text: "stands twice"}).under(t[i].name)
@@ -68,6 +70,15 @@ func (t table[T]) find(name []byte, next int) int {
 		}
 	}
 	return -1
+}
+
+// names lists the members that an object may hold.
+func (t table[T]) names() string {
+	out := make([]string, len(t))
+	for i := range t {
+		out[i] = t[i].name
+	}
+	return strings.Join(out, ", ")
 }
 
 func (t table[T]) complete(seen uint64) *FieldError {

@@ -243,6 +243,7 @@ func refuses(t *testing.T, b body, text, path, says string) {
 }
 
 func TestRefuses(t *testing.T) {
+	const noName = "must be a JSON object: it ends, or goes on without a name in double quotes, where a member is expected"
 	verify := func(old, now string) string {
 		return strings.Replace(`{`+purchaseText+`,"mac2":"66B54A6B"}`, old, now, 1)
 	}
@@ -263,9 +264,11 @@ func TestRefuses(t *testing.T) {
 		{&PurchaseVerify{}, verify(`"amount":1`, `"amount":"1"`), "amount: must be a whole number from 0 to 4294967295"},
 		{&PurchaseVerify{}, verify(`,"mac2":"66B54A6B"`, ``), "mac2: is missing"},
 		{&PurchaseVerify{}, verify(`"realm":"transit"`, `"realm":"transit","realm":"x"`), "card.realm: stands twice"},
-		{&PurchaseVerify{}, verify(`"mac2"`, `"pin":"1234","mac2"`), "holds a member that this operation does not know"},
+		{&PurchaseVerify{}, verify(`"mac2"`, `"pin":"1234","mac2"`), "holds a member that this operation does not know; it knows card, rand, offline_seq, amount, txn_type, term_id, term_seq, date, time, auth_code, mac2, mac1, tac"},
 		{&PurchaseVerify{}, verify(`"mac2"`, `"m\u0061c2"`) + `x`, "text follows the JSON value"},
-		{&PurchaseVerify{}, verify(`"66B54A6B"}`, `"66B54A6B",}`), "must be a string"},
+		{&PurchaseVerify{}, verify(`"66B54A6B"}`, `"66B54A6B",}`), noName},
+		{&PurchaseVerify{}, `{`, noName},
+		{&PurchaseVerify{}, `{amount:1}`, noName},
 		{&PurchaseVerify{}, ``, "must be a JSON object"},
 		{&PurchaseVerify{}, `[]`, "must be a JSON object"},
 		{&PurchaseVerify{}, "\xef\xbb\xbf{}", "must be a JSON object"},
@@ -280,7 +283,8 @@ func TestRefuses(t *testing.T) {
 		{&Move{}, `{"reason":"card 6222021234567894"}`, "reason: must not hold more than 11 digits"},
 		{&DetokenizeRequest{}, `{"token_reference_id":"6222021234567894"}`, "token_reference_id: must be 1 to 64 letters, digits, dots, dashes and underlines, without more than 11 digits between letters: it could hold a card number"},
 		{&Move{}, `{"reason":"` + "\x01" + `"}`, "reason: a control character stands in a string"},
-		{&BundleRequest{}, `{"device_key":{"kty":"EC","d":"x"}}`, "device_key: holds a member that this operation does not know"},
+		{&BundleRequest{}, `{"device_key":{"kty":"EC","d":"x"}}`, "device_key: holds a member that this operation does not know; it knows kty, crv, x, y, kid, use, alg"},
+		{&BundleRequest{}, `{"device_key":{"kty":"EC","crv":"P-256","x":"aa"}}`, "device_key.x: must be 43 printable characters"},
 		{&BundleRequest{}, `{"device_key":{"kty":"oct"}}`, `device_key.kty: must be one of ["EC"]`},
 		{&DetokenizeRequest{}, `{"tap_id":"t","purpose":"settlement"}`, "must name the token by payment_token or by token_reference_id, one of them"},
 		{&DetokenizeRequest{}, `{"payment_token":"6235290123456781","token_reference_id":"r","tap_id":"t","purpose":"settlement"}`, "must name the token by payment_token or by token_reference_id, one of them"},

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path/filepath"
 
@@ -31,6 +33,9 @@ func (a *app) clientTokenCommand() *cobra.Command {
 			token, err := login(cmd.Context(), client.Config{BaseURL: url, ClientID: id, CAFile: ca, Scope: scope}, key)
 			if client.IsProblem(err, string(fault.Unauthenticated)) {
 				err = withHint(err, "is "+id+" registered and enabled (`tapvault client list`), is --key its key, and --url identity.issuer_url?")
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				err = withHint(err, "--key names the file with the private key, which the client itself keeps, and --ca that of the service's CA")
 			}
 			if err != nil {
 				return fmt.Errorf("logging in as %s: %w", id, err)

@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/tapvault/tapvault/audit/auditor"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/store"
 )
 
@@ -22,5 +24,15 @@ func TestHints(t *testing.T) {
 		if got := hintFor(fmt.Errorf("doing it: %w", err)); !strings.Contains(got, want) {
 			t.Errorf("%v: %q", err, got)
 		}
+	}
+}
+
+// TestTokenWithoutKey: who has no key beside the configuration is told which flag names it.
+func TestTokenWithoutKey(t *testing.T) {
+	dir := t.TempDir()
+	var out, told strings.Builder
+	args := []string{"client", "token", "--id", "bank", "--key", filepath.Join(dir, "bank.pem"), "--url", "https://localhost:1", "--ca", filepath.Join(dir, "ca.pem")}
+	if code := run(t.Context(), args, strings.NewReader(""), &out, &told); code != cli.Failed || !strings.Contains(told.String(), "hint: --key names the file") {
+		t.Errorf("exit %d: %s%s", code, out.String(), told.String())
 	}
 }

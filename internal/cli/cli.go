@@ -63,12 +63,16 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	for line := range strings.SplitSeq(Plain(err), "\n") {
 		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), line)
 	}
+	unknown := strings.HasPrefix(err.Error(), "unknown command")
+	if unknown {
+		hint = func(error) string { return fmt.Sprintf("`%s help` lists the commands", root.Name()) }
+	}
 	if hint != nil {
 		if h := hint(err); h != "" {
 			fmt.Fprintf(stderr, "%s: hint: %s\n", root.Name(), h)
 		}
 	}
-	if m := (Misuse{}); errors.As(err, &m) || strings.HasPrefix(err.Error(), "unknown command") {
+	if m := (Misuse{}); errors.As(err, &m) || unknown {
 		return Misused
 	}
 	return Failed

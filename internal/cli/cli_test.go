@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 		{"misused", []string{"do", "x"}, fmt.Errorf("doing: %w", cli.Misusef("no %s", "flag")), cli.Misused, "prog: doing: no flag\n"},
 		{"arguments", []string{"do"}, nil, cli.Misused, "prog: reading arguments: 0 given; usage: prog do X\n"},
 		{"flag", []string{"do", "x", "--y"}, nil, cli.Misused, "prog: unknown flag: --y\n"},
-		{"command", []string{"withhold"}, nil, cli.Misused, "prog: unknown command \"withhold\" for \"prog\"\n"},
+		{"command", []string{"withhold"}, nil, cli.Misused, "prog: unknown command \"withhold\" for \"prog\"\nprog: hint: `prog help` lists the commands\n"},
 	} {
 		root := cli.Root("prog", "", "")
 		root.AddCommand(&cobra.Command{Use: "do", Args: cli.Exactly(1, "do X"), RunE: func(*cobra.Command, []string) error { return x.err }})
