@@ -69,3 +69,25 @@ func TestKeyWithACard(t *testing.T) {
 		t.Error("two keys are kept as one")
 	}
 }
+
+// TestKeyRepeatsBody: a key that holds a number of the body, as long as a card number, is
+// refused, and the refusal repeats neither. Shorter numbers, and those of no body, are taken.
+func TestKeyRepeatsBody(t *testing.T) {
+	body := []byte(`{"pan": "6222021234567894", "amount": 200, "term_id": "310955000000"}`)
+	for key, taken := range map[string]bool{
+		"6222021234567894": false, "pay:6222021234567894": false, "6222-0212-3456-7894": false, "62220212345678/94": false,
+		"310955000000": false, "202123456789": false, // part of a number
+		"6222021234567895": true, "31095500000": true, "200": true, "once": true,
+	} {
+		r := httptest.NewRequest("POST", "/v1/tokens", nil)
+		r.Header.Set("Idempotency-Key", key)
+		q := request{body: body}
+		err := q.readAttempt(r, operation{attempt: required}, bytes.Repeat([]byte{1}, 32))
+		if (err == nil) != taken {
+			t.Errorf("%q: %v", key, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "6222") || !strings.Contains(err.Error(), "Idempotency-Key")) {
+			t.Errorf("%q is told %v", key, err)
+		}
+	}
+}
