@@ -71,8 +71,9 @@ func orderInDatabase(t *testing.T, db *store.DB) {
 	}
 }
 
-// seed opens a wallet with 2000 fen beside three slots.
-func seed(t *testing.T, db *store.DB, d *tapdb.DB, id token.WalletID, ref token.Ref) {
+// seed opens a wallet with 2000 fen beside three slots, and returns the sync that granted
+// them and its answer.
+func seed(t *testing.T, db *store.DB, d *tapdb.DB, id token.WalletID, ref token.Ref) (account.SyncEnd, account.Settlement) {
 	t.Helper()
 	_, err := d.Open(t.Context(), "test", accessNone, account.Wallet{ID: id, Requestor: "12345678901", State: account.WalletActive, OpenedAt: dayEnd, ChangedAt: dayEnd})
 	if err != nil {
@@ -89,7 +90,8 @@ func seed(t *testing.T, db *store.DB, d *tapdb.DB, id token.WalletID, ref token.
 	if _, _, err := d.BeginSync(t.Context(), r, dayEnd.Add(-2*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	s, err := d.FinishSync(t.Context(), account.SyncEnd{Request: r, Taken: 3, NotAfter: dayEnd})
+	e := account.SyncEnd{Request: r, Taken: 3, NotAfter: dayEnd}
+	s, err := d.FinishSync(t.Context(), e)
 	if err != nil || s.Grant == nil || len(s.Grant.Slots) != 3 {
 		t.Fatalf("%+v, %v", s, err)
 	}
@@ -107,6 +109,7 @@ func seed(t *testing.T, db *store.DB, d *tapdb.DB, id token.WalletID, ref token.
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e, s
 }
 
 // printed is what the database holds of one wallet.
