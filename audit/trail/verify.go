@@ -56,7 +56,7 @@ func verify(r io.Reader, each func(l line, b []byte) error) (Summary, error) {
 			return s, fmt.Errorf("%w: line %d: %w", ErrBroken, s.Lines+1, err)
 		}
 		if l.Seq != s.Lines+1 || l.Previous != hex.EncodeToString(last[:]) {
-			return s, fmt.Errorf("%w: line %d does not follow the line before it", ErrBroken, s.Lines+1)
+			return s, fmt.Errorf("%w: line %d does not follow the line before it: one of the two was changed, or what stood between them is gone", ErrBroken, s.Lines+1)
 		}
 		s.Lines, last = s.Lines+1, sha256.Sum256(b)
 		if err := each(l, b); err != nil {

@@ -61,7 +61,7 @@ func (a *app) clientAddCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&n.ID, "id", "", "client id: lower-case letters, digits, dots, hyphens")
+	f.StringVar(&n.ID, "id", "", "client id: lower-case letters, digits, dots, hyphens, underscores")
 	f.StringVar(&n.Name, "name", "", "name for people")
 	f.StringVar(&role, "role", "", fmt.Sprintf("one of %v", access.Roles))
 	f.StringVar(&scopes, "scopes", "", "what it may ask for, separated by commas; all of its role unless told, but for detokenize:direct, and for an issuer cards:replace")
