@@ -355,14 +355,14 @@ func TestConsequences(t *testing.T) {
 			l.one(l.ride(tok, ud))
 		}, detect.NeverIssued, account.WalletSuspended, []token.Suspender{token.ByRisk}},
 		{"out of order once", func(l *walletLab, tok token.Token, slots []credential.UD) {
-			l.upload(l.ride(tok, slots[1]), l.ride(tok, slots[0], at(l, 11*time.Minute, 0)))
+			l.upload(l.ride(tok, slots[1], at(l, -11*time.Minute, 0)), l.ride(tok, slots[0]))
 		}, detect.OrderOnce, account.WalletActive, nil},
 		{"out of order twice", func(l *walletLab, tok token.Token, slots []credential.UD) {
-			l.upload(l.ride(tok, slots[2]), l.ride(tok, slots[1], at(l, 11*time.Minute, 0)), l.ride(tok, slots[0], at(l, 12*time.Minute, 0)))
+			l.upload(l.ride(tok, slots[2], at(l, -12*time.Minute, 0)), l.ride(tok, slots[1], at(l, -time.Minute, 0)), l.ride(tok, slots[0]))
 		}, detect.Order, account.WalletRestricted, []token.Suspender{token.ByRisk}},
 		{"two places", func(l *walletLab, tok token.Token, slots []credential.UD) {
 			l.points[[6]byte{1, 0, 0, 0, 0, 7}], l.points[[6]byte{2, 0, 0, 0, 0, 7}] = detect.Point{Lat: 31, Lon: 121}, detect.Point{Lat: 31.5, Lon: 121}
-			l.upload(l.ride(tok, slots[0], at(l, 0, 1)), l.ride(tok, slots[1], at(l, 10*time.Minute, 2)))
+			l.upload(l.ride(tok, slots[0], at(l, -10*time.Minute, 1)), l.ride(tok, slots[1], at(l, 0, 2)))
 		}, detect.Velocity, account.WalletRestricted, []token.Suspender{token.ByRisk}},
 		{"two at once", func(l *walletLab, tok token.Token, slots []credential.UD) {
 			l.upload(l.ride(tok, slots[0], at(l, 0, 1)), l.ride(tok, slots[1], at(l, 4*time.Second, 2)))

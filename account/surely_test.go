@@ -11,6 +11,7 @@ import (
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/tapdb"
 	"github.com/tapvault/tapvault/audit"
+	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/credential"
@@ -122,32 +123,33 @@ func TestClockAheadSuspendsWhatPays(t *testing.T) {
 	}
 }
 
-// twice makes the sign of a phone that is in two places: two taps within seconds.
-func (l *walletLab) twice(s *account.Service, tok token.Token, a, b credential.UD) {
+// twice makes the sign of a phone that is in two places: two taps within seconds, a while ago.
+func (l *walletLab) twice(s *account.Service, ago time.Duration, tok token.Token, a, b credential.UD) {
 	l.t.Helper()
-	other := l.ride(tok, b, func(x *account.Tap) { x.Terminal = [6]byte{0, 0, 0, 0, 0, 8} })
-	if _, err := s.Upload(l.t.Context(), gate, "gate-7", []account.Tap{l.ride(tok, a), other}); err != nil {
+	then := func(x *account.Tap) { x.At = cryptogram.DateTimeOf(l.vault.Clock.Now().Add(-ago).In(shanghai)) }
+	other := l.ride(tok, b, then, func(x *account.Tap) { x.Terminal = [6]byte{0, 0, 0, 0, 0, 8} })
+	if _, err := s.Upload(l.t.Context(), gate, "gate-7", []account.Tap{l.ride(tok, a, then), other}); err != nil {
 		l.t.Fatal(err)
 	}
 }
 
 // TestPINOfBeforeFreesNobody: what restricts a wallet is ended by a right PIN that is
 // given after it, and by none before: neither when the clock of the process that found it
-// is a day behind, nor when something else had restricted the wallet already.
+// is behind that moment, nor when something else had restricted the wallet already.
 func TestPINOfBeforeFreesNobody(t *testing.T) {
 	for name, find := range map[string]func(l *walletLab, w token.WalletID, tok token.Token, slots []credential.UD){
 		"a clock behind": func(l *walletLab, _ token.WalletID, tok token.Token, slots []credential.UD) {
 			l.pins.success = l.vault.Clock.Now()
 			l.vault.Clock.Add(time.Hour)
 			var down error
-			l.twice(l.ahead(-24*time.Hour, &down), tok, slots[0], slots[1])
+			l.twice(l.ahead(-70*time.Minute, &down), 71*time.Minute, tok, slots[0], slots[1])
 		},
 		"another reason": func(l *walletLab, w token.WalletID, tok token.Token, slots []credential.UD) {
 			l.happen(w, account.ChargeFailed, 0)
 			l.vault.Clock.Add(time.Hour)
 			l.pins.success = l.vault.Clock.Now()
 			l.vault.Clock.Add(time.Hour)
-			l.twice(l.Service, tok, slots[0], slots[1])
+			l.twice(l.Service, 0, tok, slots[0], slots[1])
 			l.happen(w, account.TopUp, 100) // nothing is owed: the other reason ends
 		},
 	} {

@@ -156,10 +156,8 @@ func (s *Service) fold(ctx context.Context, d *deny.Delta, changes []Change) err
 	return err
 }
 
-// entries prints lines as readers see them, in order. Numbers of tokens are
-// asked for once. A line that cannot be printed is left out, and the operator told: without
-// the others readers would take everybody that was denied since.
-func (s *Service) entries(ctx context.Context, lines []Line) ([]deny.Entry, error) {
+// numbers asks for the numbers of tokens that lines name, once each.
+func (s *Service) numbers(ctx context.Context, lines []Line) error {
 	var unknown []token.Ref
 	for _, l := range lines {
 		ref := token.Ref(l.Name)
@@ -170,15 +168,26 @@ func (s *Service) entries(ctx context.Context, lines []Line) ([]deny.Entry, erro
 			unknown = append(unknown, ref)
 		}
 	}
-	if len(unknown) > 0 {
-		found, err := s.cfg.Tokens.Numbers(ctx, unknown)
-		if err != nil {
-			return nil, fmt.Errorf("numbering the deny list: %w", err)
-		}
-		if len(s.known)+len(found) > deny.MaxEntries {
-			clear(s.known)
-		}
-		maps.Copy(s.known, found)
+	if len(unknown) == 0 {
+		return nil
+	}
+	found, err := s.cfg.Tokens.Numbers(ctx, unknown)
+	if err != nil {
+		return fmt.Errorf("numbering the deny list: %w", err)
+	}
+	if len(s.known)+len(found) > deny.MaxEntries {
+		clear(s.known)
+	}
+	maps.Copy(s.known, found)
+	return nil
+}
+
+// entries prints lines as readers see them, in order. A line that cannot be printed is left
+// out, and the operator told: without the others readers would take everybody that was
+// denied since.
+func (s *Service) entries(ctx context.Context, lines []Line) ([]deny.Entry, error) {
+	if err := s.numbers(ctx, lines); err != nil {
+		return nil, err
 	}
 	out := make([]deny.Entry, 0, len(lines))
 	for _, l := range lines {

@@ -77,15 +77,18 @@ func (s *Service) check(o Order) error {
 	return nil
 }
 
-// nameable refuses what could not be printed for readers: one bad order would
-// keep the whole list from being given out.
+// nameable refuses what could not be printed for readers, so that nobody believes in
+// an order of which no reader hears.
 func (s *Service) nameable(ctx context.Context, l *Line) error {
 	if l == nil {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.entries(ctx, []Line{*l}); err != nil {
+	if err := s.numbers(ctx, []Line{*l}); err != nil {
+		return err
+	}
+	if _, err := s.entry(*l); err != nil {
 		return fmt.Errorf("%w: no such key id, module or token", ErrOrder)
 	}
 	return nil

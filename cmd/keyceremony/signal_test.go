@@ -72,12 +72,12 @@ func TestSecondSignalAtPrompt(t *testing.T) {
 	r.must(err)
 	defer tty.Close()
 	go io.Copy(io.Discard, tty) //nolint:errcheck // it ends with the program
-	echoes := func() bool {
+	has := func(flags uint32) bool {
 		now, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
 		r.must(err)
-		return now.Lflag&unix.ECHO != 0
+		return now.Lflag&flags != 0
 	}
-	for end := time.Now().Add(time.Minute); echoes(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); has(unix.ICANON); time.Sleep(10 * time.Millisecond) { // a prompt takes key by key
 		if time.Now().After(end) {
 			t.Fatal("there was no prompt")
 		}
@@ -88,7 +88,7 @@ func TestSecondSignalAtPrompt(t *testing.T) {
 	if err := c.Wait(); err == nil || err.Error() != "signal: terminated" {
 		t.Errorf("it ended by %v", err)
 	}
-	if !echoes() {
+	if !has(unix.ECHO) || !has(unix.ICANON) {
 		t.Error("the terminal shows nothing of what is typed")
 	}
 }
