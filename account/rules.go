@@ -15,6 +15,10 @@ type Rules struct {
 	Where detect.Known   // nil: nobody knows where terminals stand
 }
 
+// Misdated reports whether a record that was received then bears a date that was still
+// to come: the clock that dated it was ahead.
+func (r Rules) Misdated(moment, received time.Time) bool { return moment.After(received.Add(r.Skew)) }
+
 // History is what is known of a token beside the slots that are looked at.
 type History struct {
 	Taps    []detect.Tap // standing, of other slots
@@ -33,7 +37,7 @@ func (r Rules) Signals(ref token.Ref, lots []*Lot, past History) (found []detect
 			if e.Outcome == Replay {
 				continue
 			}
-			t := detect.Tap{ID: e.ID(), Ctr: l.Ctr(), Class: byte(l.UD.Class), Moment: e.Moment, Misdated: e.Moment.After(e.Received.Add(r.Skew)), Terminal: e.Tap.Terminal,
+			t := detect.Tap{ID: e.ID(), Ctr: l.Ctr(), Class: byte(l.UD.Class), Moment: e.Moment, Misdated: r.Misdated(e.Moment, e.Received), Terminal: e.Tap.Terminal,
 				TACGood: e.TACGood, Served: e.served(), Fresh: e.Fresh, Left: e.Tap.Balance, Bundle: l.Bundle}
 			taps = append(taps, t)
 		}

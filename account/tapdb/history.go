@@ -64,7 +64,7 @@ func (r *recording) remember(rows *sql.Rows) error {
 		return errRow
 	}
 	t.Ctr, t.Class, t.Moment, t.Served = k.ctr, byte(d.Class), time.UnixMilli(moment).UTC(), sources.Served()
-	t.Misdated = time.UnixMilli(moment).After(time.UnixMilli(came).Add(r.rules.Skew))
+	t.Misdated = r.rules.Misdated(t.Moment, time.UnixMilli(came))
 	h := r.past[k.ref]
 	h.Taps = append(h.Taps, t)
 	r.past[k.ref] = h

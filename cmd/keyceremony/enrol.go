@@ -55,10 +55,13 @@ func free(dir, name string) error {
 		return cli.Misusef("reading arguments: %w", err)
 	}
 	file := filepath.Join(dir, name+".key")
-	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("writing the key: %s exists already: a key is never overwritten; name another folder with --keys", file)
+	switch _, err := os.Lstat(file); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("writing the key: %w", err)
 	}
-	return nil
+	return fmt.Errorf("writing the key: %s exists already: a key is never overwritten; name another folder with --keys", file)
 }
 
 // enrolToken makes a person's key on a token of their own.

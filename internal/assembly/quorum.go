@@ -65,7 +65,31 @@ func (c Config) Guarded() ([]byte, error) {
 	if len(c.Identity.Issuers) > 0 { // their grants make callers, as a client's registration does
 		all["issuers"] = c.Identity.Issuers
 	}
+	if served := c.served(); len(served) > 0 {
+		all["served"] = served
+	}
 	return json.Marshal(all)
+}
+
+// served is whose issuers are answered for, by realm, where not everybody's are: a
+// requestor that is added there can order loads to other houses' cards.
+func (c Config) served() (all []servedRealm) {
+	for _, r := range c.Realms {
+		if len(r.Requestors) > 0 {
+			all = append(all, servedRealm{r.Name, r.Requestors})
+		}
+	}
+	for _, i := range c.EMV.Issuers {
+		if len(i.Requestors) > 0 {
+			all = append(all, servedRealm{i.Realm, i.Requestors})
+		}
+	}
+	return all
+}
+
+type servedRealm struct {
+	Realm      string   `json:"realm"`
+	Requestors []string `json:"requestors"`
 }
 
 // settingsName is under which the settings' digest is kept.
