@@ -102,11 +102,16 @@ func (f *subject) matches(ctx context.Context, t Transaction, name [32]byte) err
 
 // spend takes the counter of a transaction that held.
 func (f subject) spend(ctx context.Context, a access.Attempt, name [32]byte, value uint16) error {
-	w := Window{f.issuer.Ahead, f.issuer.Behind}
-	if w.Ahead == 0 {
-		w.Ahead = defaultAhead
-	}
-	err := f.cfg.Counters.Spend(ctx, f.caller.ID, a, name, value, w)
+	return f.spent(ctx, f.cfg.Counters.Spend(ctx, f.caller.ID, a, name, value, f.window()))
+}
+
+// window is which values of its counters the issuer takes.
+func (f subject) window() Window {
+	return Window{cmp.Or(f.issuer.Ahead, defaultAhead), f.issuer.Behind}
+}
+
+// spent records why a counter was not taken.
+func (f subject) spent(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, ErrReplayed):
 		return f.refuse(ctx, "counter-replayed", ErrReplayed)

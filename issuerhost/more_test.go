@@ -181,25 +181,9 @@ func TestTokenCryptogram(t *testing.T) {
 // TestPhone: device and user right; device right, PIN wrong; neither.
 func TestPhone(t *testing.T) {
 	h := newHouse(t)
-	msg := []byte("twenty-nine bytes of a CDOL..")
-	card, err := emv.NewCard(h.tokens.t.Number.Digits(), "01")
-	if err != nil {
-		t.Fatal(err)
-	}
 	tap := func(atc uint16, pin string, device bool) issuerhost.Tap {
-		t.Helper()
-		phone := emv.Phone{Card: card, Rule: emv.OptionA, Device: keyref.Ref{Realm: "bank", Usage: keyref.DeviceMaster, Version: 1}, User: keyref.Ref{Realm: "bank", Usage: keyref.UserMaster, Version: 1}}
-		keys, err := phone.Provision(t.Context(), h.cards, [2]byte{byte(atc >> 8), byte(atc)}, "1234")
-		if err != nil {
-			t.Fatal(err)
-		}
-		user, err := emv.Mask(&keys.User, pin)
-		if err != nil {
-			t.Fatal(err)
-		}
-		x := issuerhost.Tap{Token: issuerhost.Payer{Ref: h.tokens.t.Ref}, Profile: "mchip-20", ATC: atc, Message: msg, User: retail(t, user, msg)}
-		full := retail(t, keys.Device, msg)
-		if copy(x.Device[:], full[:]); !device {
+		x := h.phoneTap(atc, pin)
+		if !device {
 			x.Device[0] ^= 1
 		}
 		return x
@@ -215,7 +199,7 @@ func TestPhone(t *testing.T) {
 		}
 	}
 	expect(tap(1, "1234", true), emv.Good, "")
-	_, err = judge(tap(1, "1235", true))
+	_, err := judge(tap(1, "1235", true))
 	h.refuses(err, fault.CounterReplayed, "counter-replayed") // one counter tests one PIN
 	_, err = judge(tap(2, "1234", false))
 	h.refuses(err, fault.Refused, "cryptogram")

@@ -30,10 +30,16 @@ type (
 	}
 	// PINTries counts tries of PINs.
 	PINTries interface {
+		// Known reports whether a tap was settled under the same attempt before.
+		Known(ctx context.Context, client string, a access.Attempt) (bool, error)
 		// Try takes a try, unless most were taken since the last right one.
 		Try(ctx context.Context, name [32]byte, most int) (bool, error)
-		// Settle forgets all tries after a right one, or else gives one back.
-		Settle(ctx context.Context, name [32]byte, right bool) error
+		// Settle takes the counter of a tap as [Counters.Spend] does, and settles its try
+		// with it: a right PIN forgets all, a wrong one keeps its own, and the same attempt
+		// again gives the try that it took back.
+		Settle(ctx context.Context, client string, a access.Attempt, t Settled) error
+		// GiveBack gives a try back that came to no verdict.
+		GiveBack(ctx context.Context, name [32]byte) error
 	}
 )
 
@@ -153,6 +159,16 @@ type Tap struct {
 // here, and the holder needs another.
 const maxPINs = 5
 
+// Settled is a tap that its device made: the line and value of its counter, and what
+// tries of its PIN are counted under.
+type Settled struct {
+	Line   [32]byte
+	Value  uint16
+	Window Window
+	PINs   [32]byte
+	Right  bool // it was the PIN
+}
+
 // Judge checks both cryptograms of a tap, takes its counter, and says whether
 // the PIN was right. A tap that its device did not make is refused, and says
 // nothing of the PIN. The try of the PIN is taken first.
@@ -178,6 +194,29 @@ func (f subject) judge(ctx context.Context, t Tap, a access.Attempt) (emv.Verdic
 	if err != nil {
 		return emv.NotOurs, err
 	}
+	again, err := f.cfg.PINs.Known(ctx, f.caller.ID, a)
+	if err != nil {
+		return emv.NotOurs, err
+	}
+	var verdict emv.Verdict
+	if again {
+		verdict, err = f.compare(ctx, t, name)
+	} else {
+		verdict, err = f.tried(ctx, t, a, name)
+	}
+	switch {
+	case err != nil:
+		return emv.NotOurs, err
+	case verdict == emv.Good:
+		// What both cover is not read here: no amount is known.
+		return verdict, f.controlled(context.WithoutCancel(ctx), name, t.ATC, 0, unknown, token.Use{Channel: token.Contactless})
+	}
+	return verdict, f.refuse(ctx, "wrong-pin", nil)
+}
+
+// tried takes a try of the PIN, and has it settled when the tap is judged, whether the
+// caller still waits or not: right PINs whose callers left would use the tries up.
+func (f subject) tried(ctx context.Context, t Tap, a access.Attempt, name [32]byte) (emv.Verdict, error) {
 	pins, err := f.name(ctx, "pin\x00"+string(f.token.Ref))
 	if err != nil {
 		return emv.NotOurs, err
@@ -190,20 +229,14 @@ func (f subject) judge(ctx context.Context, t Tap, a access.Attempt) (emv.Verdic
 		return emv.NotOurs, f.refuse(ctx, "pin-locked", ErrRefused)
 	}
 	verdict, err := f.compare(ctx, t, name)
-	if err != nil { // no verdict on the PIN was reached
-		return emv.NotOurs, errors.Join(err, f.cfg.PINs.Settle(ctx, pins, false))
+	ctx = context.WithoutCancel(ctx)
+	if err == nil {
+		err = f.spent(ctx, f.cfg.PINs.Settle(ctx, f.caller.ID, a, Settled{name, t.ATC, f.window(), pins, verdict == emv.Good}))
 	}
-	if err := f.spend(ctx, a, name, t.ATC); err != nil { // a counter tests one PIN
-		return emv.NotOurs, errors.Join(err, f.cfg.PINs.Settle(ctx, pins, false))
+	if err != nil { // no verdict on the PIN was reached, or its counter tested one before
+		return emv.NotOurs, errors.Join(err, f.cfg.PINs.GiveBack(ctx, pins))
 	}
-	if verdict == emv.Good {
-		if err := f.cfg.PINs.Settle(ctx, pins, true); err != nil {
-			return verdict, err
-		}
-		// What both cover is not read here: no amount is known.
-		return verdict, f.controlled(ctx, name, t.ATC, 0, unknown, token.Use{Channel: token.Contactless})
-	}
-	return verdict, f.refuse(ctx, "wrong-pin", nil)
+	return verdict, nil
 }
 
 func (f subject) compare(ctx context.Context, t Tap, name [32]byte) (verdict emv.Verdict, err error) {

@@ -51,9 +51,17 @@ const tries = 8
 const operation = "emv-counter"
 
 // Spend implements [issuerhost.Counters].
-func (d *DB) Spend(ctx context.Context, client string, a access.Attempt, name [32]byte, value uint16, w issuerhost.Window) (err error) {
+func (d *DB) Spend(ctx context.Context, client string, a access.Attempt, name [32]byte, value uint16, w issuerhost.Window) error {
+	return d.moving(ctx, func(tx *gorm.DB) error {
+		_, err := d.spend(tx, client, a, name, value, w)
+		return err
+	})
+}
+
+// moving runs fn in a transaction, anew while others move the same counter.
+func (d *DB) moving(ctx context.Context, fn func(tx *gorm.DB) error) (err error) {
 	for range tries {
-		err = d.db.Tx(ctx, func(tx *gorm.DB) error { return d.spend(tx, client, a, name, value, w) })
+		err = d.db.Tx(ctx, fn)
 		if !errors.Is(err, errMoved) && !errors.Is(err, gorm.ErrDuplicatedKey) {
 			return err
 		}
@@ -61,11 +69,16 @@ func (d *DB) Spend(ctx context.Context, client string, a access.Attempt, name [3
 	return err
 }
 
-func (d *DB) spend(tx *gorm.DB, client string, a access.Attempt, name [32]byte, value uint16, w issuerhost.Window) error {
+// spend takes a value; again reports that the same attempt took it before.
+func (d *DB) spend(tx *gorm.DB, client string, a access.Attempt, name [32]byte, value uint16, w issuerhost.Window) (again bool, err error) {
 	prior, err := store.Once(tx, client, a, operation, fmt.Sprintf("%x:%d", name[:8], value))
 	if err != nil || prior != "" {
-		return err
+		return prior != "", err
 	}
+	return false, d.take(tx, name, value, w)
+}
+
+func (d *DB) take(tx *gorm.DB, name [32]byte, value uint16, w issuerhost.Window) error {
 	var rows []counter
 	if err := tx.Where("name = ?", name[:]).Limit(1).Find(&rows).Error; err != nil {
 		return fmt.Errorf("reading a counter: %w", err)

@@ -148,21 +148,48 @@ func pins(t *testing.T, db *store.DB) {
 			t.Errorf("%v, %v", ok, err)
 		}
 	}
-	settle := func(right bool) {
+	value := uint16(0)
+	settle := func(key string, right bool) {
 		t.Helper()
-		if err := d.Settle(t.Context(), [32]byte{1}, right); err != nil {
+		tap := issuerhost.Settled{Line: [32]byte{2}, Value: value, Window: window, PINs: [32]byte{1}, Right: right}
+		if err := d.Settle(t.Context(), "bank", access.Attempt{Key: key}, tap); err != nil {
 			t.Error(err)
 		}
 	}
+	known := func(client, key string, want bool) {
+		t.Helper()
+		if got, err := d.Known(t.Context(), client, access.Attempt{Key: key}); err != nil || got != want {
+			t.Errorf("%s/%s is known: %v, %v", client, key, got, err)
+		}
+	}
 	try(false)
-	settle(false)
+	if err := d.GiveBack(t.Context(), [32]byte{1}); err != nil {
+		t.Error(err)
+	}
 	try(true)
+	value++
+	settle("wrong", false) // keeps its try
 	try(false)
-	settle(true)
+	settle("wrong", false) // of another process, at the same moment: it gives its own back
+	try(true)
+	known("bank", "right", false)
+	value++
+	settle("right", true) // forgets all
 	for range 5 {
 		try(true)
 	}
 	try(false)
+	settle("right", true) // and is not right anew
+	try(true)
+	try(false)
+	known("bank", "right", true)
+	known("others", "right", false)
+	known("bank", "", false)
+	tap := issuerhost.Settled{Line: [32]byte{2}, Value: value, Window: window, PINs: [32]byte{1}, Right: true}
+	if err := d.Settle(t.Context(), "bank", access.Attempt{}, tap); !errors.Is(err, issuerhost.ErrReplayed) {
+		t.Errorf("a counter settled twice: %v", err)
+	}
+	try(false) // what was not taken forgets nothing
 }
 
 // uses: each value is given once, used once, and not after its time.

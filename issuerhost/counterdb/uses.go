@@ -2,7 +2,6 @@ package counterdb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -33,15 +32,10 @@ const (
 
 // Next implements [issuerhost.Uses].
 func (d *DB) Next(ctx context.Context, client string, a access.Attempt, name [32]byte, good time.Duration) (value uint16, err error) {
-	for range tries {
-		err = d.db.Tx(ctx, func(tx *gorm.DB) error {
-			value, err = d.next(tx, client, a, name, good)
-			return err
-		})
-		if !errors.Is(err, errMoved) && !errors.Is(err, gorm.ErrDuplicatedKey) {
-			break
-		}
-	}
+	err = d.moving(ctx, func(tx *gorm.DB) error {
+		value, err = d.next(tx, client, a, name, good)
+		return err
+	})
 	return value, err
 }
 
@@ -68,7 +62,7 @@ func (d *DB) next(tx *gorm.DB, client string, a access.Attempt, name [32]byte, g
 	if _, err := store.Once(tx, client, a, making, strconv.Itoa(int(value))); err != nil {
 		return 0, err
 	}
-	if err := d.spend(tx, client, access.Attempt{}, name, value, issuerhost.Window{Ahead: 1}); err != nil {
+	if err := d.take(tx, name, value, issuerhost.Window{Ahead: 1}); err != nil {
 		return 0, err
 	}
 	row := use{Name: name[:], ATC: int(value), ExpiresAt: d.now().Add(good).UnixMilli()}
@@ -119,17 +113,37 @@ func (d *DB) try(tx *gorm.DB, name [32]byte, most int) (ok bool, err error) {
 	return done.RowsAffected == 1, nil
 }
 
+// Known implements [issuerhost.PINTries].
+func (d *DB) Known(ctx context.Context, client string, a access.Attempt) (bool, error) {
+	prior, err := store.Prior(d.db.Read(ctx), client, a, operation)
+	return prior != "", err
+}
+
 // Settle implements [issuerhost.PINTries].
-func (d *DB) Settle(ctx context.Context, name [32]byte, right bool) error {
-	set := "tries = tries - 1"
-	if right {
-		set = "tries = 0"
-	}
-	return d.db.Tx(ctx, func(tx *gorm.DB) error {
-		err := tx.Exec("UPDATE emv_pin_tries SET "+set+", changed_at = ? WHERE name = ? AND tries > 0", d.now().UnixMilli(), name[:]).Error
-		if err != nil {
-			return fmt.Errorf("settling a try of a PIN: %w", err)
+func (d *DB) Settle(ctx context.Context, client string, a access.Attempt, t issuerhost.Settled) error {
+	return d.moving(ctx, func(tx *gorm.DB) error {
+		again, err := d.spend(tx, client, a, t.Line, t.Value, t.Window)
+		switch {
+		case err != nil:
+			return err
+		case again:
+			return d.setTries(tx, t.PINs, "tries - 1")
+		case t.Right:
+			return d.setTries(tx, t.PINs, "0")
 		}
 		return nil
 	})
+}
+
+// GiveBack implements [issuerhost.PINTries].
+func (d *DB) GiveBack(ctx context.Context, name [32]byte) error {
+	return d.db.Tx(ctx, func(tx *gorm.DB) error { return d.setTries(tx, name, "tries - 1") })
+}
+
+func (d *DB) setTries(tx *gorm.DB, name [32]byte, to string) error {
+	err := tx.Exec("UPDATE emv_pin_tries SET tries = "+to+", changed_at = ? WHERE name = ? AND tries > 0", d.now().UnixMilli(), name[:]).Error
+	if err != nil {
+		return fmt.Errorf("settling a try of a PIN: %w", err)
+	}
+	return nil
 }
