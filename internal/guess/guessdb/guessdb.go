@@ -36,9 +36,22 @@ const perDay = 24 * time.Hour
 // day is the day that counts, in UTC, and when it ends.
 func (d *DB) day() (day int64, left time.Duration) {
 	now := d.now().UTC()
-	day = now.Unix() / int64(perDay/time.Second)
+	day = dayOf(now)
 	return day, time.Unix((day+1)*int64(perDay/time.Second), 0).Sub(now)
 }
+
+// past is the first day that is not over by every clock. What is forgotten sooner, by
+// a process whose clock is ahead, may be guessed again at the others.
+func (d *DB) past(ctx context.Context) (day int64, err error) {
+	at, err := d.db.Surely(ctx)
+	if err != nil {
+		return 0, err
+	}
+	day, _ = d.day()
+	return min(day, dayOf(at)), nil
+}
+
+func dayOf(t time.Time) int64 { return t.Unix() / int64(perDay/time.Second) }
 
 // Standing implements [guess.Counts].
 func (d *DB) Standing(ctx context.Context, client string) (guess.Standing, error) {
@@ -97,8 +110,12 @@ func (t tally) over(name guess.Name) bool { return t.total > guess.MaxAll || t.n
 // Miss implements [guess.Counts]. Old days of the caller go with it.
 func (d *DB) Miss(ctx context.Context, client string, name guess.Name) (s guess.Standing, passed bool, err error) {
 	day, left := d.day()
+	past, err := d.past(ctx)
+	if err != nil {
+		return s, false, fmt.Errorf("counting a MAC that did not hold: %w", err)
+	}
 	err = d.db.Tx(ctx, func(tx *gorm.DB) error {
-		if err := forget(tx, client, day); err != nil {
+		if err := forget(tx, client, past); err != nil {
 			return err
 		}
 		if err := add(tx, client, day, name, 1); err != nil {
@@ -114,8 +131,8 @@ func (d *DB) Miss(ctx context.Context, client string, name guess.Name) (s guess.
 	return s, passed, nil
 }
 
-func forget(tx *gorm.DB, client string, day int64) error {
-	return tx.Exec("DELETE FROM mac_misses WHERE client = ? AND day < ?", client, day).Error
+func forget(tx *gorm.DB, client string, past int64) error {
+	return tx.Exec("DELETE FROM mac_misses WHERE client = ? AND day < ?", client, past).Error
 }
 
 func add(tx *gorm.DB, client string, day int64, name guess.Name, n int) error {
@@ -132,7 +149,14 @@ const kept = 62
 // allows in a day, also when the same comes again on the next.
 func (d *DB) Once(ctx context.Context, client string, misses []guess.Miss) (s guess.Standing, passed bool, err error) {
 	day, left := d.day()
+	past, err := d.past(ctx)
+	if err != nil {
+		return s, false, fmt.Errorf("counting records that did not hold: %w", err)
+	}
 	err = d.db.Tx(ctx, func(tx *gorm.DB) (err error) {
+		if err := forgetOnce(tx, client, past); err != nil {
+			return err
+		}
 		s, passed, err = once(tx, client, day, misses)
 		return err
 	})
@@ -143,13 +167,14 @@ func (d *DB) Once(ctx context.Context, client string, misses []guess.Miss) (s gu
 	return s, passed, nil
 }
 
+func forgetOnce(tx *gorm.DB, client string, past int64) error {
+	if err := forget(tx, client, past); err != nil {
+		return err
+	}
+	return tx.Exec("DELETE FROM tap_misses WHERE client = ? AND day < ?", client, past-kept).Error
+}
+
 func once(tx *gorm.DB, client string, day int64, misses []guess.Miss) (s guess.Standing, passed bool, err error) {
-	if err := forget(tx, client, day); err != nil {
-		return s, false, err
-	}
-	if err := tx.Exec("DELETE FROM tap_misses WHERE client = ? AND day < ?", client, day-kept).Error; err != nil {
-		return s, false, err
-	}
 	t, err := read(tx, client, day)
 	if err != nil {
 		return s, false, err
