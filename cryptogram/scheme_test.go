@@ -80,6 +80,15 @@ func TestTACKey(t *testing.T) {
 	}
 }
 
+// TestFactorRules: what is no rule is refused, and not taken for eight bytes.
+func TestFactorRules(t *testing.T) {
+	for _, bad := range []string{"", "issuer", "issuer8 ", "0123456789ABCDEF", "fixed:", "fixed:0123456789ABCD", "fixed:0123456789ABCDEF01", "fixed:0123456789ABCDEX"} {
+		if _, err := cryptogram.ParseFactorRule(bad); !errors.Is(err, cryptogram.ErrMalformed) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 func TestSchemeValidate(t *testing.T) {
 	for name, f := range map[string]func(s *cryptogram.Scheme){
 		"name":          func(s *cryptogram.Scheme) { s.Realm = "Transit" },

@@ -17,7 +17,7 @@ func tap(ctr uint16, at time.Duration, terminal byte) detect.Tap {
 }
 
 func kinds(taps ...detect.Tap) (out []string) {
-	places := map[byte]detect.Point{1: {Lat: 31.2, Lon: 121.4}, 2: {Lat: 31.2, Lon: 121.8}}
+	places := map[byte]detect.Point{1: {Lat: 31.2, Lon: 121.4}, 2: {Lat: 31.2, Lon: 121.8}, 3: {Lat: 31.2, Lon: 121.405}}
 	where := func(t [6]byte) (detect.Point, bool) { p, ok := places[t[0]]; return p, ok }
 	for _, s := range detect.Token("trA", taps, where, time.UTC) {
 		out = append(out, string(s.Kind))
@@ -36,12 +36,20 @@ func TestEdges(t *testing.T) {
 	}
 	unsure := tap(1, 11*time.Minute, 9)
 	unsure.TACGood = false
+	misdated := tap(1, 11*time.Minute, 9)
+	misdated.Misdated = true
+	stale := func(ctr uint16, served bool) detect.Tap {
+		t := tap(ctr, time.Duration(ctr)*time.Minute, 9)
+		t.Fresh, t.Served = false, served
+		return t
+	}
+	left := func(ctr uint16, at time.Duration, bundle string, left uint32) detect.Tap {
+		t := tap(ctr, at, 9)
+		t.Left, t.Bundle = left, bundle
+		return t
+	}
 	other := tap(1, 11*time.Minute, 9)
 	other.Class = 2
-	rising := tap(2, time.Minute, 9)
-	rising.Left, rising.Bundle = 5000, "b"
-	falling := tap(1, 0, 9)
-	falling.Left, falling.Bundle = 4000, "b"
 	for _, tc := range []struct {
 		name string
 		taps []detect.Tap
@@ -52,6 +60,12 @@ func TestEdges(t *testing.T) {
 		{"a second more", []detect.Tap{tap(2, 0, 9), tap(1, 10*time.Minute+time.Second, 9)}, []string{"ORDER_ONCE"}},
 		{"another class", []detect.Tap{tap(2, 0, 9), other}, nil},
 		{"a time nobody vouches for", []detect.Tap{tap(2, 0, 9), unsure}, nil},
+		{"a time that is ahead", []detect.Tap{tap(2, 0, 9), misdated}, nil},
+		{"two out of order", []detect.Tap{tap(3, 0, 9), tap(1, 11*time.Minute, 9), tap(2, 12*time.Minute, 9)}, []string{"ORDER", "ORDER_ONCE"}},
+		{"one slot at two terminals", []detect.Tap{tap(1, 0, 8), tap(1, 4*time.Second, 9)}, nil},
+		{"half a kilometre in six seconds", []detect.Tap{tap(1, 0, 1), tap(2, 6*time.Second, 3)}, nil},
+		{"an old list, and what weighs little is no sign for being there twice", []detect.Tap{stale(1, true), stale(2, true)}, []string{"STALE_LIST", "STALE_LIST"}},
+		{"a list that no terminal vouches for", []detect.Tap{stale(1, false)}, nil},
 		{"five seconds apart", []detect.Tap{tap(1, 0, 8), tap(2, 5*time.Second, 9)}, nil},
 		{"four seconds apart", []detect.Tap{tap(1, 0, 8), tap(2, 4*time.Second, 9)}, []string{"TWO_AT_ONCE"}},
 		{"four seconds apart, at one terminal", []detect.Tap{tap(1, 0, 9), tap(2, 4*time.Second, 9)}, nil},
@@ -61,7 +75,12 @@ func TestEdges(t *testing.T) {
 		{"and back", []detect.Tap{tap(1, 0, 1), tap(2, 9*time.Minute, 2), tap(3, 18*time.Minute, 1)}, []string{"REPEATED", "VELOCITY", "VELOCITY"}},
 		{"twenty in a day", many(20), nil},
 		{"twenty-one", many(21), []string{"MANY_TAPS"}},
-		{"more left than before", []detect.Tap{falling, rising}, []string{"CHAIN"}},
+		{"twenty-one, of which one is not sure", append(many(20), unsure), nil},
+		{"more left than before", []detect.Tap{left(1, 0, "b", 4000), left(2, time.Minute, "b", 4001)}, []string{"CHAIN"}},
+		{"as much left", []detect.Tap{left(1, 0, "b", 4000), left(2, time.Minute, "b", 4000)}, nil},
+		{"more left, in a slot of before", []detect.Tap{left(2, 0, "b", 4000), left(1, time.Minute, "b", 4001)}, nil},
+		{"more left in another bundle", []detect.Tap{left(1, 0, "b", 4000), left(2, time.Minute, "c", 4001)}, nil},
+		{"more left, and no bundle is known", []detect.Tap{left(1, 0, "", 4000), left(2, time.Minute, "", 4001)}, nil},
 	} {
 		if got := kinds(tc.taps...); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -40,6 +41,14 @@ func TestApply(t *testing.T) {
 		if got != tc.want || !errors.Is(err, tc.err) {
 			t.Errorf("%s: %+v, %v", tc.name, got, err)
 		}
+	}
+}
+
+// TestFull: no account comes near to where its number would turn round.
+func TestFull(t *testing.T) {
+	full := ledger.Balances{Available: math.MaxInt64 / 2, CardLoad: 1}
+	if got, err := full.Apply(move(ledger.CardLoad, ledger.Available, 1)); !errors.Is(err, ledger.ErrFunds) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -84,6 +93,7 @@ func TestCheck(t *testing.T) {
 		"no wallet":     func(t *ledger.Transfer) { t.Wallet = "" },
 		"same account":  func(t *ledger.Transfer) { t.To = t.From },
 		"no account":    func(t *ledger.Transfer) { t.From = "ELSEWHERE" },
+		"to no account": func(t *ledger.Transfer) { t.To = "ELSEWHERE" },
 		"negative":      func(t *ledger.Transfer) { t.N = -1 },
 	} {
 		bad := good
