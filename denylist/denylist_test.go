@@ -368,6 +368,36 @@ func TestShorterOrder(t *testing.T) {
 	})
 }
 
+// TestOrderOfMore: an order that is made longer, or for more of a token's slots, is
+// heard by readers that have the one before.
+func TestOrderOfMore(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		tok, now := r.phone(t, 1), r.Clock.Now()
+		order := func(k deny.Kind, name string, ctr uint16, until time.Duration) {
+			t.Helper()
+			o := denylist.Order{Line: &denylist.Line{ID: denylist.ID{Kind: k, Name: name}, Ctr: ctr, Until: now.Add(until)}, Reason: "drill"}
+			if _, err := r.service.Order(t.Context(), operator, o, access.Attempt{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		order(deny.KeyID, "7", 0, time.Hour)
+		order(deny.MinCtr, string(tok.Ref), 3, 2*time.Hour)
+		held := r.hears(t, r.service, &deny.List{})
+		order(deny.KeyID, "7", 0, 2*time.Hour)
+		held = r.hears(t, r.service, held)
+		order(deny.MinCtr, string(tok.Ref), 9, 2*time.Hour)
+		held = r.hears(t, r.service, held)
+		for name, l := range map[string]*deny.List{"one that followed": held, "one that starts anew": r.hears(t, r.node(t), &deny.List{})} {
+			if !l.KeyDenied(7, now.Add(90*time.Minute)) {
+				t.Errorf("%s: an order that was made longer ended", name)
+			}
+			if !l.Denied(tok.Number, 8, now) || l.Denied(tok.Number, 9, now) {
+				t.Errorf("%s: the order for more slots is not there", name)
+			}
+		}
+	})
+}
+
 func unknownRef(t *testing.T) token.Ref {
 	t.Helper()
 	ref, err := token.DrawRef(rand.Reader)

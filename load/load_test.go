@@ -277,6 +277,9 @@ func TestRepeated(t *testing.T) {
 	if _, err := w.begin(c, other, mac); !errors.Is(err, load.ErrCounter) {
 		t.Errorf("another amount under the same counter: %v", err)
 	}
+	if e := w.log.entries[len(w.log.entries)-1]; e.Outcome != audit.Refused || e.Reason != "counter" {
+		t.Errorf("recorded: %+v", e)
+	}
 	unload, mac := c.start(debit(700))
 	if _, err := w.begin(c, unload, mac); err != nil {
 		t.Errorf("the other purse has a counter of its own: %v", err)
@@ -484,6 +487,12 @@ func TestRefusals(t *testing.T) {
 	rich, mac := other.start(credit(money + 1))
 	if _, err := w.begin(other, rich, mac); fault.KindOf(err) != fault.FundsShort {
 		t.Errorf("more than there is: %v", err)
+	}
+	give := debit(100)
+	give.Account = yours
+	give, mac = other.start(give)
+	if _, err := w.service.Begin(ctx, rival, other.name, give, mac, access.Attempt{}); err != nil {
+		t.Errorf("money for an account that is held back: %v", err)
 	}
 	if _, err := w.service.Confirm(ctx, rival, b.ID, c.name, bad); !errors.Is(err, load.ErrUnknown) {
 		t.Errorf("another requestor's load: %v", err)

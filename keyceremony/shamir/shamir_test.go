@@ -63,6 +63,18 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%v: %v", mn, err)
 		}
 	}
+	if _, err := Split(rand.Reader, nil, 2, 3); !errors.Is(err, ErrShares) {
+		t.Errorf("nothing: %v", err)
+	}
+	for _, mn := range [][2]int{{2, 2}, {255, 255}} {
+		shares, err := Split(rand.Reader, []byte{1}, mn[0], mn[1])
+		if err != nil {
+			t.Fatalf("%v: %v", mn, err)
+		}
+		if got, err := Combine(shares...); err != nil || !bytes.Equal(got, []byte{1}) {
+			t.Errorf("all of %v: %x, %v", mn, got, err)
+		}
+	}
 	if _, err := Split(bytes.NewReader(nil), []byte{1}, 2, 3); err == nil {
 		t.Error("no randomness was enough")
 	}

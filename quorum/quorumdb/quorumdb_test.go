@@ -182,6 +182,10 @@ func spent(b *bench) {
 	other := bank
 	other.ID = "other"
 	told("another", other, false)
+	err := b.two.Use(b.Context(), bank, batch(`{"purpose":"settlement","queries":[{"token_reference_id":"r2","tap_id":"t1"}]}`))
+	if s := (*quorum.SpentError)(nil); !errors.Is(err, quorum.ErrNeeded) || errors.As(err, &s) {
+		b.Errorf("another request: %v", err)
+	}
 	b.now.Add(time.Hour.Milliseconds())
 	told("after its life", bank, false)
 }
@@ -463,8 +467,22 @@ func settings(b *bench) {
 			b.Errorf("second: %v, %v", ok, err)
 		}
 	}
-	if got, ok, err := b.db.Setting(ctx, "s"); err != nil || !ok || got != second {
-		b.Errorf("%v, %v, %v", got, ok, err)
+	if _, ok, err := b.db.Setting(ctx, "a"); ok || err != nil {
+		b.Errorf("another's: %v, %v", ok, err)
+	}
+	for _, name := range []string{"a", "z"} {
+		if ok, err := b.db.Allow(ctx, name, nil, second, now); err != nil || !ok {
+			b.Errorf("another's: %v, %v", ok, err)
+		}
+	}
+	third := [32]byte{3}
+	if ok, err := b.db.Allow(ctx, "s", &second, third, now); err != nil || !ok {
+		b.Errorf("third: %v, %v", ok, err)
+	}
+	for name, want := range map[string][32]byte{"a": second, "s": third, "z": second} {
+		if got, ok, err := b.db.Setting(ctx, name); err != nil || !ok || got != want {
+			b.Errorf("%s: %v, %v, %v", name, got, ok, err)
+		}
 	}
 }
 
