@@ -17,13 +17,15 @@ import (
 // wherever it stands, in a message, a value, or an error's text, and values
 // whose type it does not know are printed through fmt, where the house's own
 // types show what may be shown.
+//
+// Of each kind of line so many are written in a minute, and the others counted.
 func NewLogger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: blankAttr}
 	switch format {
 	case "json":
-		return slog.New(blanker{slog.NewJSONHandler(w, o)}), nil
+		return slog.New(newRationed(blanker{slog.NewJSONHandler(w, o)})), nil
 	case "text":
-		return slog.New(blanker{slog.NewTextHandler(w, o)}), nil
+		return slog.New(newRationed(blanker{slog.NewTextHandler(w, o)})), nil
 	}
 	return nil, errors.New("obs: the log format is json or text")
 }
