@@ -80,7 +80,7 @@ type Findings interface {
 // Word is what a phone says.
 type Word struct {
 	Reports []Report
-	At      time.Time // when it says so: no later than its own clock
+	At      time.Time // when it says so: no later than its own clock; zero: that clock is ahead, and nobody knows
 	Heard   time.Time // when that first came, by the clock of the service
 	PIN     time.Time // when one was last entered rightly online before it
 }

@@ -79,10 +79,13 @@ func (f Funds) result(ref token.Ref) SyncResult {
 // that it says nothing of, or of which it says that it paid without showing how,
 // is a gap, from when that was heard: a phone cannot have waited in its own past.
 func Hear(lots []*Lot, w Word) {
-	at := w.At
 	said := make(map[uint16]ReportStatus, len(w.Reports))
 	for _, r := range w.Reports {
 		said[r.Ctr] = r.Status
+	}
+	at := w.At
+	if at.IsZero() {
+		at = knew(lots, said)
 	}
 	for _, l := range lots {
 		switch status := said[l.Ctr()]; {
@@ -100,6 +103,17 @@ func Hear(lots []*Lot, w Word) {
 			l.GapAt = w.Heard
 		}
 	}
+}
+
+// knew is the earliest that a phone can have said something: when the newest slot that it
+// speaks of was made.
+func knew(lots []*Lot, said map[uint16]ReportStatus) (at time.Time) {
+	for _, l := range lots {
+		if said[l.Ctr()] != "" && l.Issued.After(at) {
+			at = l.Issued
+		}
+	}
+	return at
 }
 
 // Lots makes the slots of a grant, as many as counters were taken for, and the

@@ -93,15 +93,18 @@ func (s *Service) sync(ctx context.Context, r SyncRequest, first time.Time) (out
 
 // hear takes a phone's evidence and its word. What it says of the present it said
 // when the sync first came, and no later than its own clock: a sync that is sent
-// again must not speak for the time between. PIN is when one was last entered
-// rightly online.
+// again must not speak for the time between. If that clock shows a time that was still
+// to come, it says nothing of when. PIN is when one was last entered rightly online.
 //
 // Of a record whose MAC2 does not hold it learns nothing of the TAC: nothing counts
 // how many of those a phone makes up.
 func (s *Service) hear(ctx context.Context, r SyncRequest, first, pin time.Time) ([]Result, error) {
 	at := first
-	if r.Clock.Before(at) {
+	switch {
+	case r.Clock.Before(first):
 		at = r.Clock
+	case r.Clock.After(first.Add(clocks)):
+		at = time.Time{}
 	}
 	b := batch{Service: s, reporter: "phone", source: func(Tap) Sources { return ByPhone }}
 	var taps []Tap

@@ -49,7 +49,7 @@ func syncs(t *testing.T, l *lab.Lab, h *bundle.Handset, ref string) wire.Synced 
 	if err != nil {
 		t.Fatalf("syncing: %v", err)
 	}
-	a := bundle.SyncAnswer{ID: got.ID, Remaining: token.Amount(got.Remaining)}
+	a := bundle.SyncAnswer{ID: got.ID, Remaining: token.Amount(got.Remaining), At: got.At}
 	if b := got.Bundle; b != nil {
 		a.BundleID, a.Bundle, a.Hardware = b.ID, b.JWE, b.Hardware
 	}

@@ -188,7 +188,7 @@ func (h *Holder) sync(ctx context.Context, q bundle.SyncRequest) (a bundle.SyncA
 		return a, s, err
 	}
 	s = Synced{Result: got.Result, State: got.State}
-	a = bundle.SyncAnswer{ID: got.ID, Remaining: token.Amount(got.Remaining)}
+	a = bundle.SyncAnswer{ID: got.ID, Remaining: token.Amount(got.Remaining), At: got.At}
 	if b := got.Bundle; b != nil {
 		a.BundleID, a.Bundle, a.Hardware, s.Slots = b.ID, b.JWE, b.Hardware, b.Slots
 	}

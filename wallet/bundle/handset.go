@@ -48,6 +48,7 @@ type Handset struct {
 	mu      sync.Mutex
 	id      token.DeviceID
 	epoch   uint32
+	ahead   time.Duration // of the service's clock, by the last answer: a sync that has to wait must not speak for later
 	purses  map[token.Ref]*purse
 	current *Card // that the reader talks to
 

@@ -296,3 +296,43 @@ func TestForeignAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestClockOfASync: a handset whose clock is ahead goes by the service's once it was told
+// it: what it says of slots may wait before it gets through. One that is behind speaks for
+// less than it could, which harms nobody, also when its clock was mended meanwhile.
+func TestClockOfASync(t *testing.T) {
+	for wrong, want := range map[time.Duration]time.Duration{0: 0, 5 * time.Minute: 0, 30 * 365 * 24 * time.Hour: 0, -time.Hour: -time.Hour} {
+		h, issuer, now := enrolled(t, func(*bundle.HandsetConfig) {})
+		*now = noon.Add(wrong)
+		clock := func() time.Time {
+			t.Helper()
+			q, err := h.Sync(wallettest.Ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said, err := payload.ReadSigned(q.Signed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := issuer.Sync(t.Context(), h, q, mask.Secret{1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.At = noon
+			if err := h.Apply(wallettest.Ref, a); err != nil {
+				t.Fatal(err)
+			}
+			return time.Unix(said.Clock, 0)
+		}
+		if got := clock(); !got.Equal(*now) {
+			t.Errorf("%v wrong: before any answer it says %v", wrong, got)
+		}
+		if got := clock(); !got.Equal(noon.Add(want)) {
+			t.Errorf("%v wrong: it says %v, want %v", wrong, got, noon.Add(want))
+		}
+		*now = noon // its clock is mended
+		if got := clock(); got.After(noon) {
+			t.Errorf("%v wrong, then right: it says %v", wrong, got)
+		}
+	}
+}

@@ -25,6 +25,7 @@ type SyncAnswer struct {
 	Hardware  string // JWE; empty: the mask needs no hardware
 	Remaining token.Amount
 	Scripts   [][]byte
+	At        time.Time // server_time: what the handset says of time from then on goes by it; zero: by its own clock
 }
 
 // Sync says all there is to say about a token: which slots are live, which are
@@ -73,7 +74,7 @@ func (h *Handset) say(ref token.Ref, p *purse) (payload.Sync, error) {
 		return payload.Sync{}, fmt.Errorf("naming a sync: %w", err)
 	}
 	proof := p.next.Public()
-	s := payload.Sync{Device: h.id, Ref: ref, ID: hex.EncodeToString(id[:]), Clock: h.cfg.Now().Unix(), PINEpoch: h.epoch,
+	s := payload.Sync{Device: h.id, Ref: ref, ID: hex.EncodeToString(id[:]), Clock: max(1, h.cfg.Now().Add(-h.ahead).Unix()), PINEpoch: h.epoch,
 		Reports: []payload.Report{}, ProofKey: upperHex(proof[:]), Integrity: h.integrity}
 	if p.card == nil {
 		return s, nil
@@ -131,6 +132,9 @@ func (h *Handset) Apply(ref token.Ref, a SyncAnswer) error {
 		p.heard[ctr] = true
 	}
 	p.asked, p.reported, p.remaining = nil, nil, a.Remaining
+	if !a.At.IsZero() {
+		h.ahead = max(0, h.cfg.Now().Sub(a.At))
+	}
 	return nil
 }
 
