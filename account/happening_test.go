@@ -27,6 +27,11 @@ func TestHappenings(t *testing.T) {
 	if _, err := l.Happen(t.Context(), bank, w, spend); !errors.Is(err, account.ErrHappeningReused) {
 		t.Errorf("another event of the same id: %v", err)
 	}
+	other, _, _ := l.ready()
+	spend.Amount--
+	if b, err := l.Happen(t.Context(), bank, other, spend); err != nil || b.Available != 6000 {
+		t.Errorf("another wallet's event of the same id: %+v, %v", b, err)
+	}
 	if slices.Contains(l.told(w), "wallet.sync_requested") {
 		t.Error("asked to sync although the tier is what bounds the phone")
 	}
@@ -49,6 +54,19 @@ func TestHappenings(t *testing.T) {
 // before it is paid; what could not be charged is asked for again.
 func TestChargedOnce(t *testing.T) {
 	l := newWalletLab(t)
+	neighbour := l.open(0, account.Opening{RealName: true, Allowance: 5000, Quota: 6000})
+	theirs := l.bind(neighbour)
+	l.happen(neighbour, account.CardBound, 0)
+	others := l.sync(neighbour, theirs.Ref, tierA).Grant.Slots
+	owes := func() { // also the neighbour, whose card is charged for it
+		t.Helper()
+		l.vault.Clock.Add(time.Hour)
+		l.want("a neighbour's", l.one(l.ride(theirs, others[0], func(x *account.Tap) { x.Amount = 300 })), account.Posted, "")
+		others = others[1:]
+		l.vault.Clock.Add(time.Minute)
+		l.sync(neighbour, theirs.Ref, tierA, words(others)...)
+	}
+	owes()
 	w := l.open(0, account.Opening{RealName: true, Allowance: 5000, Quota: 6000})
 	tok := l.bind(w)
 	l.happen(w, account.CardBound, 0)
@@ -83,6 +101,7 @@ func TestChargedOnce(t *testing.T) {
 	}
 	ride(700)
 	asks("a debt", "700")
+	owes()
 	asks("under way", "700")
 	ride(200)
 	asks("another debt", "700", "200")

@@ -49,7 +49,7 @@ func TestJudge(t *testing.T) {
 			t.Errorf("no controls refuse %+v: %s", u, got)
 		}
 	}
-	if !(token.Controls{}).IsZero() || c.IsZero() || (token.Controls{MaxCount: 1}).IsZero() || (token.Controls{Countries: []string{"156"}}).IsZero() {
+	if !(token.Controls{}).IsZero() || c.IsZero() || (token.Controls{MaxCount: 1}).IsZero() || (token.Controls{MaxSum: 1}).IsZero() || (token.Controls{MaxAmount: 1}).IsZero() || (token.Controls{Countries: []string{"156"}}).IsZero() {
 		t.Error("what controls nothing is told wrong")
 	}
 }

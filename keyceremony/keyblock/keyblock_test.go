@@ -287,7 +287,7 @@ func TestCombineRefuses(t *testing.T) {
 		"none":                 {keyblock.TDES, nil},
 		"one":                  {keyblock.TDES, [][]byte{key16}},
 		"zero":                 {keyblock.TDES, [][]byte{key16, part(0)}},
-		"equal":                {keyblock.AES, [][]byte{key16, part(1), key16}},
+		"equal":                {keyblock.AES, [][]byte{key16, append(part(1)[:8], part(2)[:8]...), key16}},
 		"lengths":              {keyblock.AES, [][]byte{key16, append(part(1), part(2)[:8]...)}},
 		"weak together":        {keyblock.TDES, [][]byte{part(1), part(2)}},
 		"one byte over, AES":   {keyblock.AES, [][]byte{part(1), part(2)}},
