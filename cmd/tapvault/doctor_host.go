@@ -271,5 +271,12 @@ func lookAtRecord(_ context.Context, cfg assembly.Config) []finding {
 	if info.Mode().Perm()&0o077 != 0 {
 		return []finding{note(part, "chmod 600 "+path, "%s can be read by others", path)}
 	}
+	for _, beside := range []string{".checkpoints", ".tree", ".operations"} { // somebody else's, who called a command
+		f, err := os.OpenFile(path+beside, os.O_RDWR, 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return []finding{badly(part, err, "chown it to the user who runs tapvault, and call commands as that user")}
+		}
+		_ = f.Close()
+	}
 	return []finding{fine(part, "%s is there; `tapvault audit verify` checks all of it", path)}
 }

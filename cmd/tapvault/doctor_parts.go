@@ -15,6 +15,7 @@ import (
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
 	softhsmconfig "github.com/tapvault/tapvault/softhsm-config"
 )
@@ -158,7 +159,7 @@ func lookAtDatabase(ctx context.Context, cfg assembly.Config) (found []finding) 
 		if errors.Is(err, store.ErrSchema) {
 			return []finding{badly(part, err, "run the newer program, or the database's back-up")}
 		}
-		return []finding{badly(part, err, mendDatabase(dsn))}
+		return []finding{badly(part, err, mendDatabase(dsn, err))}
 	}
 	defer func() {
 		if err := db.Close(); err != nil {
@@ -180,18 +181,49 @@ func lookAtDatabase(ctx context.Context, cfg assembly.Config) (found []finding) 
 	default:
 		found = []finding{fine(part, "it answers, with schema %d, the newest", have)}
 	}
+	if !store.IsPostgres(dsn) {
+		return append(lookAtDatabaseFile(ctx, cfg, db, dsn), found...)
+	}
 	return append(found, lookAtWrites(ctx, cfg)...)
+}
+
+// reading is how long the doctor reads a database's file to see whether it is whole.
+const reading = 30 * time.Second
+
+// lookAtDatabaseFile says when the file of a database that answers is damaged, takes no
+// writes of this user, or is open to others.
+func lookAtDatabaseFile(ctx context.Context, cfg assembly.Config, db *store.DB, path string) (found []finding) {
+	const part = "database"
+	bound, cancel := context.WithTimeout(ctx, reading)
+	defer cancel()
+	switch err := db.Sound(bound); {
+	case err != nil && bound.Err() != nil && ctx.Err() == nil:
+		found = append(found, note(part, "`sqlite3 FILE 'PRAGMA quick_check'` reads all of it", "it is large: not all of it was read"))
+	case err != nil:
+		found = append(found, badly(part, err, mendDatabase(path, err)))
+	}
+	if !cfg.Store.ReadOnly {
+		if err := db.Writable(ctx); err != nil {
+			found = append(found, badly(part, err, mendDatabase(path, err)))
+		}
+	}
+	for _, f := range append(store.SideFiles(path), path) {
+		if info, err := os.Stat(f); err == nil && info.Mode().Perm()&0o077 != 0 {
+			found = append(found, note(part, "chmod 600 "+f, "%s is open to others (mode %03o)", f, info.Mode().Perm()))
+		}
+	}
+	return found
 }
 
 // lookAtWrites says when a server that answers would take no writes.
 func lookAtWrites(ctx context.Context, cfg assembly.Config) []finding {
-	if !store.IsPostgres(cfg.Store.DSN) || cfg.Store.ReadOnly {
+	if cfg.Store.ReadOnly {
 		return nil
 	}
 	const part = "database"
 	db, err := store.Open(ctx, store.Config{DSN: cfg.Store.DSN})
 	if err != nil {
-		return []finding{badly(part, err, mendDatabase(cfg.Store.DSN))}
+		return []finding{badly(part, err, mendDatabase(cfg.Store.DSN, err))}
 	}
 	if err := errors.Join(db.Writable(ctx), db.Close()); err != nil {
 		return []finding{badly(part, err, "name the server that takes writes (target_session_attrs=primary picks it), and make this user the owner of the database: ALTER DATABASE … OWNER TO …")}
@@ -200,12 +232,18 @@ func lookAtWrites(ctx context.Context, cfg assembly.Config) []finding {
 }
 
 // mendDatabase says what to do about one that cannot be opened.
-func mendDatabase(dsn string) string {
+func mendDatabase(dsn string, err error) string {
 	if store.IsPostgres(dsn) {
 		return "see that the server runs and lets this user in, and with sslmode=verify-full that sslrootcert names the CA of its certificate: " +
 			"try the URL of store.dsn with `psql`, as the user who runs tapvault"
 	}
-	return "name the database's file in store.dsn, or put a back-up in its place"
+	switch fault.KindOf(err) {
+	case fault.StoreFull:
+		return "make room on its disk, or raise store.max_bytes: the file is whole, and nothing was written in part"
+	case fault.StoreReadOnly:
+		return "chown it, what begins with its name, and its folder to the user who runs tapvault; chmod 600 the files"
+	}
+	return "name the database's file in store.dsn, or put a back-up in its place, and first move away what begins with its name (-wal, -shm)"
 }
 
 // newDatabase says of a file that is not there whether it could be made.

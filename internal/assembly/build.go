@@ -147,7 +147,7 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, p.followKeys(ctx))
-	if p.db, err = OpenStore(ctx, p.cfg, p.opt.Now); err != nil {
+	if p.db, err = p.openWhole(ctx); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, p.db.Close)

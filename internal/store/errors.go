@@ -168,7 +168,7 @@ func sqliteError(e sqlite3.Error) error {
 // sqliteWords say what the kind of an error does not.
 var sqliteWords = map[sqlite3.ErrNo]string{
 	sqlite3.ErrNotADB:   ": the file is no database",
-	sqlite3.ErrCorrupt:  ": the file is damaged; put a back-up in its place",
+	sqlite3.ErrCorrupt:  damaged,
 	sqlite3.ErrCantOpen: ": the file cannot be opened",
 	sqlite3.ErrBusy:     ": another program has the file locked",
 }

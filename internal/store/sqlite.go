@@ -158,9 +158,14 @@ func prepareFile(cfg Config) error {
 		return nil
 	}
 	f, err := os.OpenFile(cfg.DSN, os.O_CREATE|os.O_RDWR, 0o600)
-	if err == nil {
-		return f.Close()
+	if err != nil {
+		return fileError(err)
 	}
+	return errors.Join(f.Close(), fileWritable(cfg.DSN))
+}
+
+// fileError is what an error of the operating system means for the database.
+func fileError(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) && systemKind(errno) != nil {
 		return fmt.Errorf("%w: %w", systemKind(errno), err)

@@ -7,12 +7,12 @@ import (
 	"gorm.io/gorm"
 )
 
-// Writable says whether the server would take writes of this user, and makes
-// none. Of a file nothing is asked.
+// Writable says whether the server would take writes of this user, or whether this
+// user may write the file and what SQLite keeps beside it. It makes none.
 func (d *DB) Writable(ctx context.Context) error {
 	e, ok := d.engine.(*postgresEngine)
 	if !ok {
-		return nil
+		return fileWritable(d.engine.(*sqliteEngine).cfg.DSN)
 	}
 	ask := func(db *gorm.DB, question string) (yes bool, err error) {
 		return yes, db.WithContext(ctx).Raw(question).Scan(&yes).Error
