@@ -85,3 +85,16 @@ func TestBackupBesideAnothersWAL(t *testing.T) {
 		t.Errorf("without time to read it: %v", err)
 	}
 }
+
+// TestGoneMeanwhile: what was committed after its -wal was removed is in no file that
+// anybody finds again, and is not said to be kept.
+func TestGoneMeanwhile(t *testing.T) {
+	path := storetest.Path(t)
+	d := storetest.Open(t, store.Config{DSN: path})
+	err := d.Tx(t.Context(), func(tx *gorm.DB) error {
+		return errors.Join(os.Remove(path+"-wal"), tx.Exec("DELETE FROM attempts").Error)
+	})
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("said to be kept: %v", err)
+	}
+}

@@ -26,7 +26,7 @@ type sqliteEngine struct {
 	cfg   Config
 	read  *gorm.DB
 	pools []*sql.DB
-	file  os.FileInfo // what stood at the path when it was opened
+	files opened      // what stood at the path when it was opened, and beside it
 }
 
 func openSQLite(_ context.Context, cfg Config) (engine, error) {
@@ -53,32 +53,24 @@ func (e *sqliteEngine) open() error {
 	if err != nil {
 		return err
 	}
-	e.writer = &writer{link: &sqliteLink{db, e.conn}}
 	if e.read, err = handle(sqliteDialect{&sqlite.Dialector{Conn: read}}, e.cfg, true); err != nil {
 		return err
 	}
-	e.file, err = os.Stat(e.cfg.DSN)
-	return err
-}
-
-// present fails when the file was removed or another put in its place. SQLite
-// would go on with the one that nobody can find any more, and what it commits
-// there is lost at the next start.
-func (e *sqliteEngine) present() error {
-	now, err := os.Stat(e.cfg.DSN)
-	if err != nil || !os.SameFile(now, e.file) {
-		return fmt.Errorf("%w: its file was removed or replaced while it was open", ErrUnavailable)
+	var n int64 // SQLite makes what stands beside the file when it reads the first time
+	if err := db.Raw("SELECT count(*) FROM sqlite_master").Scan(&n).Error; err != nil {
+		return err
 	}
+	if e.files, err = look(e.cfg); err != nil {
+		return err
+	}
+	e.writer = &writer{link: &sqliteLink{db, e.conn, e.files}}
 	return nil
 }
 
-// transact writes to no file that is gone.
-func (e *sqliteEngine) transact(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	if err := e.present(); err != nil {
-		return err
-	}
-	return e.writer.transact(ctx, fn)
-}
+// present fails when the file, or one that SQLite keeps beside it, was removed or
+// another put in its place. SQLite would go on with the one that nobody can find any
+// more, and what it commits there is lost at the next start.
+func (e *sqliteEngine) present() error { return e.files.present() }
 
 func (e *sqliteEngine) pool(reading bool, size int) *sql.DB {
 	return limit(sql.OpenDB(newConnector(e.cfg, reading)), size)
@@ -109,11 +101,16 @@ func (e *sqliteEngine) close() error {
 
 // sqliteLink is the connection that writes. It is never replaced.
 type sqliteLink struct {
-	db   *gorm.DB // over conn
-	conn *session
+	db    *gorm.DB // over conn
+	conn  *session
+	files opened
 }
 
+// begin begins nothing in a file that is gone.
 func (l *sqliteLink) begin(ctx context.Context) (*gorm.DB, error) {
+	if err := l.files.present(); err != nil {
+		return nil, err
+	}
 	ctx = context.WithoutCancel(ctx)
 	if err := l.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return nil, err
@@ -129,12 +126,13 @@ func (l *sqliteLink) next(ctx context.Context) error { return l.exec(ctx, "SAVEP
 func (l *sqliteLink) keep(ctx context.Context) error { return l.exec(ctx, "RELEASE member") }
 func (l *sqliteLink) undo(ctx context.Context) error { return l.exec(ctx, "ROLLBACK TO member") }
 
+// commit says of no file that went meanwhile that anything is kept in it.
 func (l *sqliteLink) commit(ctx context.Context) error {
-	err := l.exec(ctx, "COMMIT")
-	if err != nil {
+	if err := l.exec(ctx, "COMMIT"); err != nil {
 		l.rollback(ctx)
+		return err
 	}
-	return err
+	return l.files.present()
 }
 
 // rollback ignores that there may be nothing left to roll back: SQLite may have

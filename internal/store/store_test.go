@@ -259,6 +259,8 @@ func attempts(t *testing.T, d *store.DB) int {
 func TestFileIsGone(t *testing.T) {
 	for name, change := range map[string]func(path string) error{
 		"removed":  os.Remove,
+		"its -wal": func(path string) error { return os.Remove(path + "-wal") },
+		"its -shm": func(path string) error { return os.Remove(path + "-shm") },
 		"moved":    func(path string) error { return os.Rename(path, path+".old") },
 		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
 	} {
