@@ -1,9 +1,11 @@
 package api
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -27,6 +29,16 @@ func NewServer(h http.Handler, cert tls.Certificate, log *slog.Logger) *http.Ser
 		IdleTimeout:       120 * time.Second,
 		MaxHeaderBytes:    4 * maxHeader, // beyond, the bare 431 of HTTP
 		// Handshakes that strangers fail are not the operator's errors.
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(unquoted{log.Handler()}, slog.LevelDebug),
 	}
+}
+
+// unquoted cuts off what a message quotes of what somebody sent: whoever speaks another
+// protocol than agreed is told of with the beginning of a path, a header or a body.
+type unquoted struct{ slog.Handler }
+
+// Handle cuts the message and passes the record on.
+func (u unquoted) Handle(ctx context.Context, r slog.Record) error {
+	r.Message, _, _ = strings.Cut(r.Message, `"`)
+	return u.Handler.Handle(ctx, r)
 }

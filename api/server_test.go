@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -18,6 +19,11 @@ import (
 // serve runs the edge on the loopback and returns its address and a root that
 // trusts it.
 func serve(t *testing.T, e *edge) (string, *x509.CertPool) {
+	t.Helper()
+	return serveLogged(t, e, nil)
+}
+
+func serveLogged(t *testing.T, e *edge, log *slog.Logger) (string, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -37,7 +43,7 @@ func serve(t *testing.T, e *edge) (string, *x509.CertPool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewServer(e.handler, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil)
+	s := NewServer(e.handler, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, log)
 	done := make(chan error, 1)
 	go func() { done <- s.ServeTLS(l, "", "") }()
 	t.Cleanup(func() {
@@ -63,6 +69,33 @@ func TestOldClient(t *testing.T) {
 	if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.0 200 OK\r\n") {
 		t.Errorf("%q, %v", b, err)
 	}
+}
+
+// TestServerQuotesNobody: whoever speaks HTTP/1.1 where HTTP/2 was agreed is told of, and not
+// what it sent.
+func TestServerQuotesNobody(t *testing.T) {
+	said := make(chan string, 16)
+	log := slog.New(slog.NewTextHandler(writes(said), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	addr, roots := serveLogged(t, newEdge(t), log)
+	c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /marked HTTP/1.1\r\nHost: marked\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line := <-said; !strings.Contains(line, "preface") || strings.Contains(line, "marked") {
+		t.Errorf("the log says %q", line)
+	}
+}
+
+// writes hands on what is written.
+type writes chan string
+
+func (w writes) Write(p []byte) (int, error) {
+	w <- string(p)
+	return len(p), nil
 }
 
 func TestServer(t *testing.T) {

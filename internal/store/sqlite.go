@@ -26,7 +26,7 @@ type sqliteEngine struct {
 	cfg   Config
 	read  *gorm.DB
 	pools []*sql.DB
-	files opened      // what stood at the path when it was opened, and beside it
+	files opened // what stood at the path when it was opened, and beside it
 }
 
 func openSQLite(_ context.Context, cfg Config) (engine, error) {
