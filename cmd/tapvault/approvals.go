@@ -238,7 +238,7 @@ func (a *app) approved(ctx context.Context, cfg assembly.Config, db *store.DB, v
 	err = s.Use(ctx, access.Caller{ID: "local:" + who, Role: access.Operator},
 		quorum.Act{Verb: verb, Method: quorum.Run, Path: commands[verb], Body: body, Right: act})
 	if errors.Is(err, quorum.ErrNeeded) {
-		return withHint(err, fmt.Sprintf("ask with: tapvault approvals request --id YOU --verb %s --body '%s'", verb, body))
+		return withHint(err, fmt.Sprintf("ask with:\n  tapvault approvals request --id YOU --verb %s --body '%s'", verb, strings.ReplaceAll(string(body), "'", `'\''`)))
 	}
 	return err
 }

@@ -51,7 +51,7 @@ func Exactly(n int, usage string) cobra.PositionalArgs {
 
 // Run runs a program and returns its exit code. A failure is told on stderr in
 // plain words, each of its lines after the program's name, and then what hint
-// says of it; hint may be nil.
+// says of it; hint may be nil. See [tell].
 func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer, hint func(error) string) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -60,16 +60,14 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	if err == nil {
 		return OK
 	}
-	for line := range strings.SplitSeq(Plain(err), "\n") {
-		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), line)
-	}
+	tell(stderr, root.Name()+": ", Plain(err))
 	unknown := strings.HasPrefix(err.Error(), "unknown command")
 	if unknown {
 		hint = func(error) string { return fmt.Sprintf("`%s help` lists the commands", root.Name()) }
 	}
 	if hint != nil {
 		if h := hint(err); h != "" {
-			fmt.Fprintf(stderr, "%s: hint: %s\n", root.Name(), h)
+			tell(stderr, root.Name()+": ", "hint: "+h)
 		}
 	}
 	if m := (Misuse{}); errors.As(err, &m) || unknown {
