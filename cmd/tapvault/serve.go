@@ -67,6 +67,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 	if err != nil {
 		return err
 	}
+	manager := findManager(log)
 	if resting != nil {
 		log.Warn("Go's monitor thread looks as often as ever: under load the service answers about a tenth less; let the process read its own /proc/self/task", "error", resting)
 	}
@@ -86,7 +87,8 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		fmt.Fprintf(a.stderr, "tapvault: the clock is shifted by %v\n", offset)
 	}
 	fmt.Fprintf(a.stderr, "tapvault: listening on https://%s\n", listener.Addr())
-	return errors.Join(serveUntil(ctx, listener, cert, service, cfg, log), closeWithin(closeTime, service.Close))
+	manager.tell(toldReady)
+	return errors.Join(serveUntil(ctx, listener, cert, service, cfg, manager, log), closeWithin(closeTime, service.Close))
 }
 
 // build builds the service. When it was told to stop meanwhile, it does not wait for a
@@ -137,7 +139,7 @@ func loadCertificate(cfg assembly.Config) (tls.Certificate, error) {
 
 // serveUntil answers requests until ctx ends and for the time of notice, in
 // which it is not ready any more, then lets running ones finish.
-func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assembly.Service, cfg assembly.Config, log *slog.Logger) error {
+func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assembly.Service, cfg assembly.Config, m manager, log *slog.Logger) error {
 	var goodbye leaving
 	server := api.NewServer(goodbye.handler(s.Handler), tls.Certificate{}, log)
 	server.ConnState = goodbye.count
@@ -154,6 +156,7 @@ func serveUntil(ctx context.Context, l net.Listener, cert *certificate, s *assem
 	case <-ctx.Done():
 	}
 	s.Stopping()
+	m.tell(toldStopping)
 	if err := goodbye.notice(cfg.StopNotice, ended); err != nil {
 		return fmt.Errorf("serving: %w", err)
 	}

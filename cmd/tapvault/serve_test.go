@@ -82,7 +82,7 @@ func leave(t *testing.T, notice time.Duration) *leaver {
 	t.Cleanup(stop)
 	p := &leaver{t: t, at: "https://" + l.Addr().String() + "/", stop: stop, ended: make(chan error, 1)}
 	s := &assembly.Service{Handler: http.NotFoundHandler(), Drain: func() {}}
-	go func() { p.ended <- serveUntil(ctx, l, cert, s, cfg, log) }()
+	go func() { p.ended <- serveUntil(ctx, l, cert, s, cfg, manager{}, log) }()
 	return p
 }
 
