@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -64,10 +63,8 @@ func host(locked string) map[string]string {
 
 // program is the name and version of this program, as they stand in a transcript.
 func program() string {
-	if b, ok := debug.ReadBuildInfo(); ok {
-		return "keyceremony " + b.Main.Version + ", " + b.GoVersion
-	}
-	return "keyceremony, version unknown"
+	version, goVersion := cli.Version()
+	return "keyceremony " + version + ", " + goVersion
 }
 
 func (a *app) versionCommand() *cobra.Command {

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -24,8 +25,21 @@ func main() {
 // run is main without the process: tests call it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := cli.Root("tapsim", "A handset and a reader that tap against a running service", "")
-	root.AddCommand(attackCommand(stdout, stderr), chaosCommand(stdout, stderr), cardCommand(stdout, stderr), dayCommand(stdout, stderr), demoCommand(stdout), tapCommand(stdout))
+	root.AddCommand(attackCommand(stdout, stderr), chaosCommand(stdout, stderr), cardCommand(stdout, stderr), dayCommand(stdout, stderr), demoCommand(stdout), tapCommand(stdout), versionCommand(stdout))
 	return cli.Run(ctx, root, args, stdout, stderr, hintFor)
+}
+
+func versionCommand(stdout io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			version, goVersion := cli.Version()
+			_, err := fmt.Fprintf(stdout, "tapsim %s (%s)\n", version, goVersion)
+			return err
+		},
+	}
 }
 
 func noArgs(_ *cobra.Command, args []string) error {

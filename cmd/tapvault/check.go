@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +34,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version of this program",
 		Args:  cli.Exactly(0, "version"),
 		RunE: func(*cobra.Command, []string) error {
-			version, goVersion := buildVersion()
+			version, goVersion := cli.Version()
 			if a.json {
 				return a.print(map[string]string{"version": version, "go": goVersion})
 			}
@@ -43,13 +42,4 @@ func (a *app) versionCommand() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-// buildVersion is what the Go toolchain recorded in the program.
-func buildVersion() (version, goVersion string) {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown", "unknown"
-	}
-	return info.Main.Version, info.GoVersion
 }

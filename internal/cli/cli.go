@@ -53,6 +53,9 @@ func Exactly(n int, usage string) cobra.PositionalArgs {
 // plain words, each of its lines after the program's name, and then what hint
 // says of it; hint may be nil. See [tell].
 func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer, hint func(error) string) int {
+	if len(args) == 1 && args[0] == "--version" {
+		args = []string{"version"}
+	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
