@@ -45,6 +45,7 @@ type room struct {
 	checks  map[string]string // check value in their letter
 	spoil   func(step script.Step, n int) string
 	before  func(step script.Step, prompt string) (goOn bool) // an answer is typed; false kills the program
+	after   func(tty *os.File)                                // a program has ended at it
 	conf    string                                            // of SoftHSM
 	pins    map[string]string                                 // of people's own tokens
 	program atomic.Pointer[os.Process]                        // that holds the ceremony
@@ -141,10 +142,19 @@ func (r *room) hold(file string, plan script.Plan, more ...string) error {
 	defer tty.Close()
 	r.program.Store(c.Process)
 	shown := r.play(tty, plan, c.Process)
-	if err := c.Wait(); err != nil {
-		return fmt.Errorf("%w\n%s", err, tail(shown))
+	err = c.Wait()
+	if r.after != nil {
+		r.after(tty)
+	}
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, unbroken(tail(shown)))
 	}
 	return nil
+}
+
+// unbroken puts the lines of what a terminal was told together again.
+func unbroken(told []byte) string {
+	return strings.ReplaceAll(strings.ReplaceAll(string(told), "\r", ""), "\n"+strings.Repeat(" ", len("keyceremony: ")), " ")
 }
 
 func tail(b []byte) []byte { return b[max(0, len(b)-1500):] }

@@ -22,15 +22,19 @@ const silence = 2 * time.Second
 const waiting = "keyceremony: it stops as soon as the HSM answers. Ctrl-C ends it now; nothing\r\n" +
 	"             is lost by that: go on with --resume.\r\n"
 
+// ends are the signals that stop a ceremony. Ctrl-\ is one of them: Go would answer it with a
+// page of stacks and registers, in which keys may be, on a screen that people look at.
+var ends = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}
+
 func main() { os.Exit(attended(os.Args[1:])) }
 
 // attended is run for somebody who may want it to stop.
 func attended(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	shown, unknown := term.GetState(int(os.Stdin.Fd())) // a prompt changes it
 	context.AfterFunc(ctx, func() {
 		again := make(chan os.Signal, 1)
-		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		signal.Notify(again, ends...)
 		stop()
 		time.AfterFunc(silence, func() { fmt.Fprint(os.Stderr, waiting) })
 		s := <-again // it ends the program: a call of an HSM's module may never return
@@ -45,6 +49,9 @@ func attended(args []string) int {
 
 // die ends the program by a signal, as if it had not been waited for.
 func die(s os.Signal) {
+	if s == syscall.SIGQUIT { // see [ends]
+		s = syscall.SIGTERM
+	}
 	signal.Reset(s)
 	if n, ok := s.(syscall.Signal); ok {
 		_ = syscall.Kill(os.Getpid(), n)

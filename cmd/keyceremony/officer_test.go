@@ -59,7 +59,7 @@ func (r *room) enrol(name, label, pin string, more ...string) (string, error) {
 			r.must(err)
 		}
 	}
-	return shown.String(), c.Wait()
+	return unbroken(shown.Bytes()), c.Wait()
 }
 
 // TestOfficersOnTokens: an officer and a custodian approve, unlock and sign with

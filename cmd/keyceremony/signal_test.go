@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
@@ -50,6 +51,11 @@ func TestModuleHangs(t *testing.T) {
 			_ = program.Kill()
 		}
 	}()
+	r.after = func(tty *os.File) {
+		if terminal(t, tty)&unix.ECHO == 0 {
+			t.Error("the terminal shows nothing of what is typed")
+		}
+	}
 	err = r.hold(file, plan, "--module", hung.Module)
 	ended.Store(true)
 	if err == nil || !strings.Contains(err.Error(), "signal: interrupt") || !strings.Contains(err.Error(), "Ctrl-C ends it now") {
@@ -62,33 +68,45 @@ func TestModuleHangs(t *testing.T) {
 	}
 }
 
-// TestSecondSignalAtPrompt: a program that is ended by a second signal while somebody types
-// leaves a terminal that shows what is typed.
-func TestSecondSignalAtPrompt(t *testing.T) {
-	r := blank(t)
-	file, plan := r.write("left", "generate", "site-a", "none", "keys: [{label: left.mtk.v1}]")
-	c := r.running(file, plan)
-	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
-	r.must(err)
-	defer tty.Close()
-	go io.Copy(io.Discard, tty) //nolint:errcheck // it ends with the program
-	has := func(flags uint32) bool {
-		now, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+// TestStopsAtPrompt: a program that is told to stop while somebody is asked ends at once,
+// says how to go on, and leaves a terminal that shows what is typed. Ctrl-\ shows no stacks.
+func TestStopsAtPrompt(t *testing.T) {
+	for name, sig := range map[string]syscall.Signal{"term": syscall.SIGTERM, "quit": syscall.SIGQUIT} {
+		r := blank(t)
+		file, plan := r.write(name, "generate", "site-a", "none", "keys: [{label: left.mtk.v1}]")
+		c := r.running(file, plan)
+		tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
 		r.must(err)
-		return now.Lflag&flags != 0
-	}
-	for end := time.Now().Add(time.Minute); has(unix.ICANON); time.Sleep(10 * time.Millisecond) { // a prompt takes key by key
-		if time.Now().After(end) {
-			t.Fatal("there was no prompt")
+		defer tty.Close()
+		var shown bytes.Buffer
+		read := make(chan struct{})
+		go func() { _, _ = io.Copy(&shown, tty); close(read) }()                                                       // it ends with the program
+		for end := time.Now().Add(time.Minute); terminal(t, tty)&unix.ICANON != 0; time.Sleep(10 * time.Millisecond) { // a prompt takes key by key
+			if time.Now().After(end) {
+				t.Fatal("there was no prompt")
+			}
+		}
+		r.must(c.Process.Signal(sig))
+		late := time.AfterFunc(time.Minute, func() { _ = c.Process.Kill() })
+		err = c.Wait()
+		late.Stop()
+		<-read
+		said := shown.String()
+		if err == nil || err.Error() != "exit status 1" || !strings.Contains(said, "--resume") || strings.Contains(said, "goroutine") || strings.Contains(said, "as soon as the HSM") {
+			t.Errorf("%s: %v, %s", name, err, tail(shown.Bytes()))
+		}
+		if shows := uint32(unix.ECHO | unix.ICANON); terminal(t, tty)&shows != shows {
+			t.Error("the terminal shows nothing of what is typed")
 		}
 	}
-	r.must(c.Process.Signal(syscall.SIGTERM))
-	time.Sleep(silence)
-	r.must(c.Process.Signal(syscall.SIGTERM))
-	if err := c.Wait(); err == nil || err.Error() != "signal: terminated" {
-		t.Errorf("it ended by %v", err)
+}
+
+// terminal is how a terminal deals with what is typed.
+func terminal(t *testing.T, tty *os.File) uint32 {
+	t.Helper()
+	now, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !has(unix.ECHO) || !has(unix.ICANON) {
-		t.Error("the terminal shows nothing of what is typed")
-	}
+	return now.Lflag
 }

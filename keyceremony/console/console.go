@@ -44,6 +44,15 @@ const (
 // terminal.
 var ErrNoTerminal = errors.New("a live ceremony needs a terminal: secrets come neither from files nor from pipes")
 
+// errBlind reports that prompts would be shown where nobody sees them.
+var errBlind = errors.New("a live ceremony is shown at a terminal: its output goes to a file or pipe, and nobody would see what is asked; `script` keeps a copy of a terminal")
+
+// errSmall reports a terminal on which prompts would run over the edge.
+var errSmall = errors.New("the terminal is too small")
+
+// Least size of a terminal.
+const minColumns, minRows = 80, 24
+
 // errAgain reports an entry that the two times differ in, or that is no hex.
 var errAgain = errors.New("typed wrong")
 
@@ -53,6 +62,14 @@ func (c *Console) Open() (err error) {
 	if !term.IsTerminal(int(c.In.Fd())) {
 		return ErrNoTerminal
 	}
+	if out, ok := c.Out.(*os.File); ok && !term.IsTerminal(int(out.Fd())) {
+		return errBlind
+	}
+	columns, rows, err := term.GetSize(int(c.In.Fd()))
+	if err == nil && columns*rows > 0 && (columns < minColumns || rows < minRows) { // a serial line does not know its size
+		return fmt.Errorf("%w: it has %d by %d characters, and a ceremony needs %d by %d: make its window larger or its letters smaller",
+			errSmall, columns, rows, minColumns, minRows)
+	}
 	c.keys = bufio.NewReaderSize(c.In, 16)
 	if c.undo, err = quiet(int(c.In.Fd())); err != nil {
 		return fmt.Errorf("preparing the terminal: %w", err)
@@ -60,9 +77,11 @@ func (c *Console) Open() (err error) {
 	return nil
 }
 
-// Close leaves the terminal as it was.
+// Close leaves the terminal as it was. What was typed and not asked for is dropped: it may
+// be a secret, and the shell that comes next would show it, run it and remember it.
 func (c *Console) Close() {
 	if c.undo != nil {
+		_ = drop(int(c.In.Fd()))
 		c.undo()
 	}
 }
@@ -212,6 +231,9 @@ func (c *Console) Enter(ctx context.Context, a engine.Ask) (*secret.Buffer, erro
 		if err := a.Refused(a.Note); err != nil {
 			return nil, err
 		}
+	}
+	if a.PIN {
+		return nil, fmt.Errorf("%w: this part of the %s was not typed twice the same, three times: write it down before it is typed, then resume the ceremony", engine.ErrStep, a.Step.Key)
 	}
 	return nil, fmt.Errorf("%w: %s was typed wrong three times: see that the letter is of this key, then resume the ceremony", engine.ErrStep, a.Step.Key)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -20,6 +21,10 @@ const (
 	backspace, del      = 8, 127
 	escape              = 27
 )
+
+// lookTime is how often somebody who types nothing is looked after: the ceremony may have
+// been told to stop.
+const lookTime = 200 * time.Millisecond
 
 // raw runs f while the terminal hands over every key, unseen. What was typed before
 // f asks for anything is dropped: it may be a secret, and f may show what it reads.
@@ -66,10 +71,16 @@ func (c *Console) afterEscape(ctx context.Context) (byte, error) {
 	return c.read(ctx)
 }
 
-// read reads one byte.
+// read reads one byte, or returns soon after ctx has ended.
 func (c *Console) read(ctx context.Context) (byte, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, engine.ErrAborted
+	for there := c.keys.Buffered() > 0; !there; {
+		if ctx.Err() != nil {
+			return 0, engine.ErrAborted
+		}
+		var err error
+		if there, err = typed(int(c.In.Fd()), lookTime); err != nil {
+			return 0, fmt.Errorf("waiting for the terminal: %w", err)
+		}
 	}
 	b, err := c.keys.ReadByte()
 	switch {

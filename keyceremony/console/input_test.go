@@ -4,6 +4,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -148,5 +149,70 @@ func TestCloseShowsAgain(t *testing.T) {
 	}
 	if s.Close(); !echo() {
 		t.Error("the terminal shows nothing after the ceremony")
+	}
+}
+
+// TestToldToStop: a ceremony that is told to stop while somebody is asked ends, though
+// nobody types anything.
+func TestToldToStop(t *testing.T) {
+	s := sit(t)
+	ctx, stop := context.WithCancel(t.Context())
+	go func() {
+		s.until("the prompt", func() bool { return strings.Contains(s.sees(), "Go on: ") })
+		stop()
+		time.Sleep(10 * time.Second)
+		_, _ = s.hand.WriteString("\r") // so that a test that fails ends
+	}()
+	if _, err := s.line(ctx, "Go on: "); !errors.Is(err, engine.ErrAborted) {
+		t.Errorf("it went on: %v", err)
+	}
+}
+
+// TestCloseDrops: what was typed and not asked for is not left to the shell.
+func TestCloseDrops(t *testing.T) {
+	s := sit(t)
+	if _, err := s.hand.WriteString("my passphrase\r"); err != nil {
+		t.Fatal(err)
+	}
+	waits := func() int {
+		n, err := unix.IoctlGetInt(int(s.In.Fd()), unix.TIOCINQ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	s.until("the line", func() bool { return waits() == len("my passphrase\r") })
+	if s.Close(); waits() != 0 {
+		t.Errorf("%d characters are left", waits())
+	}
+}
+
+// TestUnfitTerminals: output that nobody sees and a terminal that is too small are refused
+// before anybody is asked; one that does not know its size is taken.
+func TestUnfitTerminals(t *testing.T) {
+	hand, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hand.Close()
+	defer tty.Close()
+	file, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, x := range []struct {
+		out           *os.File
+		columns, rows uint16
+		want          error
+	}{{file, 80, 24, errBlind}, {tty, 79, 24, errSmall}, {tty, 80, 23, errSmall}, {tty, 80, 24, nil}, {tty, 0, 0, nil}} {
+		if err := pty.Setsize(tty, &pty.Winsize{Cols: x.columns, Rows: x.rows}); err != nil {
+			t.Fatal(err)
+		}
+		c := &Console{In: tty, Out: x.out}
+		if err := c.Open(); !errors.Is(err, x.want) {
+			t.Errorf("%s of %d by %d: %v", x.out.Name(), x.columns, x.rows, err)
+		}
+		c.Close()
 	}
 }

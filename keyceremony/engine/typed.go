@@ -60,6 +60,9 @@ func (r *run) typed(ctx context.Context, a Ask, judge func([]byte) string) (*sec
 			return nil, err
 		}
 	}
+	if a.PIN {
+		return nil, fmt.Errorf("%w: this part of the %s was refused %d times: choose one that is long enough, then resume the ceremony", ErrStep, a.Step.Key, tries)
+	}
 	return nil, fmt.Errorf("%w: %s was refused %d times: compare it with the letter, then resume the ceremony", ErrStep, a.Step.Key, tries)
 }
 
