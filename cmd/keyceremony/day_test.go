@@ -585,3 +585,39 @@ func TestAbort(t *testing.T) {
 		t.Errorf("the transcript does not tell of it:\n%s", s.Tell())
 	}
 }
+
+// TestRefusalIsForOnePerson: what somebody typed wrong is told to them, and not to whoever
+// comes next; a custodian hears that letters of an earlier attempt are void.
+func TestRefusalIsForOnePerson(t *testing.T) {
+	r := blank(t)
+	r.component(keyblock.TDES, "transit.mpk.v1", "carol", "0123456789ABCDEFFEDCBA9876543210")
+	r.component(keyblock.TDES, "transit.mpk.v1", "dan", "3B7C2E5F6D8190A4C1D2E3F405162738")
+	r.spoil = func(s script.Step, entry int) string {
+		if s.Op == script.OpEnter && s.Who == "carol" && entry == 1 {
+			return "0123"
+		}
+		return ""
+	}
+	file, plan := r.write("one", "import-components", "site-a", "none", "custodians: [carol, dan]\nkeys: [{label: transit.mpk.v1}]")
+	r.must(r.hold(file, plan))
+	told := map[string]bool{}
+	for frame := range strings.SplitSeq(r.screen.String(), "\x1b[H") {
+		if m := regexp.MustCompile(`->[^\r\n]* (carol|dan) types component`).FindStringSubmatch(frame); m != nil {
+			told[m[1]] = told[m[1]] || strings.Contains(frame, "! 4 digits were typed")
+		}
+	}
+	if said, seen := told["dan"]; !told["carol"] || said || !seen {
+		t.Errorf("who is told: %v", told)
+	}
+
+	r.before = func(s script.Step, _ string) bool { return s.Op != script.OpGenerate && s.Op != script.OpImport }
+	file, plan = r.write("void", "letters", "site-a", "none", "custodians: [carol, dan]\nkeys: [{label: transit.mpk.v2}]")
+	if err := r.hold(file, plan); err == nil || strings.Contains(r.last(), "Tear it up") {
+		t.Errorf("a first attempt: %v", err)
+	}
+	r.before = nil
+	r.must(r.hold(file, plan, "--resume"))
+	if n := strings.Count(r.screen.String(), "This is attempt 2"); n != 2 {
+		t.Errorf("%d custodians hear that their letters are void", n)
+	}
+}

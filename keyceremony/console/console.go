@@ -67,7 +67,7 @@ func (c *Console) Open() (err error) {
 	}
 	columns, rows, err := term.GetSize(int(c.In.Fd()))
 	if err == nil && columns*rows > 0 && (columns < minColumns || rows < minRows) { // a serial line does not know its size
-		return fmt.Errorf("%w: it has %d by %d characters, and a ceremony needs %d by %d: make its window larger or its letters smaller",
+		return fmt.Errorf("%w: it has %d by %d characters, and a ceremony needs %d by %d: make its window larger or its font smaller",
 			errSmall, columns, rows, minColumns, minRows)
 	}
 	c.keys = bufio.NewReaderSize(c.In, 16)
@@ -320,6 +320,9 @@ func (c *Console) Hand(ctx context.Context, l engine.Letter) (string, error) {
 	c.say("Letter %s for %s alone:", l.Serial, l.Step.Who)
 	c.say("  %s", where)
 	c.say("Check value %s", l.Check)
+	if l.Attempt > 1 {
+		c.wrap(fmt.Sprintf("! This is attempt %d: if you hold a letter of an earlier one, it is void. Tear it up.", l.Attempt))
+	}
 	_, err = c.line(ctx, l.Step.Who+": take it, seal it, note its serial number, then press Enter: ")
 	fmt.Fprint(c.Out, clearAll)
 	return where, err

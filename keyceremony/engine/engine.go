@@ -145,7 +145,6 @@ type run struct {
 	begun map[int]transcript.Record
 	again map[int]bool // to be done once more in this run
 	parts map[string][]*secret.Buffer
-	note  string
 }
 
 // Run carries the plan out from its first step, or from where it was cut off,
@@ -213,11 +212,10 @@ func (r *run) path(name string) string { return filepath.Join(r.Dir, name) }
 // step does one step: told, recorded, done, recorded.
 func (r *run) step(ctx context.Context, s script.Step) error {
 	r.At(s.Number, "before")
-	v := View{Plan: r.Plan, Step: s, Note: r.note}
+	v := View{Plan: r.Plan, Step: s}
 	if r.again[s.Number] && r.done[s.Number].Number > 0 {
 		v.Note = "This is done again, because the ceremony was interrupted."
 	}
-	r.note = ""
 	if err := r.Desk.Step(ctx, v); err != nil {
 		return err
 	}

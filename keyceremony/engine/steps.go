@@ -67,7 +67,6 @@ func (r *run) keyStep(ctx context.Context, v View) (map[string]string, error) {
 
 // refuse records that something typed was not taken.
 func (r *run) refuse(s script.Step, why string) error {
-	r.note = why
 	return r.book.Add(transcript.Record{Type: transcript.Refused, Step: s.Number, Who: s.Who, Says: why})
 }
 
