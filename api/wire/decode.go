@@ -168,9 +168,9 @@ func word(d *decoder, v *string, low, high int) *FieldError {
 	switch {
 	case ok:
 	case low == high:
-		return wrong("must be %d printable characters", low)
+		return wrong("must be %d printable ASCII characters", low)
 	default:
-		return wrong("must be %d to %d printable characters", low, high)
+		return wrong("must be %d to %d printable ASCII characters", low, high)
 	}
 	*v = string(b)
 	return nil

@@ -121,8 +121,8 @@ func window(all []script.Step, n int) []script.Step {
 }
 
 func cut(s string, n int) string {
-	if len(s) > n {
-		return s[:n-3] + "..."
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-3]) + "..."
 	}
 	return s
 }

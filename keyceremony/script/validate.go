@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/keyceremony/keyblock"
@@ -49,8 +51,11 @@ func wrong(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrScript}, args...)...)
 }
 
+// plain reports whether text is one line that a terminal and a page show as it is: with
+// controls of any kind, or marks that turn the direction of writing, officers would approve
+// something else than they read.
 func plain(text string) bool {
-	return len(text) <= maxLine && strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
+	return len(text) <= maxLine && utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
 func (s Script) validate() error {
@@ -61,7 +66,7 @@ func (s Script) validate() error {
 	case !ceremonyName.MatchString(s.Ceremony):
 		return wrong("ceremony: a name of a to z, 0 to 9 and hyphens")
 	case s.Reason == "" || !plain(s.Reason):
-		return wrong("reason: one line that says why")
+		return wrong("reason: one line of letters, digits and signs that says why")
 	case len(s.Token) == 0 || len(s.Token) > 32 || !plain(s.Token) || strings.TrimSpace(s.Token) != s.Token:
 		return wrong("token: a label of 1 to 32 bytes")
 	}

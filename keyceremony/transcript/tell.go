@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Tell says in words what happened.
@@ -43,7 +44,19 @@ func (r Record) tell() string {
 			text += fmt.Sprintf(" [%s: %s]", k, r.Data[k])
 		}
 	}
-	return text
+	return strings.Map(shown, text)
+}
+
+// shown keeps what a terminal would take for an order, and not show, off it: whoever made
+// a transcript could hide with it what stands there.
+func shown(r rune) rune {
+	switch {
+	case r == '\n':
+		return ' '
+	case unicode.IsPrint(r):
+		return r
+	}
+	return unicode.ReplacementChar
 }
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{

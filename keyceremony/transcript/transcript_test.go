@@ -376,3 +376,14 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// TestTellShowsEverything: a transcript cannot give a terminal orders, to hide what stands in
+// it or to add a line.
+func TestTellShowsEverything(t *testing.T) {
+	s := transcript.Story{Records: []transcript.Record{{Type: transcript.Done, Step: 1, Says: "one\x1b[8mtwo\u009b8mthree\u202e",
+		Data: map[string]string{"host": "a\nSigned by the token: b"}}}}
+	got := s.Tell()
+	if strings.ContainsAny(got, "\x1b\u009b\u202e") || !strings.Contains(got, "three") || strings.Contains(got, "\nSigned") {
+		t.Errorf("%q", got)
+	}
+}
