@@ -77,17 +77,33 @@ func (p *paused) Step(ctx context.Context, v engine.View) error {
 		return err
 	}
 	fmt.Fprint(p.out, "        Enter to go on, or abort: ")
-	var line []byte
-	for b := make([]byte, 1); ; line = append(line, b[0]) {
-		if _, err := p.keys.Read(b); err != nil {
+	answer := make(chan string, 1)
+	go func() { answer <- readLine(p.keys) }()
+	select {
+	case line := <-answer:
+		switch {
+		case line == "": // there is nobody at the keys
+			fmt.Fprintln(p.out)
+			return engine.ErrAborted
+		case strings.EqualFold(strings.TrimSpace(line), "abort"):
 			return engine.ErrAborted
 		}
-		if b[0] == '\n' {
-			break
-		}
-	}
-	if strings.EqualFold(strings.TrimSpace(string(line)), "abort") {
+		return ctx.Err()
+	case <-ctx.Done(): // whoever read goes with the program
+		fmt.Fprintln(p.out)
 		return engine.ErrAborted
 	}
-	return ctx.Err()
+}
+
+// readLine reads to the end of a line and no further; without one it returns nothing.
+func readLine(keys io.Reader) string {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		if _, err := keys.Read(b); err != nil {
+			return ""
+		}
+		if line = append(line, b[0]); b[0] == '\n' {
+			return string(line)
+		}
+	}
 }

@@ -101,6 +101,35 @@ func TestStopsAtPrompt(t *testing.T) {
 	}
 }
 
+// TestRehearsalStops: Ctrl-C stops a rehearsal that waits for Enter.
+func TestRehearsalStops(t *testing.T) {
+	r := &room{t: t, dir: t.TempDir()}
+	c := r.command("rehearse", "../../keyceremony/scripts/import-components.yaml", "--out", r.out("r"))
+	r.must(os.Mkdir(filepath.Join(r.dir, "out"), 0o700))
+	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
+	r.must(err)
+	defer tty.Close()
+	late := time.AfterFunc(time.Minute, func() { _ = c.Process.Kill() })
+	defer late.Stop()
+	var shown bytes.Buffer
+	b, asked := make([]byte, 4096), false
+	for {
+		n, err := tty.Read(b)
+		if err != nil {
+			break
+		}
+		shown.Write(b[:n])
+		if !asked && strings.HasSuffix(shown.String(), "or abort: ") {
+			asked = true
+			_, err = tty.WriteString("\x03")
+			r.must(err)
+		}
+	}
+	if err := c.Wait(); !asked || err == nil || err.Error() != "exit status 1" || strings.Contains(shown.String(), "as soon as the HSM") || !strings.Contains(shown.String(), "aborted") {
+		t.Errorf("%v\n%s", err, shown.String())
+	}
+}
+
 // terminal is how a terminal deals with what is typed.
 func terminal(t *testing.T, tty *os.File) uint32 {
 	t.Helper()
