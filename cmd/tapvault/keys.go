@@ -233,7 +233,7 @@ func (a *app) keysImportCommand() *cobra.Command {
 		Use:   "import",
 		Short: "Import one test key into a test realm (rehearsal only)",
 		Long: "Imports one card's own key, 32 hex digits read from a file or from standard input, never from\n" +
-			"the command line, for one use in a realm without diversification: mpk, mlk, mulk, muk, or dtk,\n" +
+			"the command line, and not shown when they are typed, for one use in a realm without diversification: mpk, mlk, mulk, muk, or dtk,\n" +
 			"which is folded as it enters. A key serves one use; import it again for another.",
 		Args: cli.Exactly(0, "keys import --realm REALM --usage USAGE [--file FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -266,7 +266,7 @@ func (a *app) importKey(ctx context.Context, cfg assembly.Config, t *hsm.Token, 
 	case !slices.Contains(testUsages, ref.Usage) || !ref.Valid():
 		return cli.Misusef("reading flags: --usage must be mpk, mlk, mulk, muk, dtk, dtk-retail, or one of SM4: see --help")
 	}
-	key, err := a.readKey(file)
+	key, err := a.readKey(ctx, file)
 	if err != nil {
 		return err
 	}
@@ -295,17 +295,8 @@ func importAny(ctx context.Context, cfg assembly.Config, t *hsm.Token, ref keyre
 }
 
 // readKey reads 32 hex digits. What was wrong is said without repeating it.
-func (a *app) readKey(file string) ([]byte, error) {
-	in := a.stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading key: %w", err)
-		}
-		defer f.Close()
-		in = f
-	}
-	line, err := bufio.NewReader(io.LimitReader(in, 256)).ReadBytes('\n')
+func (a *app) readKey(ctx context.Context, file string) ([]byte, error) {
+	line, err := a.keyLine(ctx, file)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("reading key: %w", err)
 	}
@@ -320,6 +311,23 @@ func (a *app) readKey(file string) ([]byte, error) {
 		return nil, errors.New("reading key: must be 32 hex digits on one line")
 	}
 	return key, nil
+}
+
+// keyLine is the line that holds a key: of a file, of standard input, or typed unseen.
+func (a *app) keyLine(ctx context.Context, file string) ([]byte, error) {
+	in := a.stdin
+	if tty := a.atTerminal(); file == "-" && tty != nil {
+		return a.hidden(ctx, tty, "The key, 32 hex digits")
+	}
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	return bufio.NewReader(io.LimitReader(in, 256)).ReadBytes('\n')
 }
 
 // withHSM opens the configured token for f.
