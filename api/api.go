@@ -50,12 +50,11 @@ type (
 	Tokens interface {
 		Request(ctx context.Context, c access.Caller, r tokenize.Request) (token.Token, error)
 		Token(ctx context.Context, c access.Caller, ref token.Ref) (token.Token, error)
-		Move(ctx context.Context, c access.Caller, ref token.Ref, v token.Verb, reason string, a access.Attempt) (token.Token, error)
+		Move(ctx context.Context, c access.Caller, m tokenize.Move) (token.Token, error)
 	}
 	// Lifecycle is what else happens to tokens.
 	Lifecycle interface {
 		RequestBatch(ctx context.Context, c access.Caller, rs []tokenize.Request, a access.Attempt) ([]tokenize.Result, error)
-		MoveAs(ctx context.Context, c access.Caller, by token.Suspender, ref token.Ref, v token.Verb, reason string, a access.Attempt) (token.Token, error)
 		Renew(ctx context.Context, c access.Caller, ref token.Ref, a access.Attempt) (token.Token, error)
 		Update(ctx context.Context, c access.Caller, ref token.Ref, set token.Attributes, a access.Attempt) (token.Token, error)
 		Decide(ctx context.Context, c access.Caller, ref token.Ref, d token.Decision, a access.Attempt) (token.Token, error)

@@ -136,8 +136,8 @@ func (b *backend) Token(context.Context, access.Caller, token.Ref) (token.Token,
 	return b.token()
 }
 
-func (b *backend) Move(_ context.Context, _ access.Caller, _ token.Ref, v token.Verb, reason string, _ access.Attempt) (token.Token, error) {
-	b.reason = string(v) + " " + reason
+func (b *backend) Move(_ context.Context, _ access.Caller, m tokenize.Move) (token.Token, error) {
+	b.reason = strings.TrimLeft(string(m.By) + " " + string(m.Verb) + " " + m.Reason, " ")
 	return b.token()
 }
 
@@ -152,11 +152,6 @@ func (b *backend) RequestBatch(_ context.Context, _ access.Caller, rs []tokenize
 		}
 	}
 	return out, b.act()
-}
-
-func (b *backend) MoveAs(_ context.Context, _ access.Caller, by token.Suspender, _ token.Ref, v token.Verb, reason string, _ access.Attempt) (token.Token, error) {
-	b.reason = string(by) + " " + string(v) + " " + reason
-	return b.token()
 }
 
 func (b *backend) Renew(context.Context, access.Caller, token.Ref, access.Attempt) (token.Token, error) {

@@ -121,13 +121,12 @@ func (s *server) move(ctx context.Context, q *request, v token.Verb) (any, error
 	if err := wire.Decode(q.body, &in); err != nil {
 		return nil, err
 	}
-	if in.By == "" {
-		return answerToken(s.Tokens.Move(ctx, q.caller, ref, v, in.Reason, q.attempt))
-	}
-	if v == token.Delete {
+	if in.By != "" && v == token.Delete {
 		return nil, &wire.FieldError{Path: "suspender", Text: "belongs to suspend and resume"}
 	}
-	return answerToken(s.Lifecycle.MoveAs(ctx, q.caller, token.Suspender(in.By), ref, v, in.Reason, q.attempt))
+	return answerToken(s.Tokens.Move(ctx, q.caller, tokenize.Move{
+		Ref: ref, Verb: v, By: token.Suspender(in.By), Reason: in.Reason, Attempt: q.attempt,
+	}))
 }
 
 func (s *server) bundle(ctx context.Context, q *request) (any, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -34,14 +33,15 @@ func (s *Service) following(ctx context.Context, t token.Token, ch token.Change)
 	return then, nil
 }
 
-// announce records each token that ch moves beside the one that was asked
+// announce records each token that the task moves beside the one that was asked
 // about, once however often the change is tried.
-func (s *Service) announce(ctx context.Context, c access.Caller, a access.Action, ch token.Change, because string, done map[token.Ref]bool) error {
-	for _, next := range ch.Then {
+func (s *Service) announce(ctx context.Context, k task, then []token.Change, done map[token.Ref]bool) error {
+	for _, next := range then {
 		if done[next.Ref] {
 			continue
 		}
-		if err := s.cfg.Gate.CheckBecause(ctx, c, a, string(next.Ref), "following "+string(ch.Ref)+": "+because); err != nil {
+		because := "following " + string(k.change.Ref) + ": " + k.because
+		if err := s.cfg.Gate.CheckBecause(ctx, k.caller, k.action, string(next.Ref), because); err != nil {
 			return err
 		}
 		done[next.Ref] = true

@@ -65,7 +65,7 @@ func (s shop) chain(t *testing.T, n int) []token.Token {
 
 func (s shop) move(t *testing.T, ref token.Ref, v token.Verb) {
 	t.Helper()
-	if _, err := s.Move(t.Context(), bank, ref, v, "lost", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), bank, tokenize.Move{Ref: ref, Verb: v, Reason: "lost"}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -92,14 +92,14 @@ func TestFollow(t *testing.T) {
 		t.Errorf("%d tokens", n)
 	}
 	// Who else holds one keeps it.
-	if _, err := s.Move(t.Context(), operator, all[1].Ref, token.Suspend, "", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), operator, tokenize.Move{Ref: all[1].Ref, Verb: token.Suspend}); err != nil {
 		t.Fatal(err)
 	}
 	s.move(t, all[0].Ref, token.Resume)
 	s.want(t, all[0].Ref, token.Active)
 	s.want(t, all[1].Ref, token.Suspended, token.ByRisk)
 	s.want(t, all[2].Ref, token.Suspended, token.ByRisk)
-	if _, err := s.Move(t.Context(), operator, all[1].Ref, token.Resume, "", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), operator, tokenize.Move{Ref: all[1].Ref, Verb: token.Resume}); err != nil {
 		t.Fatal(err)
 	}
 	s.want(t, all[2].Ref, token.Active)
@@ -143,7 +143,7 @@ func TestTidyingUpDoesNotFollow(t *testing.T) {
 	s := open(t)
 	all := s.chain(t, 2)
 	s.Clock.Set(all[0].NotAfter)
-	_, err := s.Move(t.Context(), bank, all[0].Ref, token.Suspend, "", access.Attempt{})
+	_, err := s.Move(t.Context(), bank, tokenize.Move{Ref: all[0].Ref, Verb: token.Suspend})
 	kind(t, "suspending what has ended", err, fault.TokenExpired)
 	s.move(t, all[0].Ref, token.Delete)
 	s.want(t, all[0].Ref, token.Deleted)
@@ -186,7 +186,7 @@ func TestFollowMeanwhile(t *testing.T) {
 		}
 	}
 	before := len(s.notes.entries)
-	_, err := s.Move(t.Context(), bank, all[0].Ref, token.Suspend, "", access.Attempt{})
+	_, err := s.Move(t.Context(), bank, tokenize.Move{Ref: all[0].Ref, Verb: token.Suspend})
 	kind(t, "never still", err, fault.TokenState)
 	s.want(t, all[0].Ref, token.Requested)
 	s.want(t, all[1].Ref, token.Requested)
@@ -207,7 +207,7 @@ func TestFollowRaces(t *testing.T) {
 			wg.Go(func() {
 				var err error
 				if i < 2 {
-					_, err = shops[i].Move(t.Context(), bank, all[0].Ref, v, "", access.Attempt{})
+					_, err = shops[i].Move(t.Context(), bank, tokenize.Move{Ref: all[0].Ref, Verb: v})
 				} else {
 					_, err = shops[i%2].Renew(t.Context(), bank, all[i%len(all)].Ref, access.Attempt{})
 				}

@@ -140,13 +140,13 @@ func TestDuplicates(t *testing.T) {
 		}
 	}
 	// One that is held back is still the one; a deleted or expired one is not.
-	if _, err := s.Move(t.Context(), bank, first.Ref, token.Suspend, "", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), bank, tokenize.Move{Ref: first.Ref, Verb: token.Suspend}); err != nil {
 		t.Fatal(err)
 	}
 	if got := ask(same["once more"]); got.Ref != first.Ref || got.State != token.Suspended {
 		t.Errorf("a suspended token: %v", got)
 	}
-	if _, err := s.Move(t.Context(), bank, first.Ref, token.Delete, "", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), bank, tokenize.Move{Ref: first.Ref, Verb: token.Delete}); err != nil {
 		t.Fatal(err)
 	}
 	second := ask(same["once more"])
@@ -231,7 +231,7 @@ func TestSuspenders(t *testing.T) {
 	backend := bank
 	backend.Scopes = []access.Action{access.TokenManage, access.TokenRead} // does not speak for the card's issuer
 	move := func(c access.Caller, by token.Suspender, v token.Verb) error {
-		_, err := s.MoveAs(t.Context(), c, by, tok.Ref, v, "", access.Attempt{})
+		_, err := s.Move(t.Context(), c, tokenize.Move{Ref: tok.Ref, Verb: v, By: by})
 		return err
 	}
 	for _, c := range []struct {
@@ -303,7 +303,7 @@ func TestDecide(t *testing.T) {
 	}
 	// A suspension cannot be used to slip past the decision.
 	for _, v := range []token.Verb{token.Suspend, token.Resume} {
-		_, err = s.Move(t.Context(), bank, tok.Ref, v, "", access.Attempt{})
+		_, err = s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: v})
 	}
 	kind(t, "resumed without a decision", err, fault.TokenState)
 	if got, err := decide(tok.Ref, token.DecisionApproved); err != nil || got.State != token.Suspended || got.Decision != token.DecisionApproved {
@@ -311,7 +311,7 @@ func TestDecide(t *testing.T) {
 	}
 	_, err = decide(tok.Ref, token.DecisionDeclined)
 	kind(t, "declined after it was approved and left", err, fault.TokenState)
-	if got, err := s.Move(t.Context(), bank, tok.Ref, token.Resume, "", access.Attempt{}); err != nil || !got.Live(s.Clock.Now(), time.Minute) {
+	if got, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Resume}); err != nil || !got.Live(s.Clock.Now(), time.Minute) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 
@@ -388,7 +388,7 @@ func TestUpdate(t *testing.T) {
 			t.Errorf("until %v: %s, %v; want %s", to, got.Expiry, err, want)
 		}
 	}
-	if _, err := s.Move(t.Context(), bank, tok.Ref, token.Delete, "", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Delete}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = set(token.Attributes{Assurance: &a})
@@ -606,7 +606,7 @@ func TestChangesOncePerAttempt(t *testing.T) {
 	if _, err := s.Update(t.Context(), bank, tok.Ref, token.Attributes{Controls: &token.Controls{}}, access.Attempt{Key: "c"}); fault.KindOf(err) != fault.KeyReused {
 		t.Errorf("a key used for something else: %v", err)
 	}
-	must(s.MoveAs(t.Context(), bank, token.ByRequestor, tok.Ref, token.Delete, "", access.Attempt{}))
+	must(s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Delete, By: token.ByRequestor}))
 	if got := must(note(token.Success, "f")); got.State != token.Deleted {
 		t.Errorf("asked again after the end: %s", got.State)
 	}

@@ -1,6 +1,7 @@
 package tokenize
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -13,54 +14,76 @@ import (
 // under it.
 const maxTries = 8
 
-// Move is [Service.MoveAs] in the caller's own name: issuers' backends act for
-// the requestor, operators for the sake of risk.
-func (s *Service) Move(ctx context.Context, c access.Caller, ref token.Ref, v token.Verb, reason string, a access.Attempt) (token.Token, error) {
-	by := token.ByRequestor
-	if c.Role == access.Operator {
-		by = token.ByRisk
-	}
-	return s.MoveAs(ctx, c, by, ref, v, reason, a)
+// Move says what a caller wants done to a token, and in whose name.
+type Move struct {
+	Ref     token.Ref
+	Verb    token.Verb      // Suspend, Resume or Delete
+	By      token.Suspender // "": the caller's own, REQUESTOR for an issuer's backend and RISK for an operator
+	Reason  string          // for the record: up to 64 printable ASCII characters, of which up to 11 digits
+	Attempt access.Attempt
 }
 
-// MoveAs suspends, resumes or deletes a token in the name of by, together with the
-// tokens that follow it by renewal, and returns it as it is then. All of them change in
-// one transaction, each with a record of its own.
+// Move suspends, resumes or deletes a token, together with the tokens that follow it by
+// renewal, and returns it as it is then. All of them change in one transaction, each
+// with a record of its own.
 //
 // Each suspension is remembered with who asked for it, and resuming takes back that one
 // only: the token is ACTIVE again when no suspension is left. Only callers who speak for
 // the card's issuer may act as ISSUER or RISK; others get [access.ErrDenied].
 //
-// The reason, up to 64 printable ASCII characters of which up to 11 are digits, goes
-// into the record. Doing what has been done already succeeds. The change is durable on
-// return. After an error it may have happened: moving again finds out. An attempt that
-// was made before moves nothing, so a suspension that is sent twice does not undo a
-// resumption in between.
-func (s *Service) MoveAs(ctx context.Context, c access.Caller, by token.Suspender, ref token.Ref, v token.Verb, reason string, a access.Attempt) (token.Token, error) {
-	// Before the gate, because the gate records it.
-	if err := checkReason(reason); err != nil {
+// Doing what has been done already succeeds. The change is durable on return. After an
+// error it may have happened: moving again finds out. An attempt that was made before
+// moves nothing, so a suspension that is sent twice does not undo a resumption in
+// between.
+func (s *Service) Move(ctx context.Context, c access.Caller, m Move) (token.Token, error) {
+	m.By = cmp.Or(m.By, ownName(c))
+	if err := m.check(); err != nil { // before the gate, because the gate records the reason
 		return token.Token{}, err
 	}
-	because := string(v)
-	if v != token.Delete {
-		because += " as " + string(by)
-	}
-	if reason != "" {
-		because += ": " + reason
-	}
-	if _, err := token.ParseSuspender(string(by)); err != nil {
+	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenManage, m.Ref.Object(), m.because()); err != nil {
 		return token.Token{}, err
 	}
-	if v != token.Suspend && v != token.Resume && v != token.Delete {
-		return token.Token{}, fmt.Errorf("%w: callers suspend, resume and delete", token.ErrMalformed)
+	if m.Verb != token.Delete && !speaksFor(c, m.By) {
+		return token.Token{}, s.refuse(ctx, c, access.TokenManage, m.Ref, "not-"+string(m.By), access.ErrDenied)
 	}
-	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenManage, ref.Object(), because); err != nil {
-		return token.Token{}, err
+	return s.change(ctx, task{
+		caller: c, action: access.TokenManage, attempt: m.Attempt,
+		change: token.Change{Ref: m.Ref, Verb: m.Verb, By: m.By}, because: m.because(),
+	})
+}
+
+func (m Move) check() error {
+	if err := checkReason(m.Reason); err != nil {
+		return err
 	}
-	if v != token.Delete && !speaksFor(c, by) {
-		return token.Token{}, s.refuse(ctx, c, access.TokenManage, ref, "not-"+string(by), access.ErrDenied)
+	if _, err := token.ParseSuspender(string(m.By)); err != nil {
+		return err
 	}
-	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: v, By: by}, because, a)
+	if m.Verb != token.Suspend && m.Verb != token.Resume && m.Verb != token.Delete {
+		return fmt.Errorf("%w: callers suspend, resume and delete", token.ErrMalformed)
+	}
+	return nil
+}
+
+// because is what the record says of it, such as "suspend as ISSUER: lost".
+func (m Move) because() string {
+	text := string(m.Verb)
+	if m.Verb != token.Delete {
+		text += " as " + string(m.By)
+	}
+	if m.Reason != "" {
+		text += ": " + m.Reason
+	}
+	return text
+}
+
+// ownName is the one in whose name c acts when it says nothing else: operators act for
+// the sake of risk.
+func ownName(c access.Caller) token.Suspender {
+	if c.Role == access.Operator {
+		return token.ByRisk
+	}
+	return token.ByRequestor
 }
 
 // speaksFor reports whether c may act in the name of by.
@@ -74,21 +97,31 @@ func speaksFor(c access.Caller, by token.Suspender) bool {
 	return true // the cardholder and the PIN lock speak through whoever serves them
 }
 
-// change compares and swaps until it has done ch to the token as it is, or the
-// token refuses. What the attempt did before it does not do again. The tokens
-// that follow are compared too, so none is made or moved meanwhile.
-func (s *Service) change(ctx context.Context, c access.Caller, action access.Action, ch token.Change, because string, a access.Attempt) (token.Token, error) {
-	if t, done, err := s.cfg.Vault.Moved(ctx, ch.Verb, c.ID, a); err != nil || done {
+// task is a change to a token that the gate has let its caller make.
+type task struct {
+	caller  access.Caller
+	action  access.Action
+	change  token.Change
+	because string // for the record
+	attempt access.Attempt
+}
+
+// change compares and swaps until it has changed the token as it is, or the token
+// refuses. What the attempt did before it does not do again. The tokens that follow
+// are compared too, so none is made or moved meanwhile.
+func (s *Service) change(ctx context.Context, k task) (token.Token, error) {
+	ch := k.change
+	if t, done, err := s.cfg.Vault.Moved(ctx, ch.Verb, k.caller.ID, k.attempt); err != nil || done {
 		return s.present(t), err
 	}
 	announced := map[token.Ref]bool{}
 	for range maxTries {
-		t, err := s.own(ctx, c, action, ch.Ref)
+		t, err := s.own(ctx, k.caller, k.action, ch.Ref)
 		if err != nil {
 			return token.Token{}, err
 		}
 		if err := may(s.present(t), ch); err != nil {
-			return token.Token{}, s.refuse(ctx, c, action, ch.Ref, "state", err)
+			return token.Token{}, s.refuse(ctx, k.caller, k.action, ch.Ref, "state", err)
 		}
 		if err := s.prepare(ctx, t, &ch); err != nil {
 			return token.Token{}, err
@@ -97,10 +130,10 @@ func (s *Service) change(ctx context.Context, c access.Caller, action access.Act
 		if ch.Then, err = s.following(ctx, t, ch); err != nil {
 			return token.Token{}, err
 		}
-		if err := s.announce(ctx, c, action, ch, because, announced); err != nil {
+		if err := s.announce(ctx, k, ch.Then, announced); err != nil {
 			return token.Token{}, err
 		}
-		t, err = s.cfg.Vault.Change(ctx, ch, c.ID, a)
+		t, err = s.cfg.Vault.Change(ctx, ch, k.caller.ID, k.attempt)
 		if err == nil {
 			return s.present(t), nil
 		}

@@ -38,7 +38,7 @@ func TestMove(t *testing.T) {
 		{token.Suspend, "", fault.TokenState},
 		{token.Resume, "", fault.TokenState},
 	} {
-		got, err := s.Move(t.Context(), bank, tok.Ref, c.v, "lost phone", access.Attempt{})
+		got, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: c.v, Reason: "lost phone"})
 		if c.err != "" {
 			kind(t, string(c.v), err, c.err)
 			continue
@@ -52,13 +52,13 @@ func TestMove(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]access.Caller{"another requestor": rival, "an issuer without a requestor": nobody} {
-		_, err := s.Move(t.Context(), c, tok.Ref, token.Delete, "", access.Attempt{})
+		_, err := s.Move(t.Context(), c, tokenize.Move{Ref: tok.Ref, Verb: token.Delete})
 		kind(t, name, err, fault.TokenUnknown)
 	}
-	_, err := s.Move(t.Context(), terminal, tok.Ref, token.Delete, "", access.Attempt{})
+	_, err := s.Move(t.Context(), terminal, tokenize.Move{Ref: tok.Ref, Verb: token.Delete})
 	kind(t, "a terminal", err, fault.Denied)
 	for _, reason := range []string{"line\nbreak", strings.Repeat("x", 65), "card 6228480000000008", "\xff"} {
-		_, err := s.Move(t.Context(), bank, tok.Ref, token.Delete, reason, access.Attempt{})
+		_, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Delete, Reason: reason})
 		kind(t, "a bad reason", err, fault.Malformed)
 	}
 }
@@ -72,7 +72,7 @@ func TestMoveRaces(t *testing.T) {
 	for i := range 24 {
 		v := []token.Verb{token.Suspend, token.Resume, token.Suspend, token.Delete}[i%4]
 		wg.Go(func() {
-			got, err := s.Move(t.Context(), operator, tok.Ref, v, "", access.Attempt{})
+			got, err := s.Move(t.Context(), operator, tokenize.Move{Ref: tok.Ref, Verb: v})
 			if err != nil && fault.KindOf(err) != fault.TokenState {
 				t.Error(err)
 			}
@@ -148,16 +148,16 @@ func TestVaultFails(t *testing.T) {
 	}
 
 	v.before = down
-	_, err = s.Move(t.Context(), bank, tok.Ref, token.Suspend, "", access.Attempt{})
+	_, err = s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Suspend})
 	kind(t, "move failed before", err, fault.StoreDown)
 	if got, err := s.Token(t.Context(), bank, tok.Ref); err != nil || got.State != token.Requested {
 		t.Fatalf("%v, %v", got.State, err)
 	}
 	v.before, v.after = nil, down
-	_, err = s.Move(t.Context(), bank, tok.Ref, token.Suspend, "", access.Attempt{})
+	_, err = s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Suspend})
 	kind(t, "move failed after", err, fault.StoreDown)
 	v.after = nil
-	if got, err := s.Move(t.Context(), bank, tok.Ref, token.Suspend, "", access.Attempt{}); err != nil || got.State != token.Suspended {
+	if got, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Suspend}); err != nil || got.State != token.Suspended {
 		t.Fatalf("moved again: %v, %v", got.State, err)
 	}
 }
@@ -176,7 +176,7 @@ func TestMovedUnderneath(t *testing.T) {
 			}
 		}
 	}
-	if got, err := s.Move(t.Context(), bank, tok.Ref, token.Suspend, "", access.Attempt{}); err != nil || got.State != token.Suspended || times != 2 {
+	if got, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Suspend}); err != nil || got.State != token.Suspended || times != 2 {
 		t.Fatalf("%v after %d tries, %v", got.State, times, err)
 	}
 	flip := map[token.State]token.Verb{token.Suspended: token.Resume, token.Active: token.Suspend}
@@ -190,7 +190,7 @@ func TestMovedUnderneath(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	_, err := s.Move(t.Context(), bank, tok.Ref, token.Delete, "", access.Attempt{})
+	_, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Delete})
 	kind(t, "never still", err, fault.TokenState)
 }
 
@@ -201,7 +201,7 @@ func TestNoRecordNoAction(t *testing.T) {
 	s.notes.err = fault.New(fault.AuditDown, "no room")
 	_, err := s.Request(t.Context(), bank, request(t, 2))
 	kind(t, "request", err, fault.AuditDown)
-	_, err = s.Move(t.Context(), bank, tok.Ref, token.Delete, "", access.Attempt{})
+	_, err = s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Delete})
 	kind(t, "move", err, fault.AuditDown)
 	_, err = s.Token(t.Context(), bank, tok.Ref)
 	kind(t, "read", err, fault.AuditDown)
@@ -259,7 +259,7 @@ func TestDatabaseReadOnly(t *testing.T) {
 	}
 	_, err = s.Request(t.Context(), bank, request(t, 2))
 	kind(t, "request", err, fault.StoreReadOnly)
-	_, err = s.Move(t.Context(), bank, tok.Ref, token.Suspend, "", access.Attempt{})
+	_, err = s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Suspend})
 	kind(t, "move", err, fault.StoreReadOnly)
 	if n := s.tokens(t); n != 1 {
 		t.Fatalf("%d tokens", n)
@@ -293,7 +293,7 @@ func TestMoveOncePerAttempt(t *testing.T) {
 	tok := s.issue(t, 1)
 	first := access.Attempt{Key: "suspend-1", Digest: [32]byte{1}}
 	move := func(v token.Verb, a access.Attempt) (token.State, error) {
-		got, err := s.Move(t.Context(), bank, tok.Ref, v, "", a)
+		got, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: v, Attempt: a})
 		return got.State, err
 	}
 	if got, err := move(token.Suspend, first); err != nil || got != token.Suspended {

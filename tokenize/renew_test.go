@@ -57,7 +57,7 @@ func TestRenew(t *testing.T) {
 	kind(t, "the day after tomorrow", err, fault.DayOutOfReach)
 
 	// When the successor is gone, there can be another one.
-	if _, err := s.Move(t.Context(), bank, next.Ref, token.Delete, "", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), bank, tokenize.Move{Ref: next.Ref, Verb: token.Delete}); err != nil {
 		t.Fatal(err)
 	}
 	second, err := s.Renew(t.Context(), wallet, old.Ref, access.Attempt{})
@@ -79,10 +79,10 @@ func TestRenewRefuses(t *testing.T) {
 		kind(t, string(want), err, want)
 	}
 	held, gone := s.issue(t, 1), s.issue(t, 1)
-	if _, err := s.Move(t.Context(), bank, held.Ref, token.Suspend, "", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), bank, tokenize.Move{Ref: held.Ref, Verb: token.Suspend}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Move(t.Context(), bank, gone.Ref, token.Delete, "", access.Attempt{}); err != nil {
+	if _, err := s.Move(t.Context(), bank, tokenize.Move{Ref: gone.Ref, Verb: token.Delete}); err != nil {
 		t.Fatal(err)
 	}
 	renew(held.Ref, fault.TokenState)
@@ -193,7 +193,7 @@ func TestEveryChangeFails(t *testing.T) {
 			return s.Update(t.Context(), bank, ref, token.Attributes{Controls: &controls}, access.Attempt{})
 		},
 		"suspend": func(ref token.Ref) (token.Token, error) {
-			return s.Move(t.Context(), bank, ref, token.Suspend, "", access.Attempt{Key: "k"})
+			return s.Move(t.Context(), bank, tokenize.Move{Ref: ref, Verb: token.Suspend, Attempt: access.Attempt{Key: "k"}})
 		},
 	} {
 		tok := s.issue(t, 1)

@@ -303,9 +303,9 @@ func TestCardNumberInPlaceOfReference(t *testing.T) {
 	pan := vaulttest.Card(t, 1).Reveal()
 	_, err := s.Token(t.Context(), bank, token.Ref(pan))
 	kind(t, "reading", err, fault.TokenUnknown)
-	_, err = s.Move(t.Context(), bank, token.Ref(pan), token.Suspend, "", access.Attempt{})
+	_, err = s.Move(t.Context(), bank, tokenize.Move{Ref: token.Ref(pan), Verb: token.Suspend})
 	kind(t, "moving", err, fault.TokenUnknown)
-	_, err = s.Move(t.Context(), bank, "tr", token.Suspend, "card "+pan, access.Attempt{})
+	_, err = s.Move(t.Context(), bank, tokenize.Move{Ref: "tr", Verb: token.Suspend, Reason: "card " + pan})
 	kind(t, "a reason with a card number", err, fault.Malformed)
 	if strings.Contains(fmt.Sprintf("%+v", s.notes.entries), pan) {
 		t.Fatal("the record holds a card number")
@@ -324,10 +324,10 @@ func TestExpiresByTime(t *testing.T) {
 		t.Fatalf("%v, %v", got.State, err)
 	}
 	for _, v := range []token.Verb{token.Suspend, token.Resume} {
-		_, err := s.Move(t.Context(), bank, tok.Ref, v, "", access.Attempt{})
+		_, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: v})
 		kind(t, string(v), err, fault.TokenExpired)
 	}
-	if got, err := s.Move(t.Context(), bank, tok.Ref, token.Delete, "", access.Attempt{}); err != nil || got.State != token.Deleted {
+	if got, err := s.Move(t.Context(), bank, tokenize.Move{Ref: tok.Ref, Verb: token.Delete}); err != nil || got.State != token.Deleted {
 		t.Fatalf("%v, %v", got.State, err)
 	}
 }

@@ -31,7 +31,7 @@ func (s *Service) Update(ctx context.Context, c access.Caller, ref token.Ref, se
 			return token.Token{}, err
 		}
 	}
-	return s.change(ctx, c, access.TokenManage, token.Change{Ref: ref, Verb: token.Update, Set: set}, string(token.Update), a)
+	return s.change(ctx, task{c, access.TokenManage, token.Change{Ref: ref, Verb: token.Update, Set: set}, string(token.Update), a})
 }
 
 // prepare fills in what follows from the token as it is: the expiry date that
@@ -59,7 +59,8 @@ func (s *Service) prepare(ctx context.Context, t token.Token, ch *token.Change) 
 // Decide writes down what the card's issuer says of a token that is REQUESTED:
 // APPROVED lets it be handed out, STEP_UP asks the cardholder first, DECLINED
 // deletes it and those that follow it. The first two are said of those that follow,
-// too, as far as they may still be decided of. The decision is durable on return, and an attempt makes it once.
+// too, as far as they may still be decided of. The decision is durable on return, and an
+// attempt makes it once.
 func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d token.Decision, a access.Attempt) (token.Token, error) {
 	v, ok := d.Verb()
 	if !ok {
@@ -68,7 +69,7 @@ func (s *Service) Decide(ctx context.Context, c access.Caller, ref token.Ref, d 
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenDecide, ref.Object(), string(v)); err != nil {
 		return token.Token{}, err
 	}
-	return s.change(ctx, c, access.TokenDecide, token.Change{Ref: ref, Verb: v}, string(v), a)
+	return s.change(ctx, task{c, access.TokenDecide, token.Change{Ref: ref, Verb: v}, string(v), a})
 }
 
 // Notify takes the requestor's word on how provisioning went. Success makes a
@@ -85,5 +86,5 @@ func (s *Service) Notify(ctx context.Context, c access.Caller, ref token.Ref, n 
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenNotify, ref.Object(), string(v)); err != nil {
 		return token.Token{}, err
 	}
-	return s.change(ctx, c, access.TokenNotify, token.Change{Ref: ref, Verb: v, Notice: n}, string(v), a)
+	return s.change(ctx, task{c, access.TokenNotify, token.Change{Ref: ref, Verb: v, Notice: n}, string(v), a})
 }
