@@ -75,7 +75,7 @@ func (s *Service) authorise(ctx context.Context, c access.Caller, r Request, a a
 		return Response{}, err
 	}
 	if !r.Silent {
-		out.Response, err = f.profile.Issuer(ctx, s.cfg.Keys, f.master, f.card, r.Data, r.AC, r.Answer)
+		out.Response, err = f.profile.Issuer(ctx, s.cfg.Keys, f.master, emv.Transaction{Card: f.card, Data: r.Data, AC: r.AC}, r.Answer)
 	}
 	return out, err
 }
@@ -95,8 +95,9 @@ func (f *subject) matches(ctx context.Context, t Transaction, name [32]byte) err
 	if err := f.profile.Divide(t.Data); err != nil {
 		return err
 	}
+	tx := emv.Transaction{Card: f.card, Data: t.Data, AC: t.AC}
 	return f.guarded(ctx, name, func(ctx context.Context) error {
-		return f.underEach(func() error { return f.profile.Verify(ctx, f.cfg.Keys, f.master, f.card, t.Data, t.AC) })
+		return f.underEach(func() error { return f.profile.Verify(ctx, f.cfg.Keys, f.master, tx) })
 	})
 }
 

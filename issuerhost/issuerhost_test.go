@@ -230,7 +230,7 @@ func TestAuthorise(t *testing.T) {
 			p = own(t)[0]
 		}
 		c, _ := emv.NewCard(tx.Payer.PAN.Reveal(), "01")
-		want, err := p.Issuer(t.Context(), h.cards, keyref.Ref{Realm: "bank", Usage: p.Usage(), Version: 1}, c, tx.Data, tx.AC, answer)
+		want, err := p.Issuer(t.Context(), h.cards, keyref.Ref{Realm: "bank", Usage: p.Usage(), Version: 1}, emv.Transaction{Card: c, Data: tx.Data, AC: tx.AC}, answer)
 		if err != nil || string(want) != string(got.Response) || int(got.ATC) != 10*i+1 {
 			t.Errorf("%s: %X, want %X; counter %d; %v", profile, got.Response, want, got.ATC, err)
 		}

@@ -251,7 +251,9 @@ func (f subject) phone(ctx context.Context, t Tap) (emv.Verdict, error) {
 		return keyref.Ref{Realm: f.issuer.Realm, Usage: u, Version: f.master.Version}
 	}
 	phone := emv.Phone{Card: f.card, Rule: f.profile.Master, Device: of(keyref.DeviceMaster), User: of(keyref.UserMaster)}
-	verdict, err := phone.Judge(ctx, f.cfg.Keys, [2]byte{byte(t.ATC >> 8), byte(t.ATC)}, f.profile.Padding, t.Message, t.User, t.Device)
+	verdict, err := phone.Judge(ctx, f.cfg.Keys, emv.PhoneTap{
+		ATC: [2]byte{byte(t.ATC >> 8), byte(t.ATC)}, Data: t.Message, Padding: f.profile.Padding, User: t.User, Device: t.Device,
+	})
 	if err == nil && verdict == emv.NotOurs {
 		err = emv.ErrMismatch
 	}

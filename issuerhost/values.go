@@ -227,11 +227,11 @@ func (f subject) value(ctx context.Context, v Value) (string, error) {
 	case CVV, CVV2, ICVV:
 		return emv.CVV(ctx, k, stored, emv.CVVInput{Card: f.card, Expiry: v.Expiry, Service: v.service()})
 	case DCVV:
-		return emv.DynamicCVV(ctx, k, emv.OptionA, f.master, emv.CVVInput{Card: f.card, Expiry: v.Expiry, Service: v.Service}, v.ATC)
+		return emv.DynamicCVV(ctx, k, emv.OptionA, f.master, emv.CVVInput{Card: f.card, Expiry: v.Expiry, Service: v.Service, ATC: v.ATC})
 	}
 	card, err := f.profile.Card(f.master, f.card)
 	if err != nil {
 		return "", err
 	}
-	return emv.CVC3(ctx, k, card, v.Track, v.UN, v.ATC)
+	return emv.CVC3(ctx, k, card, emv.CVC3Input{Track: v.Track, UN: v.UN, ATC: v.ATC})
 }

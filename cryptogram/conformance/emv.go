@@ -197,7 +197,8 @@ func arpc1(ctx context.Context, s *session, in *input) (answers, error) {
 func arpc2(name string, u keyref.Usage) computation {
 	return func(ctx context.Context, s *session, in *input) (answers, error) {
 		root := in.bytes(name, 16, 32)
-		ac, csu, prop := [8]byte(in.hex("arqc", 8)), [4]byte(in.hex("csu", 4)), in.optional("proprietary_auth_data", 8)
+		ac := [8]byte(in.hex("arqc", 8))
+		a := emv.Answer{Status: [4]byte(in.hex("csu", 4)), Proprietary: in.optional("proprietary_auth_data", 8)}
 		if in.err != nil {
 			return nil, nil
 		}
@@ -205,7 +206,7 @@ func arpc2(name string, u keyref.Usage) computation {
 		if err != nil {
 			return nil, err
 		}
-		tag, err := emv.ARPC2(ctx, s.ring, c, u == keyref.SessionKeyAES, ac, csu, prop)
+		tag, err := emv.ARPC2(ctx, s.ring, c, u == keyref.SessionKeyAES, ac, a)
 		if err != nil {
 			return nil, err
 		}

@@ -71,31 +71,30 @@ func dual(ctx context.Context, s *session, in *input) (answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := answers{"sk_umd": s.sameChain(u, user, true), "sk_md": s.sameChain(d, device, true), "ac_umd": equals(acUser[:]),
-		"ac_md": equals(acDevice[:]), "iad_md_part": equals(acDevice[:emv.DevicePart])}
-	return out, s.masked(ctx, out, user, step, pin, wrong, data)
-}
-
-// masked adds the key as it is sent to the phone, and what a wrong PIN makes of
-// it.
-func (s *session) masked(ctx context.Context, out answers, root, step []byte, pin, wrong string, data []byte) error {
-	key, err := s.along(ctx, root, [][]byte{step}, true)
+	key, err := s.along(ctx, user, [][]byte{step}, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sent, err := emv.Mask((*[16]byte)(key), pin)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	tried, err := emv.Mask(&sent, wrong)
+	acWrong, err := s.unmasked(ctx, &sent, wrong, data)
+	return answers{"sk_umd": s.sameChain(u, user, true), "sk_md": s.sameChain(d, device, true), "ac_umd": equals(acUser[:]),
+		"ac_md": equals(acDevice[:]), "iad_md_part": equals(acDevice[:emv.DevicePart]),
+		"suk_umd_provisioned": equals(sent[:]), "ac_umd_wrong_pin": equals(acWrong[:])}, err
+}
+
+// unmasked is the cryptogram that a phone makes when pin takes the mask off the key
+// that it was sent.
+func (s *session) unmasked(ctx context.Context, sent *[16]byte, pin string, data []byte) (ac [8]byte, err error) {
+	key, err := emv.Mask(sent, pin)
 	if err != nil {
-		return err
+		return ac, err
 	}
-	c, err := s.key(ctx, keyref.SessionKey, tried[:])
+	c, err := s.key(ctx, keyref.SessionKey, key[:])
 	if err != nil {
-		return err
+		return ac, err
 	}
-	ac, err := emv.Cryptogram(ctx, s.ring, c, emv.PadMarker, data)
-	out["suk_umd_provisioned"], out["ac_umd_wrong_pin"] = equals(sent[:]), equals(ac[:])
-	return err
+	return emv.Cryptogram(ctx, s.ring, c, emv.PadMarker, data)
 }

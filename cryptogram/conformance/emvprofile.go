@@ -18,23 +18,14 @@ func profile(name string) computation {
 		if in.err != nil {
 			return nil, nil
 		}
-		issuer, err := s.key(ctx, keyref.ACMaster, root)
+		tx := emv.Transaction{Card: card, Data: d}
+		out, keys, err := s.transaction(ctx, p, root, tx)
 		if err != nil {
 			return nil, err
 		}
-		c, err := p.Card(issuer.Key, card)
-		if err != nil {
-			return nil, err
-		}
-		sk, err := p.Transaction(c, d)
-		if err != nil {
-			return nil, err
-		}
-		out := answers{"icc_mk_ac": s.sameChain(c, root, true), "sk_ac": s.sameChain(sk, root, true)}
-		var ac [8]byte
 		if padded != nil {
-			ac, err = emv.Cryptogram(ctx, s.ring, sk, emv.PadZeros, padded)
-		} else if ac, err = p.AC(ctx, s.ring, issuer.Key, card, d); err == nil {
+			tx.AC, err = emv.Cryptogram(ctx, s.ring, keys.session, emv.PadZeros, padded)
+		} else if tx.AC, err = p.AC(ctx, s.ring, keys.issuer, card, d); err == nil {
 			var msg []byte
 			msg, err = p.Input(d)
 			out["mac_input"] = equals(msg)
@@ -42,14 +33,38 @@ func profile(name string) computation {
 		if err != nil {
 			return nil, err
 		}
-		out["arqc"] = equals(ac[:])
+		out["arqc"] = equals(tx.AC[:])
 		if !asked {
 			return out, nil
 		}
-		tag, err := p.Issuer(ctx, s.ring, issuer.Key, card, d, ac, a)
+		tag, err := p.Issuer(ctx, s.ring, keys.issuer, tx, a)
 		out.arpc(p, tag)
 		return out, err
 	}
+}
+
+// transactionKeys are the ends of the way from an issuer's key to a transaction's.
+type transactionKeys struct {
+	issuer  keyref.Ref
+	session keyref.Chain
+}
+
+// transaction imports an issuer's key and goes from it to the card's and the
+// transaction's, which are the first answers.
+func (s *session) transaction(ctx context.Context, p emv.Profile, root []byte, t emv.Transaction) (out answers, keys transactionKeys, err error) {
+	issuer, err := s.key(ctx, keyref.ACMaster, root)
+	if err != nil {
+		return nil, keys, err
+	}
+	card, err := p.Card(issuer.Key, t.Card)
+	if err != nil {
+		return nil, keys, err
+	}
+	key, err := p.Transaction(card, t.Data)
+	if err != nil {
+		return nil, keys, err
+	}
+	return answers{"icc_mk_ac": s.sameChain(card, root, true), "sk_ac": s.sameChain(key, root, true)}, transactionKeys{issuer.Key, key}, nil
 }
 
 // arpc adds the cryptogram at the beginning of an answer.
@@ -117,28 +132,20 @@ func arqcChain(ctx context.Context, s *session, in *input) (answers, error) {
 	if in.err != nil {
 		return nil, nil
 	}
-	issuer, err := s.key(ctx, keyref.ACMaster, root)
+	tx := emv.Transaction{Card: card, Data: d}
+	out, keys, err := s.transaction(ctx, p, root, tx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.Card(issuer.Key, card)
-	if err != nil {
+	if tx.AC, err = emv.Cryptogram(ctx, s.ring, keys.session, p.Padding, data); err != nil {
 		return nil, err
 	}
-	sk, err := p.Transaction(c, d)
-	if err != nil {
-		return nil, err
-	}
-	ac, err := emv.Cryptogram(ctx, s.ring, sk, p.Padding, data)
-	if err != nil {
-		return nil, err
-	}
-	out := answers{"icc_mk_ac": s.sameChain(c, root, true), "sk_ac": s.sameChain(sk, root, true), "arqc": equals(ac[:])}
+	out["arqc"] = equals(tx.AC[:])
 	if !asked {
 		return out, nil
 	}
 	p.Response.Master = p.Session != emv.SessionCommon
-	tag, err := p.Issuer(ctx, s.ring, issuer.Key, card, d, ac, a)
+	tag, err := p.Issuer(ctx, s.ring, keys.issuer, tx, a)
 	out.arpc(p, tag)
 	return out, err
 }

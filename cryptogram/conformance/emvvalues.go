@@ -153,7 +153,7 @@ func dcvv(ctx context.Context, s *session, in *input) (answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := emv.DynamicCVV(ctx, s.ring, rule, c.Key, emv.CVVInput{Card: card, Expiry: expiry, Service: service}, [2]byte(atc))
+	v, err := emv.DynamicCVV(ctx, s.ring, rule, c.Key, emv.CVVInput{Card: card, Expiry: expiry, Service: service, ATC: [2]byte(atc)})
 	return answers{"icc_mk": s.sameChain(c.Then(step), root, true), "dcvv": is(v),
 		"altered_pan": is(hex.EncodeToString(atc) + in.str("pan")[len(atc)*2:])}, err
 }
@@ -177,7 +177,7 @@ func cvc3(ctx context.Context, s *session, in *input) (answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := emv.CVC3(ctx, s.ring, c, track, un, atc)
+	v, err := emv.CVC3(ctx, s.ring, c, emv.CVC3Input{Track: track, UN: un, ATC: atc})
 	return answers{"icc_mk_cvc3": s.sameChain(c, root, true), "ivcvc3": equals(iv[:]), "cvc3": is(v)}, err
 }
 

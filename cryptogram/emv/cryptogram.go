@@ -25,14 +25,21 @@ func (p Profile) AC(ctx context.Context, k Keys, master keyref.Ref, c Card, d Da
 	return Cryptogram(ctx, k, key, p.Padding, msg)
 }
 
+// Transaction is one as the card's issuer sees it.
+type Transaction struct {
+	Card Card
+	Data Data    // what the cryptogram covers, and what its key is derived from
+	AC   [8]byte // application cryptogram, tag 9F26, that the card made
+}
+
 // Verify compares, in constant time, the cryptogram that a card made with the one it
-// should have made. [ErrMismatch] says that they differ.
-func (p Profile) Verify(ctx context.Context, k Keys, master keyref.Ref, c Card, d Data, ac [8]byte) error {
-	want, err := p.AC(ctx, k, master, c, d)
+// should have made. master is the issuer's key. [ErrMismatch] says that they differ.
+func (p Profile) Verify(ctx context.Context, k Keys, master keyref.Ref, t Transaction) error {
+	want, err := p.AC(ctx, k, master, t.Card, t.Data)
 	if err != nil {
 		return err
 	}
-	return match(want[:], ac[:])
+	return match(want[:], t.AC[:])
 }
 
 // Cryptogram returns the 8-byte cryptogram under a session key over data that was put
@@ -65,23 +72,23 @@ type Answer struct {
 }
 
 // Issuer returns the issuer authentication data, the value of tag 91, with which the
-// issuer answers cryptogram ac of a transaction: ARPC and what it covers, 10 bytes by
-// method 1 or 8 to 16 by method 2.
-func (p Profile) Issuer(ctx context.Context, k Keys, master keyref.Ref, c Card, d Data, ac [8]byte, a Answer) ([]byte, error) {
-	key, err := p.Card(master, c)
+// issuer answers the cryptogram of a transaction: ARPC and what it covers, 10 bytes by
+// method 1 or 8 to 16 by method 2. master is the issuer's key.
+func (p Profile) Issuer(ctx context.Context, k Keys, master keyref.Ref, t Transaction, a Answer) ([]byte, error) {
+	key, err := p.Card(master, t.Card)
 	if err != nil {
 		return nil, err
 	}
 	if !p.Response.Master {
-		if key, err = p.Transaction(key, d); err != nil {
+		if key, err = p.Transaction(key, t.Data); err != nil {
 			return nil, err
 		}
 	}
 	switch p.Response.Method {
 	case 1:
-		return ARPC1(ctx, k, key, ac, a.Code)
+		return ARPC1(ctx, k, key, t.AC, a.Code)
 	case 2:
-		return ARPC2(ctx, k, key, p.Master.AES(), ac, a.Status, a.Proprietary)
+		return ARPC2(ctx, k, key, p.Master.AES(), t.AC, a)
 	}
 	return nil, fmt.Errorf("%w: profile %s has no answer", ErrMalformed, p.Name)
 }
@@ -101,11 +108,11 @@ func ARPC1(ctx context.Context, k Keys, key keyref.Chain, ac [8]byte, code [2]by
 // ARPC2 returns the issuer authentication data by method 2 (8.2.2): the left 4 bytes of
 // the MAC over cryptogram, status and proprietary data; then status (4 bytes) and
 // proprietary data (up to 8). aes says that key is an AES key, so that the MAC is CMAC.
-func ARPC2(ctx context.Context, k Keys, key keyref.Chain, aes bool, ac [8]byte, status [4]byte, proprietary []byte) ([]byte, error) {
-	if len(proprietary) > 8 {
-		return nil, fmt.Errorf("%w: proprietary data of %d bytes", ErrMalformed, len(proprietary))
+func ARPC2(ctx context.Context, k Keys, key keyref.Chain, aes bool, ac [8]byte, a Answer) ([]byte, error) {
+	if len(a.Proprietary) > 8 {
+		return nil, fmt.Errorf("%w: proprietary data of %d bytes", ErrMalformed, len(a.Proprietary))
 	}
-	tail := append(status[:], proprietary...)
+	tail := append(a.Status[:], a.Proprietary...)
 	padding := PadMarker
 	if aes {
 		padding = 0

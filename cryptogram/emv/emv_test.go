@@ -70,13 +70,13 @@ func TestPublished(t *testing.T) {
 	if err != nil || hex.EncodeToString(ac[:]) != "d791093c8a921769" {
 		t.Fatalf("%x, %v", ac, err)
 	}
-	if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), c, d, ac); err != nil {
+	if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), emv.Transaction{Card: c, Data: d, AC: ac}); err != nil {
 		t.Error(err)
 	}
 	for i := range 64 {
 		bad := ac
 		bad[i/8] ^= 1 << (i % 8)
-		if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), c, d, bad); !errors.Is(err, emv.ErrMismatch) {
+		if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), emv.Transaction{Card: c, Data: d, AC: bad}); !errors.Is(err, emv.ErrMismatch) {
 			t.Errorf("bit %d: %v", i, err)
 		}
 	}
@@ -87,22 +87,22 @@ func TestPublished(t *testing.T) {
 		other := maps.Clone(d)
 		other[name] = bytes.Clone(d[name])
 		other[name][0] ^= 1
-		if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), c, other, ac); !errors.Is(err, emv.ErrMismatch) {
+		if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), emv.Transaction{Card: c, Data: other, AC: ac}); !errors.Is(err, emv.ErrMismatch) {
 			t.Errorf("another %s: %v", name, err)
 		}
 		for _, n := range []int{0, len(d[name]) - 1, len(d[name]) + 1} {
 			other[name] = make([]byte, n)
-			if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), c, other, ac); !errors.Is(err, emv.ErrMalformed) {
+			if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), emv.Transaction{Card: c, Data: other, AC: ac}); !errors.Is(err, emv.ErrMalformed) {
 				t.Errorf("%s of %d bytes: %v", name, n, err)
 			}
 		}
 	}
 	for _, other := range []emv.Card{card(t, "9137631040001422", "02"), card(t, "9137631040001423", "01"), card(t, "9137631040001422", "")} {
-		if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), other, d, ac); !errors.Is(err, emv.ErrMismatch) {
+		if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), emv.Transaction{Card: other, Data: d, AC: ac}); !errors.Is(err, emv.ErrMismatch) {
 			t.Errorf("another card: %v", err)
 		}
 	}
-	if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), emv.Card{}, d, ac); !errors.Is(err, emv.ErrMalformed) {
+	if err := p.Verify(t.Context(), k, ref(keyref.ACMaster), emv.Transaction{Card: emv.Card{}, Data: d, AC: ac}); !errors.Is(err, emv.ErrMalformed) {
 		t.Errorf("no card: %v", err)
 	}
 }
@@ -134,19 +134,19 @@ func TestProfiles(t *testing.T) {
 		}
 		c := card(t, "4111111111111111111", "00")
 		ac, err := p.AC(t.Context(), k, master, c, d)
-		if err != nil || same.Verify(t.Context(), k, master, c, d, ac) != nil {
+		if err != nil || same.Verify(t.Context(), k, master, emv.Transaction{Card: c, Data: d, AC: ac}) != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		d["9F36"] = unhex("000C")
-		if err := p.Verify(t.Context(), k, master, c, d, ac); !errors.Is(err, emv.ErrMismatch) {
+		if err := p.Verify(t.Context(), k, master, emv.Transaction{Card: c, Data: d, AC: ac}); !errors.Is(err, emv.ErrMismatch) {
 			t.Errorf("%s with another counter: %v", name, err)
 		}
-		tag, err := p.Issuer(t.Context(), k, master, c, d, ac, emv.Answer{Code: [2]byte{'0', '0'}, Status: [4]byte{1}, Proprietary: []byte{2}})
+		tag, err := p.Issuer(t.Context(), k, master, emv.Transaction{Card: c, Data: d, AC: ac}, emv.Answer{Code: [2]byte{'0', '0'}, Status: [4]byte{1}, Proprietary: []byte{2}})
 		if want := map[int]int{1: 10, 2: 9}[p.Response.Method]; err != nil || len(tag) != want {
 			t.Errorf("%s: an answer of %d bytes, %v", name, len(tag), err)
 		}
 		if p.Response.Method == 2 {
-			if _, err := p.Issuer(t.Context(), k, master, c, d, ac, emv.Answer{Proprietary: make([]byte, 9)}); !errors.Is(err, emv.ErrMalformed) {
+			if _, err := p.Issuer(t.Context(), k, master, emv.Transaction{Card: c, Data: d, AC: ac}, emv.Answer{Proprietary: make([]byte, 9)}); !errors.Is(err, emv.ErrMalformed) {
 				t.Errorf("%s: nine bytes of proprietary data: %v", name, err)
 			}
 		}
@@ -332,12 +332,13 @@ func TestValues(t *testing.T) {
 	if _, err := emv.CVV(t.Context(), k, cvk, emv.CVVInput{Expiry: "8701", Service: "101"}); !errors.Is(err, emv.ErrMalformed) {
 		t.Errorf("no card: %v", err)
 	}
-	if _, err := emv.DynamicCVV(t.Context(), k, emv.OptionA, ref(keyref.ACMaster), stripe, [2]byte{0, 0x0A}); !errors.Is(err, emv.ErrMalformed) {
+	stripe.ATC = [2]byte{0, 0x0A}
+	if _, err := emv.DynamicCVV(t.Context(), k, emv.OptionA, ref(keyref.ACMaster), stripe); !errors.Is(err, emv.ErrMalformed) {
 		t.Errorf("a counter that is not decimal: %v", err)
 	}
 	step, _ := emv.OptionA.Step(c)
 	cc := keyref.Chain{Key: ref(keyref.CVC3Master)}.Then(step)
-	full, err := emv.CVC3(t.Context(), k, cc, unhex("4123456789012345D1201F"), [4]byte{1}, [2]byte{0, 1})
+	full, err := emv.CVC3(t.Context(), k, cc, emv.CVC3Input{Track: unhex("4123456789012345D1201F"), UN: [4]byte{1}, ATC: [2]byte{0, 1}})
 	if err != nil || len(full) != 5 {
 		t.Fatal(full, err)
 	}
@@ -346,12 +347,12 @@ func TestValues(t *testing.T) {
 		if n <= 5 {
 			digits = full[5-n:]
 		}
-		err := emv.VerifyCVC3(t.Context(), k, cc, unhex("4123456789012345D1201F"), [4]byte{1}, [2]byte{0, 1}, digits)
+		err := emv.VerifyCVC3(t.Context(), k, cc, emv.CVC3Input{Track: unhex("4123456789012345D1201F"), UN: [4]byte{1}, ATC: [2]byte{0, 1}}, digits)
 		if (err == nil) != (n >= 3 && n <= 5) {
 			t.Errorf("%d digits: %v", n, err)
 		}
 	}
-	if err := emv.VerifyCVC3(t.Context(), k, cc, unhex("4123456789012345D1201F"), [4]byte{2}, [2]byte{0, 1}, full); !errors.Is(err, emv.ErrMismatch) {
+	if err := emv.VerifyCVC3(t.Context(), k, cc, emv.CVC3Input{Track: unhex("4123456789012345D1201F"), UN: [4]byte{2}, ATC: [2]byte{0, 1}}, full); !errors.Is(err, emv.ErrMismatch) {
 		t.Errorf("another number: %v", err)
 	}
 }

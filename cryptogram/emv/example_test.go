@@ -29,9 +29,10 @@ func ExampleParseProfile() {
 	card, _ := emv.NewCard("4000001234567890", "01")
 	data := emv.Data{"9F02": {0, 0, 0, 0, 2, 0}, "5F2A": {1, 0x56}, "9F37": {1, 2, 3, 4}, "9F36": {0, 1}}
 	arqc, err := profile.AC(ctx, keys, master, card, data)
-	fmt.Println(err, profile.Verify(ctx, keys, master, card, data, arqc))
+	paid := emv.Transaction{Card: card, Data: data, AC: arqc}
+	fmt.Println(err, profile.Verify(ctx, keys, master, paid))
 	data["9F36"] = []byte{0, 2}
-	fmt.Println(profile.Verify(ctx, keys, master, card, data, arqc))
+	fmt.Println(profile.Verify(ctx, keys, master, paid))
 	// Output:
 	// <nil> <nil>
 	// cryptogram refused

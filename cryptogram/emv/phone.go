@@ -151,19 +151,28 @@ const (
 	Good
 )
 
-// Judge compares both cryptograms of a transaction over data, which it pads: the user's
-// 8 bytes, and the left [DevicePart] bytes of the device's. Both are computed and
-// compared whatever the first says. An error says that neither could be computed.
-func (p Phone) Judge(ctx context.Context, k Keys, atc [2]byte, padding Padding, data []byte, user [8]byte, device [DevicePart]byte) (Verdict, error) {
-	wantDevice, err := p.cryptogram(ctx, k, p.Device, atc, padding, data)
+// PhoneTap is a transaction of a phone: what its cryptograms cover, and both of them.
+type PhoneTap struct {
+	ATC     [2]byte
+	Data    []byte // as it is before Padding
+	Padding Padding
+	User    [8]byte          // cryptogram under the key that the PIN masks
+	Device  [DevicePart]byte // left end of the one under the device's key
+}
+
+// Judge compares both cryptograms of a transaction. Both are computed and compared
+// whatever the first says. An error says that one could not be computed, and goes with
+// [NotOurs].
+func (p Phone) Judge(ctx context.Context, k Keys, t PhoneTap) (Verdict, error) {
+	device, err := p.cryptogram(ctx, k, p.Device, t)
 	if err != nil {
 		return NotOurs, err
 	}
-	wantUser, err := p.cryptogram(ctx, k, p.User, atc, padding, data)
+	user, err := p.cryptogram(ctx, k, p.User, t)
 	if err != nil {
 		return NotOurs, err
 	}
-	isDevice, isUser := equal(wantDevice[:DevicePart], device[:]), equal(wantUser[:], user[:])
+	isDevice, isUser := equal(device[:DevicePart], t.Device[:]), equal(user[:], t.User[:])
 	switch {
 	case isDevice && isUser:
 		return Good, nil
@@ -173,12 +182,12 @@ func (p Phone) Judge(ctx context.Context, k Keys, atc [2]byte, padding Padding, 
 	return NotOurs, nil
 }
 
-func (p Phone) cryptogram(ctx context.Context, k Keys, master keyref.Ref, atc [2]byte, padding Padding, data []byte) (ac [8]byte, err error) {
-	c, err := p.chain(master, atc)
+func (p Phone) cryptogram(ctx context.Context, k Keys, master keyref.Ref, t PhoneTap) (ac [8]byte, err error) {
+	c, err := p.chain(master, t.ATC)
 	if err != nil {
 		return ac, err
 	}
-	return Cryptogram(ctx, k, c, padding, data)
+	return Cryptogram(ctx, k, c, t.Padding, t.Data)
 }
 
 // ParseLUKIndex reads YHHHHCC.

@@ -41,7 +41,7 @@ func TestPhone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := p.Judge(t.Context(), k, atc, emv.PadMarker, data, handset(t, user, data), device)
+		v, err := p.Judge(t.Context(), k, emv.PhoneTap{ATC: atc, Data: data, Padding: emv.PadMarker, User: handset(t, user, data), Device: device})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestProvisionFails(t *testing.T) {
 			t.Errorf("rule %q: %v", rule, err)
 		}
 	}
-	if v, err := p.Judge(t.Context(), k, [2]byte{}, emv.PadMarker, nil, [8]byte{}, [5]byte{}); err == nil || v != emv.NotOurs {
+	if v, err := p.Judge(t.Context(), k, emv.PhoneTap{Padding: emv.PadMarker}); err == nil || v != emv.NotOurs {
 		t.Errorf("no verdict: %d, %v", v, err)
 	}
 }

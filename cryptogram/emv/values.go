@@ -12,9 +12,10 @@ import (
 
 // CVVInput is what a card verification value is made of.
 type CVVInput struct {
-	Card    Card   // its sequence number is not used
-	Expiry  string // four digits in the order that the issuer chose, YYMM or MMYY
-	Service string // three digits: the stripe's service code, or one of the constants
+	Card    Card    // its sequence number is not used
+	Expiry  string  // four digits in the order that the issuer chose, YYMM or MMYY
+	Service string  // three digits: the stripe's service code, or one of the constants
+	ATC     [2]byte // of a dCVV only
 }
 
 // Service codes that tell the kinds of card verification value apart.
@@ -58,9 +59,9 @@ func cvv(ctx context.Context, k Keys, key keyref.Chain, pan string, in CVVInput)
 // cryptograms, which rule derives from master, with the four hex digits of the ATC in
 // the place of the number's first four. They must read as decimal, or the error is
 // [ErrMalformed]: how other counters are shown is up to the scheme.
-func DynamicCVV(ctx context.Context, k Keys, rule MasterRule, master keyref.Ref, in CVVInput, atc [2]byte) (string, error) {
+func DynamicCVV(ctx context.Context, k Keys, rule MasterRule, master keyref.Ref, in CVVInput) (string, error) {
 	pan, _ := in.Card.number()
-	count := hex.EncodeToString(atc[:])
+	count := hex.EncodeToString(in.ATC[:])
 	switch {
 	case pan == "":
 		return "", fmt.Errorf("%w: no card", ErrMalformed)
@@ -91,15 +92,22 @@ func TrackIV(ctx context.Context, k Keys, card keyref.Chain, track []byte) (iv [
 	return [2]byte(full[6:]), nil
 }
 
+// CVC3Input is what a dynamic verification code is made of.
+type CVC3Input struct {
+	Track []byte  // static track data, 1 to 128 bytes
+	UN    [4]byte // the reader's
+	ATC   [2]byte
+}
+
 // CVC3 returns the five digits of Mastercard's dynamic verification code under the
 // card's key: [TrackIV], UN and ATC enciphered, of which the last two bytes are made
 // decimal. The track carries the last digits, as many as it has room for.
-func CVC3(ctx context.Context, k Keys, card keyref.Chain, track []byte, un [4]byte, atc [2]byte) (string, error) {
-	iv, err := TrackIV(ctx, k, card, track)
+func CVC3(ctx context.Context, k Keys, card keyref.Chain, in CVC3Input) (string, error) {
+	iv, err := TrackIV(ctx, k, card, in.Track)
 	if err != nil {
 		return "", err
 	}
-	block := append(append(iv[:], un[:]...), atc[:]...)
+	block := append(append(iv[:], in.UN[:]...), in.ATC[:]...)
 	out, err := k.EncipherBlocks(ctx, card, false, block)
 	if err != nil {
 		return "", fmt.Errorf("computing a CVC3: %w", err)
@@ -109,11 +117,11 @@ func CVC3(ctx context.Context, k Keys, card keyref.Chain, track []byte, un [4]by
 
 // VerifyCVC3 compares the last 3 to 5 digits, as a track carries them, with [CVC3] in
 // constant time. [ErrMismatch] says that they differ.
-func VerifyCVC3(ctx context.Context, k Keys, card keyref.Chain, track []byte, un [4]byte, atc [2]byte, digits string) error {
+func VerifyCVC3(ctx context.Context, k Keys, card keyref.Chain, in CVC3Input, digits string) error {
 	if len(digits) < 3 || len(digits) > 5 {
 		return fmt.Errorf("%w: a CVC3 of %d digits", ErrMalformed, len(digits))
 	}
-	want, err := CVC3(ctx, k, card, track, un, atc)
+	want, err := CVC3(ctx, k, card, in)
 	if err != nil {
 		return err
 	}

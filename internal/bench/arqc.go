@@ -25,7 +25,7 @@ func ARQC(ctx context.Context, o Options) (Result, error) {
 		unit:    "ARQC check (CVN 18, 40 bytes): card key, session key in two forms, algorithm 3, keys destroyed, compared",
 		prepare: b.prepare,
 		check: func(ctx context.Context, tok *hsm.Token, card uint64) error {
-			return b.profile.Verify(ctx, tok, arqcKey, b.cards[card], b.data, b.answers[card])
+			return b.profile.Verify(ctx, tok, arqcKey, emv.Transaction{Card: b.cards[card], Data: b.data, AC: b.answers[card]})
 		},
 		loop:  func(l *bare, n int, seed uint64) error { _, err := l.arqc(n, seed, b.step, b.msg); return err },
 		agree: b.agree,
@@ -73,7 +73,7 @@ func (b *arqcBench) agree(ctx context.Context, tok *hsm.Token, l *bare) error {
 	if err != nil {
 		return err
 	}
-	if err := b.profile.Verify(ctx, tok, arqcKey, b.cards[1], b.data, got); err != nil {
+	if err := b.profile.Verify(ctx, tok, arqcKey, emv.Transaction{Card: b.cards[1], Data: b.data, AC: got}); err != nil {
 		return fmt.Errorf("measuring arqc: the C loop and the service disagree: %w", err)
 	}
 	return nil
