@@ -137,7 +137,7 @@ func (b *backend) Token(context.Context, access.Caller, token.Ref) (token.Token,
 }
 
 func (b *backend) Move(_ context.Context, _ access.Caller, m tokenize.Move) (token.Token, error) {
-	b.reason = strings.TrimLeft(string(m.By) + " " + string(m.Verb) + " " + m.Reason, " ")
+	b.reason = strings.TrimLeft(string(m.By)+" "+string(m.Verb)+" "+m.Reason, " ")
 	return b.token()
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/tapvault/tapvault/token"
 	phonesync "github.com/tapvault/tapvault/wallet/edge"
 	"github.com/tapvault/tapvault/wallet/enrol"
+	"github.com/tapvault/tapvault/wallet/pin"
 )
 
 type (
@@ -25,9 +26,9 @@ type (
 	}
 	// PINs sets and checks the PINs of wallets.
 	PINs interface {
-		Set(ctx context.Context, c access.Caller, w token.WalletID, sealed string, holder []string, a access.Attempt) (epoch uint32, err error)
+		Set(ctx context.Context, c access.Caller, w token.WalletID, chosen pin.Choice) (epoch uint32, err error)
 		Verify(ctx context.Context, c access.Caller, w token.WalletID, sealed string) (epoch uint32, err error)
-		Change(ctx context.Context, c access.Caller, w token.WalletID, old, sealed string, holder []string, a access.Attempt) (epoch uint32, err error)
+		Change(ctx context.Context, c access.Caller, w token.WalletID, old string, chosen pin.Choice) (epoch uint32, err error)
 		AllowReset(ctx context.Context, c access.Caller, w token.WalletID) error
 	}
 	// Syncer brings phones and accounts in step.
@@ -112,7 +113,7 @@ func (s *server) setPIN(ctx context.Context, q *request) (any, error) {
 	if err := wire.Decode(q.body, &in); err != nil {
 		return nil, err
 	}
-	epoch, err := s.PINs.Set(ctx, q.caller, w, in.PIN, in.Holder, q.attempt)
+	epoch, err := s.PINs.Set(ctx, q.caller, w, pin.Choice{PIN: in.PIN, Holder: in.Holder, Attempt: q.attempt})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (s *server) changePIN(ctx context.Context, q *request) (any, error) {
 	if err := wire.Decode(q.body, &in); err != nil {
 		return nil, err
 	}
-	return pinOut(s.PINs.Change(ctx, q.caller, w, in.Old, in.PIN, in.Holder, q.attempt))
+	return pinOut(s.PINs.Change(ctx, q.caller, w, in.Old, pin.Choice{PIN: in.PIN, Holder: in.Holder, Attempt: q.attempt}))
 }
 
 func pinOut(epoch uint32, err error) (any, error) {

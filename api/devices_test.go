@@ -13,6 +13,7 @@ import (
 	"github.com/tapvault/tapvault/wallet"
 	phonesync "github.com/tapvault/tapvault/wallet/edge"
 	"github.com/tapvault/tapvault/wallet/enrol"
+	"github.com/tapvault/tapvault/wallet/pin"
 )
 
 const (
@@ -40,7 +41,7 @@ func (p phones) Attest(_ context.Context, _ access.Caller, id token.DeviceID, a 
 
 func (phones) Terms(t enrol.Tier) enrol.Terms { return enrol.DefaultTiers()[t] }
 
-func (p phones) Set(context.Context, access.Caller, token.WalletID, string, []string, access.Attempt) (uint32, error) {
+func (p phones) Set(context.Context, access.Caller, token.WalletID, pin.Choice) (uint32, error) {
 	return 1, p.act()
 }
 
@@ -48,7 +49,7 @@ func (p phones) Verify(context.Context, access.Caller, token.WalletID, string) (
 	return 1, p.act()
 }
 
-func (p phones) Change(context.Context, access.Caller, token.WalletID, string, string, []string, access.Attempt) (uint32, error) {
+func (p phones) Change(context.Context, access.Caller, token.WalletID, string, pin.Choice) (uint32, error) {
 	return 2, p.act()
 }
 

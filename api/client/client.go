@@ -168,14 +168,13 @@ func (c *Client) random() (string, error) {
 // call sends one authenticated request and reads the answer into out. A token
 // that the service no longer takes is renewed once.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
-	var body []byte
-	key := ""
+	q := request{method: method, path: path}
 	if in != nil {
 		var err error
-		if body, err = json.Marshal(in); err != nil {
+		if q.body, err = json.Marshal(in); err != nil {
 			return fmt.Errorf("encoding request: %w", err)
 		}
-		if key, err = c.attempt(ctx); err != nil {
+		if q.attempt, err = c.attempt(ctx); err != nil {
 			return err
 		}
 	}
@@ -184,7 +183,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		if err != nil {
 			return err
 		}
-		err = c.send(ctx, method, path, token, key, body, out)
+		err = c.send(ctx, q, token, out)
 		var e *Error
 		if try == 0 && errors.As(err, &e) && e.Status == http.StatusUnauthorized {
 			c.forget(token)
@@ -194,15 +193,22 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	}
 }
 
-func (c *Client) send(ctx context.Context, method, path, token, key string, body []byte, out any) error {
-	r, err := http.NewRequestWithContext(ctx, method, c.cfg.BaseURL+path, bytes.NewReader(body))
+// request is what is sent once more, to the letter, with a new access token.
+type request struct {
+	method, path string
+	body         []byte // nil: there is none
+	attempt      string // of a request with a body
+}
+
+func (c *Client) send(ctx context.Context, q request, token string, out any) error {
+	r, err := http.NewRequestWithContext(ctx, q.method, c.cfg.BaseURL+q.path, bytes.NewReader(q.body))
 	if err != nil {
 		return fmt.Errorf("building request: %w", err)
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	if body != nil {
+	if q.body != nil {
 		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Idempotency-Key", key)
+		r.Header.Set("Idempotency-Key", q.attempt)
 	}
 	return c.do(r, out)
 }

@@ -17,36 +17,41 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
+// tapFlags says which taps of which service.
+type tapFlags struct {
+	dir, url string
+	count    int
+	amount   uint32 // fen
+	asJSON   bool
+}
+
 func tapCommand(stdout io.Writer) *cobra.Command {
-	var dir, url string
-	var count int
-	var amount uint32
-	var asJSON bool
+	var flags tapFlags
 	c := &cobra.Command{
 		Use:   "tap",
 		Short: "Provision a phone on a running service, tap it at the reader, upload",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if dir == "" || count < 1 {
+			if flags.dir == "" || flags.count < 1 {
 				return cli.Misusef("reading flags: --dir is needed, and --count of 1 or more")
 			}
-			return tap(cmd.Context(), stdout, dir, url, count, token.Amount(amount), asJSON)
+			return tap(cmd.Context(), stdout, flags)
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "folder that 'tapvault init' made")
-	f.StringVar(&url, "url", "https://localhost:8443", "where the service listens")
-	f.IntVar(&count, "count", 1, "how many taps")
-	f.Uint32Var(&amount, "amount", 200, "fare of each, in fen")
-	f.BoolVar(&asJSON, "json", false, "print data as JSON")
+	f.StringVar(&flags.dir, "dir", "", "folder that 'tapvault init' made")
+	f.StringVar(&flags.url, "url", "https://localhost:8443", "where the service listens")
+	f.IntVar(&flags.count, "count", 1, "how many taps")
+	f.Uint32Var(&flags.amount, "amount", 200, "fare of each, in fen")
+	f.BoolVar(&flags.asJSON, "json", false, "print data as JSON")
 	return c
 }
 
 // testCard is a card number of the rehearsal's card range that no card has.
 const testCard = "6212345600001234"
 
-func tap(ctx context.Context, out io.Writer, dir, url string, count int, amount token.Amount, asJSON bool) (err error) {
-	w, err := openWorld(ctx, dir, url, time.Now)
+func tap(ctx context.Context, out io.Writer, flags tapFlags) (err error) {
+	w, err := openWorld(ctx, flags.dir, flags.url, time.Now)
 	if w != nil {
 		defer func() { err = errors.Join(err, w.close()) }()
 	}
@@ -65,12 +70,12 @@ func tap(ctx context.Context, out io.Writer, dir, url string, count int, amount 
 		return fmt.Errorf("provisioning the phone: %w", err)
 	}
 	defer func() { err = errors.Join(err, handset.Close()) }()
-	if count > handset.Slots {
-		return cli.Misusef("reading flags: --count %d: this phone was given %d slots, and each pays once", count, handset.Slots)
+	if flags.count > handset.Slots {
+		return cli.Misusef("reading flags: --count %d: this phone was given %d slots, and each pays once", flags.count, handset.Slots)
 	}
-	for i := range count {
-		if _, err := w.reader.Tap(ctx, handset, amount); err != nil {
-			return fmt.Errorf("tap %d of %d: %w", i+1, count, err)
+	for i := range flags.count {
+		if _, err := w.reader.Tap(ctx, handset, token.Amount(flags.amount)); err != nil {
+			return fmt.Errorf("tap %d of %d: %w", i+1, flags.count, err)
 		}
 	}
 	receipts, err := w.reader.Upload(ctx)
@@ -80,10 +85,14 @@ func tap(ctx context.Context, out io.Writer, dir, url string, count int, amount 
 	if err := w.reader.Report(ctx); err != nil {
 		return err
 	}
-	if asJSON {
+	if flags.asJSON {
 		return json.NewEncoder(out).Encode(outcome(t.Ref, receipts))
 	}
 	fmt.Fprintf(out, "token %s, reference %s, %d slots\n", masked(t.Number), t.Ref, handset.Slots)
+	return writeReceipts(out, receipts)
+}
+
+func writeReceipts(out io.Writer, receipts []terminal.Receipt) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TAP\tOUTCOME\tREASON")
 	for _, r := range receipts {

@@ -124,7 +124,7 @@ var Table = map[string][]string{
 
 	// layer 4: the edge
 	"api": {"access", "account", "api/wire", "audit", "audit/auditor", "audit/tree", "cardhost", "cryptogram", "denylist", "detokenize", "event", "event/stream", "hsm/keyref",
-		"cryptogram/emv", "identity", "intake", "internal/digits", "internal/fault", "internal/trace", "issuerhost", "load", "quorum", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol"},
+		"cryptogram/emv", "identity", "intake", "internal/digits", "internal/fault", "internal/trace", "issuerhost", "load", "quorum", "terminal/deny", "token", "tokenize", "wallet", "wallet/credential", "wallet/edge", "wallet/element", "wallet/element/message", "wallet/enrol", "wallet/pin"},
 	"api/client": {"api/wire"},
 
 	// layer 5: the roots

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/wallet/pin"
 	"github.com/tapvault/tapvault/wallet/walletdb"
 )
@@ -34,7 +33,7 @@ func TestClockAheadForgetsNothingToCome(t *testing.T) {
 			return err
 		},
 		"changed": func(s *pin.Service) error {
-			_, err := s.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, goodPIN), nil, access.Attempt{})
+			_, err := s.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), pin.Choice{PIN: p.sealed(t, goodPIN)})
 			return err
 		},
 	} {

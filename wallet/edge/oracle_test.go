@@ -75,16 +75,16 @@ func TestProof20PINOracle(t *testing.T) {
 		t.Errorf("recorded as %s", r.trail.last())
 	}
 	// The other ways to have a PIN judged share the count.
-	_, err := pins.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, otherPIN), nil, attempt("late"))
+	_, err := pins.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: attempt("late")})
 	uniform(t, "change", err)
-	_, err = pins.Set(t.Context(), caller, walletA, p.sealed(t, otherPIN), nil, attempt("again"))
+	_, err = pins.Set(t.Context(), caller, walletA, pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: attempt("again")})
 	uniform(t, "a second first PIN", err)
 	// Only an operator lets a new one be set.
 	uniform(t, "reset by a wallet", pins.AllowReset(t.Context(), caller, walletA))
 	if err := pins.AllowReset(t.Context(), operator, walletA); err != nil {
 		t.Fatal(err)
 	}
-	if epoch, err := pins.Set(t.Context(), caller, walletA, p.sealed(t, otherPIN), nil, attempt("reset")); err != nil || epoch != 2 {
+	if epoch, err := pins.Set(t.Context(), caller, walletA, pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: attempt("reset")}); err != nil || epoch != 2 {
 		t.Fatalf("epoch %d, %v", epoch, err)
 	}
 	if err := ask(walletA, p.sealed(t, otherPIN)); err != nil {

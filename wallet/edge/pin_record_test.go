@@ -11,6 +11,7 @@ import (
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/token"
+	"github.com/tapvault/tapvault/wallet/pin"
 )
 
 // deleting deletes no token of which the record does not say so.
@@ -68,7 +69,7 @@ func TestChangeRecordsWhatItDeletes(t *testing.T) {
 	}
 	cfg, a := r.pcfg, attempt("change")
 	cfg.Gate = audit.Gate{Recorder: failing{r.trail}}
-	if _, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, otherPIN), nil, a); !errors.Is(err, errCut) {
+	if _, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: a}); !errors.Is(err, errCut) {
 		t.Errorf("what cannot be recorded: %v", err)
 	}
 	if got, err := r.tokens.Token(t.Context(), old.Ref); err != nil || got.State == token.Deleted {
@@ -77,7 +78,7 @@ func TestChangeRecordsWhatItDeletes(t *testing.T) {
 	cfg = r.pcfg
 	cfg.Tokens = deleting{r}
 	for range 2 {
-		if epoch, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, otherPIN), nil, a); err != nil || epoch != 2 {
+		if epoch, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: a}); err != nil || epoch != 2 {
 			t.Fatalf("epoch %d, %v", epoch, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/tapvault/tapvault/wallet/credential"
 	"github.com/tapvault/tapvault/wallet/edge"
 	"github.com/tapvault/tapvault/wallet/mask"
+	"github.com/tapvault/tapvault/wallet/pin"
 	"github.com/tapvault/tapvault/wallet/walletdb"
 )
 
@@ -51,7 +52,7 @@ func TestProof03Redelivery(t *testing.T) {
 	}
 	p.told(t, first)
 	old := p.token
-	epoch, err := r.pins.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, otherPIN), nil, attempt("change"))
+	epoch, err := r.pins.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: attempt("change")})
 	if err != nil || epoch != 2 {
 		t.Fatalf("epoch %d, %v", epoch, err)
 	}
@@ -198,7 +199,7 @@ func TestChangeIsFinished(t *testing.T) {
 	cfg.Tokens = brokenTokens{r}
 	broken := r.pin(t, cfg)
 	a := attempt("change")
-	if _, err := broken.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, otherPIN), nil, a); !errors.Is(err, errCut) {
+	if _, err := broken.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: a}); !errors.Is(err, errCut) {
 		t.Fatal(err)
 	}
 	if _, err := p.ask(t, r.Service); !errors.Is(err, wallet.ErrRefused) || r.trail.last() != "pin-epoch" {
@@ -208,7 +209,7 @@ func TestChangeIsFinished(t *testing.T) {
 		t.Errorf("the token of the old PIN is %s (%v)", got.State, err)
 	}
 	// The attempt itself may be repeated, though its old PIN is none any more.
-	if epoch, err := r.pins.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), p.sealed(t, otherPIN), nil, a); err != nil || epoch != 2 {
+	if epoch, err := r.pins.Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: a}); err != nil || epoch != 2 {
 		t.Errorf("repeated: epoch %d, %v", epoch, err)
 	}
 }

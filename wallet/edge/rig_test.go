@@ -345,7 +345,7 @@ func (p *phone) sealed(t testing.TB, digits string) string {
 // setPIN sets the wallet's PIN.
 func (p *phone) setPIN(t testing.TB, digits string) {
 	t.Helper()
-	epoch, err := p.rig.pins.Set(t.Context(), caller, p.wallet, p.sealed(t, digits), nil, access.Attempt{})
+	epoch, err := p.rig.pins.Set(t.Context(), caller, p.wallet, pin.Choice{PIN: p.sealed(t, digits)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,14 +12,21 @@ import (
 	"github.com/tapvault/tapvault/wallet/mask"
 )
 
+// Choice is a PIN that a holder has chosen.
+type Choice struct {
+	PIN     string   // sealed to the HSM: a compact JWE
+	Holder  []string // numbers that others know of the holder; they are looked at and not kept
+	Attempt access.Attempt
+}
+
 // Set gives a wallet its first PIN, or the next one after an operator's
-// [Service.AllowReset]. holder are numbers that others know of the holder; they
-// are looked at and not kept.
-func (s *Service) Set(ctx context.Context, c access.Caller, w token.WalletID, sealed string, holder []string, a access.Attempt) (epoch uint32, err error) {
+// [Service.AllowReset], and returns its epoch. A PIN that is easily guessed is
+// [ErrWeak]; a wallet that has one already gets [wallet.ErrRefused].
+func (s *Service) Set(ctx context.Context, c access.Caller, w token.WalletID, chosen Choice) (epoch uint32, err error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.PINManage, string(w)); err != nil {
 		return 0, err
 	}
-	p, old, reason, err := s.question(ctx, c, w, sealed)
+	p, old, reason, err := s.question(ctx, c, w, chosen.PIN)
 	defer p.Wipe()
 	if err != nil {
 		return 0, err
@@ -32,7 +39,7 @@ func (s *Service) Set(ctx context.Context, c access.Caller, w token.WalletID, se
 	if reason == "" { // there is one already
 		next.Epoch, next.Revoking = old.Epoch+1, true
 	}
-	done, err := s.cfg.Store.Done(ctx, c.ID, a)
+	done, err := s.cfg.Store.Done(ctx, c.ID, chosen.Attempt)
 	switch {
 	case err != nil:
 		return 0, err
@@ -43,17 +50,17 @@ func (s *Service) Set(ctx context.Context, c access.Caller, w token.WalletID, se
 	case reason == "no-pin":
 		reason = ""
 	}
-	return s.put(ctx, c, next, p, holder, reason, a)
+	return s.put(ctx, c, next, p, chosen, reason)
 }
 
-// Change replaces a PIN by another, given the old one; both are sealed. With
-// the old PIN go the bundles that were masked with it: the wallet's tokens are
-// deleted, so no key is ever masked under two PINs, and those that follow them.
-func (s *Service) Change(ctx context.Context, c access.Caller, w token.WalletID, old, sealed string, holder []string, a access.Attempt) (epoch uint32, err error) {
+// Change replaces the PIN, given the old one, sealed too, and returns the new epoch. With
+// the old PIN go the bundles that were masked with it: the wallet's tokens are deleted,
+// so no key is ever masked under two PINs, and those that follow them.
+func (s *Service) Change(ctx context.Context, c access.Caller, w token.WalletID, old string, chosen Choice) (epoch uint32, err error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.PINManage, string(w)); err != nil {
 		return 0, err
 	}
-	if done, err := s.cfg.Store.Done(ctx, c.ID, a); err != nil || done {
+	if done, err := s.cfg.Store.Done(ctx, c.ID, chosen.Attempt); err != nil || done {
 		if err == nil {
 			epoch, err = s.Epoch(ctx, w)
 		}
@@ -63,7 +70,7 @@ func (s *Service) Change(ctx context.Context, c access.Caller, w token.WalletID,
 	if err != nil {
 		return 0, err
 	}
-	p, reason, err := s.open(ctx, w, sealed)
+	p, reason, err := s.open(ctx, w, chosen.PIN)
 	defer p.Wipe()
 	if err != nil {
 		return 0, err
@@ -73,29 +80,37 @@ func (s *Service) Change(ctx context.Context, c access.Caller, w token.WalletID,
 		return 0, err
 	}
 	next := Record{Wallet: w, Epoch: r.Epoch + 1, LastSuccess: now, Revoking: true}
-	return s.put(ctx, c, next, p, holder, reason, a)
+	return s.put(ctx, c, next, p, chosen, reason)
 }
 
-// put stores the record of a new PIN. It stretches also when it will refuse.
-func (s *Service) put(ctx context.Context, c access.Caller, r Record, p mask.PIN, holder []string, reason string, a access.Attempt) (uint32, error) {
+// protect fills in what is kept of p: S, sealed, and V.
+func (s *Service) protect(ctx context.Context, r *Record, p mask.PIN) error {
 	secret, err := s.stretch(ctx, p, r.Wallet, r.Epoch)
 	defer secret.Wipe()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if r.Verifier, err = s.verifier(ctx, r.Wallet, &secret); err != nil {
-		return 0, err
+		return err
 	}
-	if r.Secret, err = s.cfg.Keys.Seal(ctx, sealKey, secret[:], place(r.Wallet, r.Epoch)); err != nil {
+	r.Secret, err = s.cfg.Keys.Seal(ctx, sealKey, secret[:], place(r.Wallet, r.Epoch))
+	return err
+}
+
+// put stores the record of a new PIN, or refuses: for the reason that its caller has
+// found, or because p is weak. It stretches also when it will refuse, so that the time
+// it takes tells nothing.
+func (s *Service) put(ctx context.Context, c access.Caller, r Record, p mask.PIN, chosen Choice, reason string) (uint32, error) {
+	if err := s.protect(ctx, &r, p); err != nil {
 		return 0, err
 	}
 	if reason != "" {
 		return 0, s.cfg.Gate.Refuse(ctx, c, access.PINManage, string(r.Wallet), reason, wallet.ErrRefused)
 	}
-	if weak := mask.Weak(p, holder...); weak != mask.Strong {
+	if weak := mask.Weak(p, chosen.Holder...); weak != mask.Strong {
 		return 0, s.cfg.Gate.Refuse(ctx, c, access.PINManage, string(r.Wallet), "weak-pin", ErrWeak)
 	}
-	if _, err := s.cfg.Store.Put(ctx, c.ID, a, r); err != nil {
+	if _, err := s.cfg.Store.Put(ctx, c.ID, chosen.Attempt, r); err != nil {
 		if fault.KindOf(err) == fault.Refused {
 			err = s.cfg.Gate.Refuse(ctx, c, access.PINManage, string(r.Wallet), "pin-moved", wallet.ErrRefused)
 		}

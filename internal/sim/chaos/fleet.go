@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -177,47 +178,68 @@ func (f *fleet) add(ctx context.Context, i, callers int) (err error) {
 	if n.addr, err = freeport.Address(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "tapvault-wire-") // the path of a socket may not be long
-	if err != nil {
+	o := nodeConfig{record: fmt.Sprintf("audit-%d.log", i), notice: cmp.Or(f.notice, "5s"), calls: callers + 4}
+	if o.dsn, err = f.wire(n); err != nil {
 		return err
 	}
-	f.closers = append(f.closers, func() error { return os.RemoveAll(dir) })
-	var hosts string
-	for k, s := range f.servers {
-		host := filepath.Join(dir, fmt.Sprint(k))
-		if err := os.Mkdir(host, 0o700); err != nil {
-			return err
-		}
-		w, err := newLine(filepath.Join(host, ".s.PGSQL.5432"), s.Socket())
-		if err != nil {
-			return err
-		}
-		f.closers = append(f.closers, w.close)
-		n.wires = append(n.wires, w)
-		if hosts += host; k == 0 {
-			hosts += ","
-		}
-	}
-	u, err := url.Parse(f.dsn)
-	if err != nil {
-		return err
-	}
-	q := u.Query()
-	q.Set("host", hosts)
-	q.Set("target_session_attrs", "primary")
-	q.Set("connect_timeout", "2")
-	u.RawQuery = q.Encode()
-	module, spare := "", ""
 	switch {
 	case i == 0:
-		module = f.shim.Module
+		o.module = f.shim.Module
 	case i == 1 && f.spare != nil:
-		spare = f.spare.Module
+		o.spare = f.spare.Module
 	}
-	if err := n.writeConfig(f.home, u.String(), fmt.Sprintf("audit-%d.log", i), module, spare, cmp.Or(f.notice, "5s"), callers); err != nil {
+	if err := n.writeConfig(f.home, o); err != nil {
 		return err
 	}
 	n.http = newHTTP(f, callers)
+	if err := f.clients(n); err != nil {
+		return err
+	}
+	if err := n.start(); err != nil {
+		return err
+	}
+	f.nodes = append(f.nodes, n)
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go n.watch(watching)
+	f.closers = append(f.closers, func() error { stop(); return n.stop() })
+	return f.up(ctx, n)
+}
+
+// wire lays a wire from a process to each server, and returns the address by which it
+// finds the one that leads.
+func (f *fleet) wire(n *node) (dsn string, err error) {
+	dir, err := os.MkdirTemp("", "tapvault-wire-") // the path of a socket may not be long
+	if err != nil {
+		return "", err
+	}
+	f.closers = append(f.closers, func() error { return os.RemoveAll(dir) })
+	var hosts []string
+	for k, s := range f.servers {
+		host := filepath.Join(dir, fmt.Sprint(k))
+		if err := os.Mkdir(host, 0o700); err != nil {
+			return "", err
+		}
+		w, err := newLine(filepath.Join(host, ".s.PGSQL.5432"), s.Socket())
+		if err != nil {
+			return "", err
+		}
+		f.closers = append(f.closers, w.close)
+		n.wires, hosts = append(n.wires, w), append(hosts, host)
+	}
+	u, err := url.Parse(f.dsn)
+	if err != nil {
+		return "", err
+	}
+	q := u.Query()
+	q.Set("host", strings.Join(hosts, ","))
+	q.Set("target_session_attrs", "primary")
+	q.Set("connect_timeout", "2")
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
+// clients makes those who call a process.
+func (f *fleet) clients(n *node) error {
 	for id, c := range map[string]**client.Client{"issuer": &n.client, "terminal": &n.reader, "auditor": &n.auditor, "wallet": &n.phones} {
 		key, err := client.ReadKey(filepath.Join(f.home, "clients", id+".pem"))
 		if err != nil {
@@ -228,14 +250,7 @@ func (f *fleet) add(ctx context.Context, i, callers int) (err error) {
 			return err
 		}
 	}
-	if err := n.start(); err != nil {
-		return err
-	}
-	f.nodes = append(f.nodes, n)
-	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
-	go n.watch(watching)
-	f.closers = append(f.closers, func() error { stop(); return n.stop() })
-	return f.up(ctx, n)
+	return nil
 }
 
 // up waits until a process is ready.

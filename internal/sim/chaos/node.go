@@ -205,10 +205,19 @@ func (t *teller) RoundTrip(q *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// writeConfig writes the configuration of a process: a port, a record, wires and
-// perhaps a module of its own, or one more with a second token, and the time of
-// notice; all else is shared.
-func (n *node) writeConfig(home, dsn, record, module, spare, notice string, callers int) error {
+// nodeConfig is what the configuration of a process has for itself, beside its port; all else
+// is shared.
+type nodeConfig struct {
+	dsn    string // through wires of its own
+	record string // file of the audit record
+	module string // "": the shared one
+	spare  string // module of a second token; "": it has none
+	notice string // how long it says that it is about to stop
+	calls  int    // at a time
+}
+
+// writeConfig writes the configuration of a process, from the one of the home folder.
+func (n *node) writeConfig(home string, o nodeConfig) error {
 	text, err := os.ReadFile(filepath.Join(home, "tapvault.yaml"))
 	if err != nil {
 		return err
@@ -218,15 +227,15 @@ func (n *node) writeConfig(home, dsn, record, module, spare, notice string, call
 		switch {
 		case strings.HasPrefix(line, "listen:"):
 			// One process can serve all callers, but not a crowd of them.
-			line = fmt.Sprintf("listen: %s\nstop_notice: %s\nmax_in_flight: %d\n", n.addr, notice, callers+4)
+			line = fmt.Sprintf("listen: %s\nstop_notice: %s\nmax_in_flight: %d\n", n.addr, o.notice, o.calls)
 		case strings.HasPrefix(line, "  dsn:"):
-			line = fmt.Sprintf("  dsn: %q\n", dsn)
+			line = fmt.Sprintf("  dsn: %q\n", o.dsn)
 		case strings.HasPrefix(line, "  file: audit.log"):
-			line = "  file: " + record + "\n  checkpoint_every: 2s\n"
-		case strings.HasPrefix(line, "  module:") && module != "":
-			line = "  module: " + module + "\n"
-		case strings.HasPrefix(line, "  module:") && spare != "":
-			line += "  others: [{module: " + spare + "}]\n"
+			line = "  file: " + o.record + "\n  checkpoint_every: 2s\n"
+		case strings.HasPrefix(line, "  module:") && o.module != "":
+			line = "  module: " + o.module + "\n"
+		case strings.HasPrefix(line, "  module:") && o.spare != "":
+			line += "  others: [{module: " + o.spare + "}]\n"
 		}
 		out.WriteString(line)
 	}
