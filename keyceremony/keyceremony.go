@@ -124,10 +124,10 @@ func Rehearse(ctx context.Context, p Plan) ([]Birth, error) {
 	if err := p.vacant(ctx); err != nil {
 		return nil, err
 	}
-	var seen combined
+	drawn := masters{rand: p.Rand}
 	for i := range births {
 		b := &births[i]
-		if err := p.bear(ctx, b, at[b.Key], &seen); err != nil {
+		if err := p.bear(ctx, b, at[b.Key], &drawn); err != nil {
 			return nil, fmt.Errorf("giving birth to %v: %w", b.Key, err)
 		}
 	}
@@ -188,17 +188,17 @@ func (p Plan) vacant(ctx context.Context) error {
 }
 
 // bear makes one key on all its holders.
-func (p Plan) bear(ctx context.Context, b *Birth, at []Holder, seen *combined) error {
+func (p Plan) bear(ctx context.Context, b *Birth, at []Holder, m *masters) error {
 	if !b.Shared {
 		return at[0].Token.Generate(ctx, b.Key)
 	}
-	key, err := combine(p.Rand, seen)
+	key, err := m.draw()
 	if err != nil {
 		return err
 	}
-	defer clear(key[:])
+	defer clear(key)
 	for _, h := range at {
-		if err := h.Token.Import(ctx, b.Key, key[:]); err != nil {
+		if err := h.Token.Import(ctx, b.Key, key); err != nil {
 			return fmt.Errorf("on %s: %w", h.Name, err)
 		}
 	}

@@ -48,7 +48,7 @@ var Table = map[string][]string{
 	"wallet/mask":            {"token"},
 	"internal/store":         {"access", "internal/fault", "internal/trace"},
 	"identity":               {"access", "internal/fault"},
-	"keyceremony":            {"hsm/keyref", "internal/fault", "internal/tdes"},
+	"keyceremony":            {"hsm/keyref", "internal/fault", "internal/tdes", "keyceremony/keyblock"},
 	"keyceremony/keyblock":   {"hsm/keyref", "internal/fault", "internal/mac", "internal/tdes"},
 	"keyceremony/secret":     {},
 	"keyceremony/shamir":     {"internal/fault"},

@@ -29,20 +29,29 @@ import (
 
 // Token is an open token; *hsm.Token is one.
 type Token interface {
-	Generate(ctx context.Context, ref keyref.Ref) error
+	// GenerateMarked and ImportMarked bring a key to life that bears a mark, by which
+	// it is known again after a ceremony was cut off. Bears reports whether what is
+	// under a label bears it, or returns [hsm.ErrKeyMissing]. Orphans destroys the
+	// objects without a label that these births left when they were cut off; it names
+	// those, and those of others, which it leaves.
 	GenerateMarked(ctx context.Context, ref keyref.Ref, mark string) error
-	Import(ctx context.Context, ref keyref.Ref, value []byte) error
 	ImportMarked(ctx context.Context, ref keyref.Ref, value []byte, mark string) error
 	Bears(ctx context.Context, ref keyref.Ref, mark string) (bool, error)
-	Destroy(ctx context.Context, ref keyref.Ref) error
-	ReadBack(ctx context.Context, ref keyref.Ref) (keyref.Info, string, error)
-	Unlabelled(ctx context.Context, destroy bool) ([]string, error)
 	Orphans(ctx context.Context, births []hsm.Birth) (gone, left []string, err error)
+	Destroy(ctx context.Context, ref keyref.Ref) error
+
+	// ReadBack compares what is under a label with what its usage demands, and says in
+	// words what it read. Trial computes something that two keys agree on only when
+	// they are equal.
+	ReadBack(ctx context.Context, ref keyref.Ref) (keyref.Info, string, error)
 	Trial(ctx context.Context, ref keyref.Ref) ([]byte, error)
+
+	// Require, PublicKey and Sign are for the key that signs the transcript.
 	Require(ctx context.Context, refs ...keyref.Ref) error
 	PublicKey(ctx context.Context, ref keyref.Ref) (*ecdsa.PublicKey, error)
 	Sign(ctx context.Context, ref keyref.Ref, digest [32]byte) ([64]byte, error)
-	Random(ctx context.Context, b []byte) error
+
+	Random(ctx context.Context, b []byte) error // fills b
 	Close() error
 }
 

@@ -20,6 +20,15 @@ func (h HSM) Init(ctx context.Context, label string, so, user []byte) error {
 
 // Open implements [Module].
 func (h HSM) Open(ctx context.Context, label string, pin []byte) (Token, error) {
+	t, err := h.Login(ctx, label, pin)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Login is [HSM.Open], for those who need all that a token can do.
+func (h HSM) Login(ctx context.Context, label string, pin []byte) (*hsm.Token, error) {
 	c := h.Config
 	c.Token = label
 	if len(pin) > 0 {
@@ -27,11 +36,7 @@ func (h HSM) Open(ctx context.Context, label string, pin []byte) (Token, error) 
 		c.PIN = func(use func(pin []byte) error) error { return lend(typed, use) }
 		c.WrongPIN = "whoever typed a part of it looks it up; then --resume, which asks for all parts again. Each time is one try, and a few may lock the token"
 	}
-	t, err := hsm.Open(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	return hsm.Open(ctx, c)
 }
 
 var _ Token = (*hsm.Token)(nil)

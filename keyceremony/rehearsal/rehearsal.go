@@ -79,7 +79,7 @@ func (st Stage) furnish(ctx context.Context, dir string, s script.Script, p *Pla
 	if _, err := os.Stat(mark); err == nil {
 		return nil
 	}
-	t, err := st.Module.Open(ctx, s.Token, nil)
+	t, err := st.Module.Login(ctx, s.Token, nil)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (st Stage) furnish(ctx context.Context, dir string, s script.Script, p *Pla
 }
 
 // expected makes the keys that a script does not make itself.
-func (st Stage) expected(ctx context.Context, t engine.Token, s script.Script, p *Player) error {
+func (st Stage) expected(ctx context.Context, t *hsm.Token, s script.Script, p *Player) error {
 	made := map[string]bool{}
 	for _, k := range s.Keys {
 		made[k.Label] = true
@@ -121,7 +121,7 @@ func (st Stage) expected(ctx context.Context, t engine.Token, s script.Script, p
 	return nil
 }
 
-func generate(ctx context.Context, t engine.Token, r keyref.Ref) error {
+func generate(ctx context.Context, t *hsm.Token, r keyref.Ref) error {
 	if err := t.Generate(ctx, r); err != nil && !errors.Is(err, hsm.ErrKeyExists) {
 		return err
 	}
@@ -129,7 +129,7 @@ func generate(ctx context.Context, t engine.Token, r keyref.Ref) error {
 }
 
 // assemble imports the key that the players' components give.
-func assemble(ctx context.Context, t engine.Token, s script.Script, k script.Key, p *Player) error {
+func assemble(ctx context.Context, t *hsm.Token, s script.Script, k script.Key, p *Player) error {
 	value := make([]byte, k.Length())
 	for _, who := range s.Custodians {
 		part := p.drawn("component "+Held(k.Label, who), k.Length())
