@@ -1,12 +1,18 @@
 // Package account reconciles what a handset spent offline with what the issuer
 // holds: it judges the evidence of taps and posts each slot once.
 //
-// A slot is one counter of one token and pays once. Evidence of it can arrive
-// late, twice, in any order, from several terminals and altered on the way;
-// which record is posted depends on the set of records alone, never on their
-// order. The one exception are tokens whose controls bound the sum or the count
-// of their uses: there, of records that do not all fit, the first to come is
-// paid. A decision is durable before it is answered.
+// A tap is one offline purchase. A slot is one counter of one token, with a key of its
+// own and a cap, and pays once. Evidence of it can arrive late, twice, in any order,
+// from several terminals and altered on the way; which record is posted depends on the
+// set of records alone, never on their order. The one exception are tokens whose
+// controls bound the sum or the count of their uses: there, of records that do not all
+// fit, the first to come is paid. A decision is durable before it is answered.
+//
+// A wallet has an account. Money for each slot is reserved when the slot is handed out;
+// of a holder who may owe, a part of it can be credit. A sync brings phone and account
+// in step: reports on slots come in, new slots go out.
+//
+// Amounts are in fen, the hundredth part of a yuan.
 package account
 
 import (
@@ -23,7 +29,7 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-// Sentinels.
+// Errors of uploads.
 var (
 	// ErrBatch reports a batch of no taps, or of more than [MaxBatch].
 	ErrBatch = fault.New(fault.TooLarge, "a batch holds 1 to 500 taps")
@@ -47,8 +53,8 @@ const (
 	Rejected  Outcome = "REJECTED"  // no evidence at all
 )
 
-// Reason says more about an outcome. It is empty for a record that is posted
-// and good in every respect, whoever is paid for it. A duplicate carries the reason of what it
+// Reason says more about an outcome. It is empty for a record that is posted and good in
+// every respect, whoever is paid for it. A duplicate carries the reason of what it
 // duplicates, or that record's outcome when it is not posted.
 type Reason string
 

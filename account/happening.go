@@ -18,23 +18,24 @@ type HappeningKind string
 
 // Kinds.
 const (
-	TopUp        HappeningKind = "TOP_UP"
-	WebSpend     HappeningKind = "WEB_SPEND" // sees what is free, and credit
-	Refund       HappeningKind = "REFUND"    // of web spending
-	CardBound    HappeningKind = "CARD_BOUND"
+	TopUp        HappeningKind = "TOP_UP"        // money came in
+	WebSpend     HappeningKind = "WEB_SPEND"     // money goes out: of what is free, then on credit
+	Refund       HappeningKind = "REFUND"        // of web spending: it comes back
+	CardBound    HappeningKind = "CARD_BOUND"    // debts can be charged to a card
 	CardUnbound  HappeningKind = "CARD_UNBOUND"  // no more credit
 	ChargeFailed HappeningKind = "CHARGE_FAILED" // what is owed could not be charged to the card
 )
 
 // Happening is one thing that happened, under the id of who tells it.
 type Happening struct {
-	ID     string
+	ID     string // 1 to 64 printable ASCII characters
 	Kind   HappeningKind
-	Amount token.Amount // of the first three
+	Amount token.Amount // of the first three kinds, up to 10,000,000 fen; 0 of others
 }
 
 // Errors of happenings.
 var (
+	// ErrHappening reports an event that is not in this form.
 	ErrHappening = fault.New(fault.Malformed, "an account event has an id, a kind, and an amount if it moves money")
 	// ErrHolds reports money that would take a wallet past what it may hold.
 	ErrHolds = fault.New(fault.WalletState, "a wallet holds 10,000,000 yuan at most")
@@ -51,7 +52,7 @@ const maxMoved token.Amount = 10_000_000
 // bits; what cards bring besides fits too.
 const maxHeld = 1_000_000_000
 
-// Happen makes an event take effect, once, and returns the balances after it.
+// Happen makes an event take effect, once for each id, and returns the balances after it.
 func (s *Service) Happen(ctx context.Context, c access.Caller, id token.WalletID, h Happening) (Balances, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.AccountPost, string(id)); err != nil {
 		return Balances{}, err

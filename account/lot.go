@@ -14,14 +14,14 @@ type SlotState string
 // States of slots. Those that a phone may still pay with are ISSUED and, because
 // a phone cannot prove that it forgot, DISCARDED.
 const (
-	SlotIssued    SlotState = "ISSUED"
+	SlotIssued    SlotState = "ISSUED"     // handed out, and nothing was heard of it
 	SlotUsedPhone SlotState = "USED_PHONE" // only the phone says so
 	SlotUsedTerm  SlotState = "USED_TERM"  // only a terminal says so
 	SlotSettled   SlotState = "SETTLED"    // both do, or the money is back
-	SlotForked    SlotState = "FORKED"
-	SlotBurned    SlotState = "BURNED" // used, but no service was given
-	SlotDiscarded SlotState = "DISCARDED"
-	SlotExpired   SlotState = "EXPIRED" // never used, and its reserve is free again
+	SlotForked    SlotState = "FORKED"     // it paid twice
+	SlotBurned    SlotState = "BURNED"     // used, but no service was given
+	SlotDiscarded SlotState = "DISCARDED"  // the phone says that it threw it away
+	SlotExpired   SlotState = "EXPIRED"    // never used, and its reserve is free again
 )
 
 // Lot is one slot that was handed out to a wallet: what was reserved for it, all

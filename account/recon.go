@@ -15,7 +15,7 @@ type Recon struct {
 	From, To  time.Time
 	Terminals []TerminalDay
 	Operators []OperatorDay
-	Accounts  map[string]int64 // of the ledger, over all time
+	Accounts  map[string]int64 // balance of each account of the ledger in fen, over all time
 	// Mismatches name what does not agree inside this service: a wallet whose
 	// balances are not what its transfers come to, an operator who was not paid
 	// what the records come to, a slot or an order to a card that does not explain
@@ -49,9 +49,9 @@ type TerminalDay struct {
 	Terminal    [6]byte
 	Count       int
 	Sum         token.Amount
-	First, Last uint32 // serials
-	Missing     int    // serials between them that nobody uploaded
-	Digest      [32]byte
+	First, Last uint32   // serial numbers
+	Missing     int      // serial numbers between them that nobody uploaded
+	Digest      [32]byte // SHA-256 over the ids of its taps, in the order of serial numbers
 }
 
 // OperatorDay is what one operator is owed for the taps of the day.

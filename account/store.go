@@ -14,7 +14,7 @@ type Binding struct {
 	Wallet   token.WalletID
 	Ref      token.Ref
 	Device   token.DeviceID
-	NotAfter time.Time
+	NotAfter time.Time // end of the token
 }
 
 // Wallets keeps wallets. Each change is durable on return, and all or nothing.
@@ -32,7 +32,7 @@ type Wallets interface {
 	Bound(ctx context.Context, refs ...token.Ref) (map[token.Ref]token.WalletID, error)
 	// Tokens lists the tokens of a wallet, newest first.
 	Tokens(ctx context.Context, id token.WalletID) ([]Binding, error)
-	// Funds is what stands behind the wallet's slots.
+	// Funds returns what stands behind the wallet's slots, or [ErrNoWallet].
 	Funds(ctx context.Context, id token.WalletID) (Funds, error)
 }
 
@@ -47,11 +47,11 @@ type Finding struct {
 // wallet.
 type Case struct {
 	ID       string
-	Kind     string
-	Severity int
+	Kind     string // of the signal that opened it: see [detect.Kind]
+	Severity int    // 1 to 3: see [detect.Severities]
 	Wallet   token.WalletID
 	Ref      token.Ref
-	Ctr      uint16
+	Ctr      uint16 // the slot's counter
 	Terminal [6]byte
 	Opened   time.Time
 }
@@ -66,23 +66,24 @@ type CaseQuery struct {
 
 // Findings keeps what detection found until what follows from it is done.
 type Findings interface {
-	// Pending lists signals of which that is not known, oldest first, behind one that
-	// it listed before; the zero one: from the first on.
+	// Pending lists signals that were not concluded, oldest first, after one that it
+	// listed before; the zero one: from the first on.
 	Pending(ctx context.Context, after Finding, limit int) ([]Finding, error)
 	// Conclude notes that what follows from a signal outside is done, has effect
 	// change its wallet, and opens its case if it is to have one; once.
 	Conclude(ctx context.Context, f Finding, effect func(*Wallet), open bool) error
 	// WrongTaps lists the taps with a wrong PIN that a wallet made since then.
 	WrongTaps(ctx context.Context, w token.WalletID, since time.Time) ([]WrongTap, error)
+	// Cases lists cases, newest first.
 	Cases(ctx context.Context, q CaseQuery) ([]Case, error)
 }
 
-// Word is what a phone says.
+// Word is what a phone says of all slots of a token.
 type Word struct {
 	Reports []Report
 	At      time.Time // when it says so: no later than its own clock; zero: that clock is ahead, and nobody knows
 	Heard   time.Time // when that first came, by the clock of the service
-	PIN     time.Time // when one was last entered rightly online before it
+	PIN     time.Time // when the right PIN was last given online before it
 }
 
 // Syncs keeps syncs of phones, each answered once.
@@ -102,9 +103,13 @@ type Syncs interface {
 
 // Postings is what happens to accounts beside taps and syncs.
 type Postings interface {
-	// Happen makes what happened take effect, once for each id.
+	// Happen makes what happened take effect, once for each id, and returns what
+	// stands behind the wallet then. [ErrHappeningReused] says that the id stands for
+	// something else, [ErrHolds] and [ErrReserved] that the account cannot take or
+	// give that.
 	Happen(ctx context.Context, w token.WalletID, h Happening) (Funds, error)
-	// Close ends a wallet that holds nothing back, and pays out what is free.
+	// Close ends a wallet, once per attempt, and pays out what is free; see
+	// [Funds.Closes] for what holds it back.
 	Close(ctx context.Context, w token.WalletID, caller string, a access.Attempt) (Wallet, error)
 	// Release frees the reserve of slots of tokens that ended before then, and
 	// Refund gives back what only phones said was paid. They return how many slots
@@ -119,10 +124,13 @@ type Reports interface {
 	Taps(ctx context.Context, w token.WalletID, limit int) ([]TapView, error)
 	// Signals lists what detection found of a wallet, newest first.
 	Signals(ctx context.Context, w token.WalletID, limit int) ([]Finding, error)
+	// Recon sums up the taps from one moment up to another, without the latter.
 	Recon(ctx context.Context, from, to time.Time) (Recon, error)
 }
 
-// Book is all of it.
+// Book keeps wallets, and all that is known of their slots and money. Each part is for
+// one side of this package; one store implements all of them, because they change
+// together. It is safe for concurrent use.
 type Book interface {
 	Wallets
 	Findings

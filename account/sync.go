@@ -25,11 +25,10 @@ type SlotKind struct {
 	Cap   token.Amount
 }
 
-// Terms are what a device's tier allows. They are data of the tier, given with
-// each sync.
+// Terms are what a device's tier allows. They are given with each sync.
 type Terms struct {
-	Limit      token.Amount // L: live slots of one token together
-	Ceiling    token.Amount // A_max: authority of all tokens of the wallet together
+	Limit      token.Amount // caps of the live slots of one token, together
+	Ceiling    token.Amount // [Funds.Authority] of all tokens of the wallet, together
 	Layout     []SlotKind   // a full bundle, in the order of use
 	KeyVersion byte         // of the slot masters
 }
@@ -89,16 +88,16 @@ type Balances struct {
 	Available token.Amount // free to spend or to be reserved
 	Reserve   token.Amount // held for slots
 	Due       token.Amount // overdraft to be paid back
-	Authority token.Amount // OOA: caps of all slots that can still pay
+	Authority token.Amount // caps of all slots that can still cost them
 	Remaining token.Amount // of the token in question: caps of its live slots
 	Count     int          // its live slots
 }
 
-// Thresholds say when a phone should sync next.
+// Thresholds say when a phone should sync next: at the first of these.
 type Thresholds struct {
-	SlotsLeft int
-	Remaining token.Amount
-	Before    time.Time
+	SlotsLeft int          // it has no more live slots than so many
+	Remaining token.Amount // their caps come to no more than that
+	Before    time.Time    // the token ends soon after; zero: there is no such moment
 }
 
 // Settlement is the answer to a sync.

@@ -13,24 +13,24 @@ import (
 
 // Tap is one offline purchase as a terminal recorded it.
 type Tap struct {
-	Terminal    [6]byte      // terminal number
-	Issuer      [8]byte      // file 0015
-	Number      token.Number // zero in a tap that was read back from a journal
-	UD          credential.UD
-	Rand        [4]byte
-	Seq         uint16 // equals the counter of UD
+	Terminal    [6]byte       // terminal number
+	Issuer      [8]byte       // bytes 0 to 7 of file 0015
+	Number      token.Number  // zero in a tap that was read back from a journal
+	UD          credential.UD // use descriptor: counter, cap, class and end of the slot
+	Rand        [4]byte       // that the handset drew
+	Seq         uint16        // offline transaction serial number; equals the counter of UD
 	Amount      token.Amount
 	Type        cryptogram.Type
-	TermSeq     uint32
-	At          cryptogram.DateTime
-	KeyVer      byte
+	TermSeq     uint32              // terminal transaction serial number
+	At          cryptogram.DateTime // of the terminal's clock, in its zone
+	KeyVer      byte                // key version and algorithm, as the handset answered them
 	AlgID       byte
-	Balance     uint32 // as the handset answered; nothing vouches for it
-	MAC1        [4]byte
-	MAC2        [4]byte
-	TAC         [4]byte
-	ListVersion uint64 // deny list that the terminal held
-	Failed      bool   // the terminal refused it after the handset had answered: no service was given
+	Balance     uint32  // in fen, as the handset answered; nothing vouches for it
+	MAC1        [4]byte // the terminal's
+	MAC2        [4]byte // the handset's, which shows that the slot was used
+	TAC         [4]byte // transaction authentication code of the handset, wrong after a wrong PIN
+	ListVersion uint64  // deny list that the terminal held
+	Failed      bool    // the terminal refused it after the handset had answered: no service was given
 }
 
 // Purchase returns the fields that MACs and TAC are computed over.
@@ -74,8 +74,8 @@ type Sources uint8
 const (
 	ByTerminal Sources = 1 << iota // service was given for it
 	ByFailure                      // a terminal saw it and gave no service
-	ByPhone
-	BySystem // a back office asks to be paid for it
+	ByPhone                        // the phone itself, at a sync
+	BySystem                       // a back office asks to be paid for it
 )
 
 // Served reports whether somebody vouches that service was given.

@@ -12,10 +12,14 @@ import (
 
 // Errors of wallets.
 var (
+	// ErrNoWallet reports a wallet that there is not, or that is not the caller's.
 	ErrNoWallet = fault.New(fault.WalletUnknown, "no such wallet")
-	ErrState    = fault.New(fault.WalletState, "the wallet's state does not allow that")
+	// ErrState reports what a wallet cannot do, being suspended, closed or not empty.
+	ErrState = fault.New(fault.WalletState, "the wallet's state does not allow that")
+	// ErrReserved reports money that is asked for and held for slots.
 	ErrReserved = fault.New(fault.FundsReserved, "the money is held for offline payments")
-	ErrBound    = fault.New(fault.TokenState, "the token belongs to another wallet or device")
+	// ErrBound reports a token that is bound already, elsewhere.
+	ErrBound = fault.New(fault.TokenState, "the token belongs to another wallet or device")
 )
 
 // Hold is why a wallet is held back.
@@ -32,13 +36,13 @@ const (
 type Wallet struct {
 	ID        token.WalletID
 	Requestor token.Requestor
-	Client    string // who opened it
+	Client    string // id of the client that opened it
 	State     WalletState
 	Holds     []Hold       // why it is RESTRICTED or SUSPENDED
 	RealName  bool         // its holder is known and can owe
 	Card      bool         // a card is bound that debts are charged to
-	Allowance token.Amount // O: how far composite purchases may go below nothing
-	Quota     token.Amount // Q: of that, how much in any 30 days
+	Allowance token.Amount // how much its holder may owe at a time
+	Quota     token.Amount // how much of that may be lent in any [QuotaDays]
 	// Limit and Ceiling are what the last sync's device was allowed: what a fall
 	// of the account is measured by.
 	Limit, Ceiling token.Amount
@@ -53,7 +57,7 @@ const (
 	defaultQuota token.Amount = 20000
 )
 
-// QuotaDays is the time in which the quota bounds credit.
+// QuotaDays is the time over which [Wallet.Quota] bounds credit.
 const QuotaDays = 30 * 24 * time.Hour
 
 // restrict makes w RESTRICTED for one more reason; what is held back harder stays. A
@@ -100,11 +104,12 @@ type Funds struct {
 	Wallet   Wallet
 	Balances ledger.Balances
 	Lots     []*Lot       // all that may still pay, or still hold something
-	Lent     token.Amount // overdraft in the last 30 days, paid back or not
+	Lent     token.Amount // overdraft in the last [QuotaDays], paid back or not
 	Now      time.Time
 }
 
-// Credit is O_free: what may still be owed.
+// Credit is what the holder may still come to owe: of allowance and quota, what is
+// neither lent nor promised to slots that can still pay.
 func (f Funds) Credit() token.Amount {
 	w := f.Wallet
 	if !w.RealName || !w.Card || w.State != WalletActive {
@@ -120,7 +125,8 @@ func (f Funds) Credit() token.Amount {
 	return min(left, missing(w.Quota, held+f.Lent))
 }
 
-// Authority is OOA, of one token or, for "", of all: what slots can still cost.
+// Authority is what slots can still cost, the sum of their caps: those of one token or,
+// for "", of all.
 func (f Funds) Authority(ref token.Ref) (sum token.Amount) {
 	for _, l := range f.Lots {
 		if (ref == "" || l.Ref == ref) && l.Authority(f.Now) {
@@ -143,9 +149,10 @@ func (f Funds) live(ref token.Ref) (sum token.Amount, kinds map[SlotKind]int, n 
 	return sum, kinds, n
 }
 
-// Limit is L_eff of a token: how much its live slots may come to together. Slots
-// that the phone threw away count against the ceiling like those of other
-// tokens, because it cannot prove that it did.
+// Limit is how much the live slots of a token may come to together: the least of what
+// its tier allows one token, of what the tier leaves it of the wallet's ceiling, and of
+// what there is money or credit for. Slots that the phone threw away count against the
+// ceiling like those of other tokens, because it cannot prove that it did.
 func (f Funds) Limit(ref token.Ref, t Terms) token.Amount {
 	live, _, _ := f.live(ref)
 	others := f.Authority("") - live
@@ -194,8 +201,8 @@ func (f Funds) thresholds(t Terms, notAfter time.Time) Thresholds {
 
 // PINTries is what the wallet's store knows of PINs that were entered online.
 type PINTries interface {
-	// Since returns when a PIN was last entered rightly online, or the zero time,
-	// and how many were entered wrongly since.
+	// Since returns when the right PIN was last given online, or the zero time, and
+	// how many wrong ones were given online since.
 	Since(ctx context.Context, w token.WalletID) (lastSuccess time.Time, wrong int, err error)
 }
 

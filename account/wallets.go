@@ -15,9 +15,9 @@ var errAgreement = fault.New(fault.Malformed, "an allowance is for holders who a
 // Opening says what a new wallet shall be.
 type Opening struct {
 	Requestor token.Requestor // "": the caller's own
-	RealName  bool
-	Allowance token.Amount // O
-	Quota     token.Amount // Q; 0: 20000 fen
+	RealName  bool            // its holder is known by name, and can owe
+	Allowance token.Amount    // see [Wallet.Allowance]; up to 5000 fen, of holders who are known by name
+	Quota     token.Amount    // see [Wallet.Quota]; 0: 20000 fen
 	Attempt   access.Attempt
 }
 

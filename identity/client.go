@@ -11,14 +11,14 @@ import (
 
 // Client is one registered caller.
 type Client struct {
-	ID        string // lower-case letters, digits, dots, dashes, underlines
-	Name      string // for people
+	ID        string // 1 to 64 lower-case letters, digits, dots, dashes and underlines
+	Name      string // for people; up to 128 bytes
 	Role      access.Role
 	Scopes    []access.Action // the most it can be granted; each belongs to Role
 	Requestor string          // Token Requestor ID, 11 digits; empty: none
-	Terminal  string          // terminal group, for terminals; empty: all
-	JWK       []byte          // public key: EC P-256, Ed25519, or RSA of 2048 bits or more
-	EncJWK    []byte          // public key to which answers are sealed: EC P-256; empty: none
+	Terminal  string          // terminal group, up to 64 characters, for terminals; empty: all
+	JWK       []byte          // public key that it signs with (RFC 7517): EC P-256 (ES256), Ed25519 (EdDSA), or RSA of 2048 to 4096 bits (PS256)
+	EncJWK    []byte          // public key to which answers are sealed (RFC 7517): EC P-256; empty: none
 	Bound     bool            // its tokens are bound to its TLS certificate, always
 	Disabled  bool
 	CreatedAt time.Time

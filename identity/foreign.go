@@ -22,7 +22,7 @@ import (
 
 // ForeignKey is a key of another issuer and the one algorithm it signs with.
 type ForeignKey struct {
-	Alg    string
+	Alg    string // ES256, EdDSA or PS256
 	Public crypto.PublicKey
 }
 

@@ -1,5 +1,5 @@
-// Package identity says who is calling: it knows the registered clients,
-// exchanges what they sign for access tokens, and reads those back.
+// Package identity says who is calling: it exchanges what registered clients sign for
+// access tokens, and reads those back.
 //
 // A client proves itself with its own private key (private_key_jwt, RFC 7523)
 // and gets a short-lived access token (RFC 9068) signed in the HSM. Reading a
@@ -28,13 +28,21 @@ import (
 // Errors of this package. What exactly was wrong with an assertion or a token
 // stands in the wrapping text, which is for logs only.
 var (
+	// ErrRefused reports an assertion or access token that does not hold, and a client
+	// that is disabled.
 	ErrRefused = fault.New(fault.Unauthenticated, "the caller could not be identified")
+	// ErrUnknown reports a client that is not registered.
 	ErrUnknown = fault.New(fault.Unauthenticated, "no such client")
-	ErrSpent   = fault.New(fault.Unauthenticated, "this assertion was used before")
-	ErrScope   = fault.New(fault.Malformed, "the client may not have this scope")
-	ErrClient  = fault.New(fault.Malformed, "not a client that can be registered")
-	ErrNoKey   = fault.New(fault.NoClientKey, "no encryption key is registered for this caller")
-	ErrExists  = fault.New(fault.Malformed, "a client with this id is registered already")
+	// ErrSpent reports an assertion whose jti was used before.
+	ErrSpent = fault.New(fault.Unauthenticated, "this assertion was used before")
+	// ErrScope reports that a client asked for a scope that it is not registered with.
+	ErrScope = fault.New(fault.Malformed, "the client may not have this scope")
+	// ErrClient reports what cannot be registered: see [Client.Validate].
+	ErrClient = fault.New(fault.Malformed, "not a client that can be registered")
+	// ErrNoKey reports a client without an encryption key.
+	ErrNoKey = fault.New(fault.NoClientKey, "no encryption key is registered for this caller")
+	// ErrExists reports a client whose id is taken.
+	ErrExists = fault.New(fault.Malformed, "a client with this id is registered already")
 )
 
 // AssertionType is the client_assertion_type of RFC 7523.
@@ -49,10 +57,11 @@ type Registry interface {
 	Spend(ctx context.Context, client, jti string, until time.Time) error
 }
 
-// Key is one version of the key that signs access tokens.
+// Key is one version of the key that signs access tokens, with ES256.
 type Key struct {
 	Public *ecdsa.PublicKey // P-256
-	// Sign returns r‖s over digest. The private half stays in the HSM.
+	// Sign returns the signature r‖s, 32 bytes each, over a SHA-256 digest. The
+	// private half stays in the HSM.
 	Sign func(ctx context.Context, digest [32]byte) ([64]byte, error)
 }
 
@@ -84,7 +93,7 @@ type Service struct {
 	cache *cache
 }
 
-// New returns a service.
+// New checks cfg and returns a service.
 func New(cfg Config) (*Service, error) {
 	if cfg.Registry == nil || cfg.Issuer == "" || cfg.Audience == "" || len(cfg.Keys) == 0 {
 		return nil, errors.New("identity: Registry, Keys, Issuer and Audience are required")

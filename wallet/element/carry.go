@@ -20,12 +20,13 @@ import (
 
 // Carried is what a courier takes back.
 type Carried struct {
-	Script []byte // nil: there is none that the element has not obeyed
-	Seq    uint32
+	Script []byte // with its MAC or signature; nil: the element has obeyed all
+	Seq    uint32 // number of the script
 }
 
-// Carry takes the receipt that a courier brings, if it brings one, and gives it
-// the next script. Couriers may come twice, late and in any order.
+// Carry takes the receipt that a courier brings, if it brings one, and gives it the
+// next script. Couriers may come twice, late and in any order. A receipt that is not
+// this element's is [wallet.ErrRefused].
 func (s *Service) Carry(ctx context.Context, c access.Caller, id token.DeviceID, receipt []byte) (Carried, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.ElementCarry, string(id)); err != nil {
 		return Carried{}, err

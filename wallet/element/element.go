@@ -32,43 +32,44 @@ type State string
 
 // States.
 const (
-	Fresh  State = "NEW" // nothing was heard of it
-	Issued State = "ISSUED"
-	Erased State = "ERASED"
+	Fresh  State = "NEW"    // nothing was heard of it
+	Issued State = "ISSUED" // its newest receipt says that it holds a token
+	Erased State = "ERASED" // its newest receipt says that it has forgotten all
 )
 
-// Element is an enrolled element.
+// Element is an enrolled element, and what its newest receipt said.
 type Element struct {
 	ID         token.DeviceID
 	Serial     message.Serial
 	Wallet     token.WalletID
-	Client     string // who enrolled it
-	Key        *rsa.PublicKey
-	Leaf       string // of its attestation
-	KeyVersion byte
-	Ref        token.Ref // that it was issued last
-	Seq        uint32    // of the last script made
-	Acked      uint32    // of the last script that it obeyed, as it says
-	Number     uint32    // of its newest receipt
-	Receipt    []byte    // that is being settled
+	Client     string         // id of the client that enrolled it
+	Key        *rsa.PublicKey // 2048 to 4096 bits, exponent 65537; keys and PINs are enciphered to it (OAEP, SHA-256)
+	Leaf       string         // of its attestation: SHA-256 of the certificate, in hex
+	KeyVersion byte           // of the slot masters that its keys come from
+	Ref        token.Ref      // that it was issued last; "" before the first
+	Seq        uint32         // number of the last script made for it; 0: none
+	Acked      uint32         // number of the last script that it says it obeyed
+	Number     uint32         // of its newest receipt
+	Receipt    []byte         // one that is still to be settled; nil: none
 	State      State
-	Tries      byte
-	Balance    token.Amount
+	Tries      byte         // that its PIN has left, as it says
+	Balance    token.Amount // in fen, as it says
 	EnrolledAt time.Time
 }
 
 // Script is one script as it was made; it is delivered in the same bytes however
 // often it is asked for.
 type Script struct {
-	Seq   uint32
-	Cause string // one script for each
+	Seq   uint32 // from 1 on, without a gap
+	Cause string // why it was made, such as a grant: there is one script for each cause
 	Verb  message.Verb
-	Bytes []byte
+	Bytes []byte // with its MAC or signature, up to [message.MaxScript] of them
 	At    time.Time
 	Ref   token.Ref // of an issue
 }
 
-// Store keeps elements and scripts. Safe for concurrent use.
+// Store keeps elements and scripts. What it returns is durable; it is safe for
+// concurrent use.
 type Store interface {
 	// Insert makes e durable, once per attempt. A serial number that is there
 	// already is [wallet.ErrRefused].
@@ -80,23 +81,29 @@ type Store interface {
 	Put(ctx context.Context, id token.DeviceID, s Script) (bool, error)
 	// Script returns a script by its number; found is false when there is none.
 	Script(ctx context.Context, id token.DeviceID, seq uint32) (s Script, found bool, err error)
-	// Hear keeps what a receipt says unless a newer one was heard. Settled forgets
-	// the receipt that was being settled, if it is still that one.
+	// Hear keeps what a receipt says: Acked, Number, Receipt, State, Tries and Balance
+	// of e. It changes nothing when a newer one was heard, or while one is still to be
+	// settled.
 	Hear(ctx context.Context, e Element) error
+	// Settled forgets the receipt that was to be settled, if it is still that one.
 	Settled(ctx context.Context, id token.DeviceID, number uint32) error
 }
 
 // Keys is what this package needs of the HSM.
 type Keys interface {
-	// WrapTokenKey enciphers a token's key to an element.
+	// WrapTokenKey derives a token's key along path and enciphers it to an element's
+	// RSA key, inside the HSM.
 	WrapTokenKey(ctx context.Context, path keyref.Path, peer *rsa.PublicKey) ([]byte, error)
 	HMAC(ctx context.Context, ref keyref.Ref, msg []byte) ([32]byte, error)
 	Sign(ctx context.Context, ref keyref.Ref, digest [32]byte) ([64]byte, error)
 }
 
-// Accounts settles what elements report.
+// Accounts is what this package needs of the wallets' accounts.
 type Accounts interface {
+	// Open returns nil when there is such a wallet and c may act for it, and an
+	// error of kind [fault.Refused] when not.
 	Open(ctx context.Context, c access.Caller, w token.WalletID) error
+	// Sync takes what an element reports, once for each id of q, and grants slots.
 	Sync(ctx context.Context, c access.Caller, q account.SyncRequest) (account.Settlement, error)
 	// Holder says to which wallet and device a token is bound; an error of kind
 	// [fault.Refused] says to none.
@@ -131,14 +138,15 @@ type Config struct {
 	Terms       enrol.Terms // of tier SE
 
 	Realm       string // of the slot masters
-	KeyVersion  byte   // of those that serve elements, and no phone; 0: none is served
-	AlgorithmID byte
-	CredVersion uint8 // of cred-sign; 0: 1
-	ScrVersion  uint8 // of script; 0: 1
+	KeyVersion  byte   // of the slot masters that serve elements, and no phone; 0: no element is served
+	AlgorithmID byte   // that goes with them
+	CredVersion uint8  // of the key that signs credentials and issues, cred-sign; 0: 1
+	ScrVersion  uint8  // of the key that scripts' keys are derived from, script; 0: 1
 
-	Issuer              [8]byte
-	AppType, AppVersion byte
-	AID                 []byte
+	// What an element tells readers of itself, in file 0015.
+	Issuer              [8]byte // bytes 0 to 7
+	AppType, AppVersion byte    // bytes 8 and 9
+	AID                 []byte  // application identifier, up to 16 bytes
 
 	Zone *time.Location   // of civil dates; nil: UTC
 	Now  func() time.Time // nil: time.Now
@@ -174,15 +182,17 @@ type Request struct {
 	Wallet  token.WalletID
 	Serial  message.Serial
 	Key     *rsa.PublicKey
-	Verdict enrol.Verdict // of whoever checked its attestation
-	Level   enrol.Level
-	At      time.Time
-	Leaf    string
+	Verdict enrol.Verdict // of whoever checked its attestation; [enrol.Trusted], or it is refused
+	Level   enrol.Level   // [enrol.Element], or it is refused
+	At      time.Time     // of the verdict; not more than two minutes ahead of the clock
+	Leaf    string        // SHA-256 of the attestation's leaf certificate, in hex
 	Attempt access.Attempt
 }
 
-// Enrol takes an element in. Only one whose attestation says that its key was
-// made in a secure element is: whoever has that key gets its token's key.
+// Enrol registers an element, once per attempt. Only one whose attestation says that its
+// key was made in a secure element is: whoever has that key gets its token's keys.
+// Whatever does not hold, a serial number that is enrolled already among it, is
+// [wallet.ErrRefused].
 func (s *Service) Enrol(ctx context.Context, c access.Caller, q Request) (Element, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.ElementProvide, string(q.Wallet)); err != nil {
 		return Element{}, err
@@ -211,7 +221,7 @@ func (s *Service) Enrol(ctx context.Context, c access.Caller, q Request) (Elemen
 	return e, s.hide(ctx, c, string(q.Wallet), "serial", err)
 }
 
-// Get returns an element.
+// Get returns an element that c enrolled, or [wallet.ErrRefused].
 func (s *Service) Get(ctx context.Context, c access.Caller, id token.DeviceID) (Element, error) {
 	if err := s.cfg.Gate.Allow(ctx, c, access.ElementProvide, string(id)); err != nil {
 		return Element{}, err

@@ -25,11 +25,13 @@ const turns = 8
 type Order struct {
 	Verb    message.Verb // Issue, Unblock or Erase
 	Ref     token.Ref    // of an issue: a token that is bound to the element
-	PIN     string       // sealed as for wallets; needed by the first issue
+	PIN     string       // a compact JWE to the HSM, as wallets' PINs are; the first issue needs one, an erasure has none
 	Attempt access.Attempt
 }
 
-// Order makes a script, once per attempt; a token is issued to an element once.
+// Order makes a script, once per attempt, and returns the element with the script's
+// number; a token is issued to an element once. The next courier takes the script
+// along. What cannot be ordered is [wallet.ErrRefused].
 func (s *Service) Order(ctx context.Context, c access.Caller, id token.DeviceID, o Order) (Element, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.ElementProvide, string(id)); err != nil {
 		return Element{}, err

@@ -22,47 +22,47 @@ const (
 // Level is where the device's keys live.
 type Level string
 
-// Levels.
+// Levels, best first.
 const (
-	Element   Level = "SE"
-	StrongBox Level = "STRONGBOX"
-	TEE       Level = "TEE"
-	Software  Level = "SOFTWARE"
+	Element   Level = "SE"        // a secure element of its own
+	StrongBox Level = "STRONGBOX" // Android StrongBox: a security chip of the phone
+	TEE       Level = "TEE"       // trusted execution environment of the main processor
+	Software  Level = "SOFTWARE"  // nothing but the operating system
 )
 
-// Boot is what the boot chain said.
+// Boot is the state of verified boot.
 type Boot string
 
 // Boot states.
 const (
-	Verified   Boot = "VERIFIED"
-	SelfSigned Boot = "SELF_SIGNED"
-	Unverified Boot = "UNVERIFIED"
+	Verified   Boot = "VERIFIED"    // the maker's own system
+	SelfSigned Boot = "SELF_SIGNED" // a system signed by a key that the owner installed
+	Unverified Boot = "UNVERIFIED"  // any system
 )
 
-// UseCount is what the hardware enforces of a key's number of uses.
+// UseCount says how many uses of a key the hardware can count and bound.
 type UseCount string
 
-// Abilities.
+// Use counts.
 const (
 	NoCount     UseCount = "NONE"
 	SingleCount UseCount = "SINGLE" // one use only
 	AnyCount    UseCount = "ANY"
 )
 
-// Attestation is what is known of a device. Whoever checked it, one shape: a
-// vendor's own attestation comes in the same fields, never by another path.
+// Attestation is what is known of a device. Its chain was checked by whoever calls; this
+// package judges what that came to. Every vendor's attestation comes in these fields.
 type Attestation struct {
 	Verdict     Verdict
 	Level       Level
 	At          time.Time // of the verdict
 	Patch       string    // security patch level, YYYY-MM
 	Boot        Boot
-	Locked      bool     // the boot loader
-	Leaf        string   // SHA-256 of the leaf certificate, 64 upper-case hex digits
-	HardwareMAC bool     // HMAC keys can be put into hardware
-	UseCount    UseCount // of keys in hardware
-	SignP95     time.Duration
+	Locked      bool          // the boot loader is
+	Leaf        string        // SHA-256 of the leaf certificate, 64 upper-case hex digits
+	HardwareMAC bool          // HMAC keys can be imported into hardware
+	UseCount    UseCount      // of keys in hardware
+	SignP95     time.Duration // 95th percentile of the time that a signature takes, up to one minute
 }
 
 // check reports what no attestation can say.
@@ -83,15 +83,15 @@ func (a Attestation) check() error {
 	return nil
 }
 
-// Tier is what a device may be given.
+// Tier is how far a device is trusted with offline money.
 type Tier string
 
 // Tiers, most trusted first.
 const (
-	TierSE Tier = "SE"
-	TierA  Tier = "A"
-	TierB  Tier = "B"
-	TierC  Tier = "C" // no slots: online only
+	TierSE Tier = "SE" // a secure element, and nothing against it
+	TierA  Tier = "A"  // keys in hardware, and a system as its maker shipped it
+	TierB  Tier = "B"  // something speaks against it: see its reasons
+	TierC  Tier = "C"  // no slots, online only: its attestation failed, or it was taken down
 )
 
 // order ranks tiers, most trusted first.
@@ -110,15 +110,15 @@ type Reason string
 
 // Reasons.
 const (
-	CheckFailed    Reason = "CHECK_FAILED"
-	NotTrusted     Reason = "NOT_TRUSTED"
-	SoftwareKey    Reason = "SOFTWARE_KEY"
-	BootUnverified Reason = "BOOT_UNVERIFIED"
-	BootUnlocked   Reason = "BOOT_UNLOCKED"
-	PatchOld       Reason = "PATCH_OLD"
-	NoHardwareKeys Reason = "NO_HARDWARE_KEYS"
-	Integrity      Reason = "INTEGRITY" // a later verdict of the platform
-	Detected       Reason = "DETECTED"  // what was found at upload
+	CheckFailed    Reason = "CHECK_FAILED"     // the verdict is [Failed]
+	NotTrusted     Reason = "NOT_TRUSTED"      // the verdict is [Untrusted]
+	SoftwareKey    Reason = "SOFTWARE_KEY"     // its keys are at level [Software]
+	BootUnverified Reason = "BOOT_UNVERIFIED"  // the boot state is not [Verified]
+	BootUnlocked   Reason = "BOOT_UNLOCKED"    // the boot loader is not locked
+	PatchOld       Reason = "PATCH_OLD"        // the security patch is older than 12 months
+	NoHardwareKeys Reason = "NO_HARDWARE_KEYS" // no HMAC key in hardware, and none whose uses are counted
+	Integrity      Reason = "INTEGRITY"        // a later verdict of the platform is worse
+	Detected       Reason = "DETECTED"         // its taps showed signs of fraud: [Service.Distrust]
 )
 
 // patchMonths is how old a security patch may be in tier A.

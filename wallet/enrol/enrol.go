@@ -1,8 +1,12 @@
-// Package enrol takes devices in and says what each of them may hold.
+// Package enrol registers phones and decides how much offline money each may hold.
 //
-// A device is two public keys and what an attestation said of them. Its tier
-// follows from that, falls by itself when the attestation ages or a later
-// verdict is worse, and rises only with a new attestation.
+// A device is two EC P-256 public keys and what an attestation said of where they
+// live. From the attestation follows its [Tier], and from the tier its [Terms]: how
+// many slots, of what worth, for how long. A tier falls by itself, when the security
+// patch ages or a later verdict is worse, and rises only with a new attestation.
+//
+// What does not hold about a wallet or a device is [wallet.ErrRefused], always in the
+// same words; why is in the audit record only.
 package enrol
 
 import (
@@ -32,12 +36,12 @@ var ErrKeys = fault.New(fault.Malformed, "a device has two different public EC P
 type Device struct {
 	ID          token.DeviceID
 	Wallet      token.WalletID
-	Client      string // who enrolled it
-	WrapKey     *ecdsa.PublicKey
-	SignKey     *ecdsa.PublicKey
-	Attestation Attestation
+	Client      string           // id of the client that enrolled it
+	WrapKey     *ecdsa.PublicKey // P-256: bundles are enciphered to it (ECDH-ES+A256KW, RFC 7518)
+	SignKey     *ecdsa.PublicKey // P-256: of what the device signs (ES256)
+	Attestation Attestation      // the last one
 	Tier        Tier
-	Reasons     []Reason
+	Reasons     []Reason // why it is not in a better tier
 	EnrolledAt  time.Time
 	Judged      int // how often its tier was judged again
 }
@@ -50,15 +54,16 @@ type Store interface {
 	Insert(ctx context.Context, caller string, a access.Attempt, d Device) (Device, error)
 	// Device returns a device, or [wallet.ErrRefused].
 	Device(ctx context.Context, id token.DeviceID) (Device, error)
-	// Judge replaces attestation, tier and reasons of a device that was judged
-	// d.Judged times so far, and reports whether that was so.
+	// Judge replaces attestation, tier and reasons of a device, if it was judged
+	// d.Judged times so far, and counts one more. It reports false, and changes
+	// nothing, when it was judged meanwhile.
 	Judge(ctx context.Context, d Device) (bool, error)
 }
 
 // Wallets knows which wallets there are.
 type Wallets interface {
-	// Open returns nil when c may add to the wallet and it takes additions, and
-	// an error of kind [fault.Refused] when not.
+	// Open returns nil when c may add a device to the wallet and the wallet takes
+	// one, and an error of kind [fault.Refused] when not.
 	Open(ctx context.Context, c access.Caller, w token.WalletID) error
 }
 
@@ -93,12 +98,16 @@ func New(c Config) (*Service, error) {
 // Request is what a device brings.
 type Request struct {
 	Wallet           token.WalletID
-	WrapKey, SignKey []byte // JWK
+	WrapKey, SignKey []byte // public EC P-256 keys, two different ones, each as a JWK (RFC 7517)
 	Attestation      Attestation
 	Attempt          access.Attempt
 }
 
-// Enrol takes a device in and gives it an id and a tier.
+// Enrol registers a device and gives it an id and a tier, once per attempt. Keys that do
+// not fit are [ErrKeys] or [wallet.ErrDeviceKey]; an attestation that cannot be read, or is
+// more than two minutes ahead of the clock, is [token.ErrMalformed]. A wallet that
+// takes no device from this caller, and an attestation key that serves [MaxWallets]
+// wallets already, are [wallet.ErrRefused].
 func (s *Service) Enrol(ctx context.Context, c access.Caller, q Request) (Device, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.DeviceEnrol, string(q.Wallet)); err != nil {
 		return Device{}, err
@@ -148,7 +157,9 @@ func (s *Service) read(q Request) (d Device, err error) {
 	return d, nil
 }
 
-// Attest judges a device by a new attestation: the one way up.
+// Attest judges a device by a new attestation: the one way up. Only the client that
+// enrolled a device may bring one, and it has to be newer than the last. When another
+// judgement is made at the same time, the device is returned as that one left it.
 func (s *Service) Attest(ctx context.Context, c access.Caller, id token.DeviceID, a Attestation) (Device, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.DeviceEnrol, string(id)); err != nil {
 		return Device{}, err
@@ -186,9 +197,9 @@ func (s *Service) Lower(ctx context.Context, id token.DeviceID, tier Tier, why R
 	return s.lower(ctx, d, tier, why)
 }
 
-// Distrust takes a device down by one tier, because of what was found at upload.
-// It does so once until the device is attested anew, and nothing to a device that
-// it does not know.
+// Distrust takes a device down by one tier, because its taps showed signs of fraud when
+// they were uploaded. It does so once until the device is attested anew, and nothing to
+// a device that it does not know.
 func (s *Service) Distrust(ctx context.Context, id token.DeviceID) error {
 	d, err := s.cfg.Store.Device(ctx, id)
 	if fault.KindOf(err) == fault.Refused {
@@ -235,16 +246,16 @@ func (s *Service) lower(ctx context.Context, d Device, tier Tier, why Reason) (D
 	return d, nil
 }
 
-// Device returns a device.
+// Device returns a device as it was judged last, or [wallet.ErrRefused].
 func (s *Service) Device(ctx context.Context, id token.DeviceID) (Device, error) {
 	return s.cfg.Store.Device(ctx, id)
 }
 
-// Terms are what a tier allows.
+// Terms returns what a tier allows; a tier that does not exist is allowed nothing.
 func (s *Service) Terms(t Tier) Terms { return s.cfg.Tiers[t] }
 
-// Hardware reports whether masks of the device's bundles need a key in its
-// hardware.
+// Hardware reports whether to open the device's bundles takes, beside the PIN, an HMAC key
+// in its hardware.
 func (d Device) Hardware() bool { return d.Tier == TierA && d.Attestation.HardwareMAC }
 
 // point prints a key for comparison and storage: a compressed point. A key that
@@ -257,5 +268,5 @@ func point(k *ecdsa.PublicKey) []byte {
 	return append([]byte{2 | b[64]&1}, b[1:33]...)
 }
 
-// Points prints both keys as compressed points.
+// Points returns both keys as compressed points (SEC 1, 2.3.3), 33 bytes each.
 func (d Device) Points() (wrap, sign []byte) { return point(d.WrapKey), point(d.SignKey) }

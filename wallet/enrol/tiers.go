@@ -11,17 +11,17 @@ import (
 	"github.com/tapvault/tapvault/wallet/payload"
 )
 
-// Terms are what a tier allows. They are data.
+// Terms are what a tier allows. A slot pays once, up to its cap.
 type Terms struct {
-	Limit   token.Amount // L: live slots of one token together
-	Ceiling token.Amount // A_max: authority of all tokens of a wallet together
-	Layout  []account.SlotKind
-	TTL     time.Duration // longest life of a token, see [Terms.Covers]
-	Express bool          // slots without PIN may be among them
-	Offline bool          // terminals that never hear the deny list may take them
+	Limit   token.Amount       // caps of the live slots of one token, together; in fen
+	Ceiling token.Amount       // what all slots of a wallet can still cost, together; in fen
+	Layout  []account.SlotKind // class and cap of each slot of a full bundle, in the order of use
+	TTL     time.Duration      // longest life of a token, see [Terms.Covers]; 1 hour to 7 days
+	Express bool               // slots without PIN may be in Layout: up to three, of up to 500 fen
+	Offline bool               // terminals that never hear the deny list may take them
 }
 
-// Tiers are the terms of each tier.
+// Tiers are the terms of every tier.
 type Tiers map[Tier]Terms
 
 // dayMore is how much longer than its days the window of a token may be: one that
@@ -60,7 +60,9 @@ func DefaultTiers() Tiers {
 	}
 }
 
-// Validate reports terms that contradict each other or the design.
+// Validate returns nil when every tier has terms, and no other has; when [TierC] has no
+// slots; and when of the others the caps of a bundle come to no more than Limit, and
+// Limit to no more than Ceiling. Otherwise its error names the tier and what is wrong.
 func (ts Tiers) Validate() error {
 	for _, name := range order {
 		t, ok := ts[name]

@@ -12,10 +12,12 @@ import (
 	"github.com/tapvault/tapvault/wallet/payload"
 )
 
-// Verify checks a sealed PIN. The right one forgets all wrong tries; with a
-// clean sync after it, a restricted wallet is free again.
+// Verify checks a PIN, sealed as a compact JWE to the HSM, and returns its epoch. The
+// right one forgets all wrong tries; with a clean sync after it, a restricted wallet is
+// free again.
 //
-// Whatever does not hold is [wallet.ErrRefused], after the same work.
+// Whatever does not hold is [wallet.ErrRefused], after the same work: a wrong PIN, a
+// wallet without one or of somebody else, a wallet without tries left.
 func (s *Service) Verify(ctx context.Context, c access.Caller, w token.WalletID, sealed string) (epoch uint32, err error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.PINManage, string(w)); err != nil {
 		return 0, err

@@ -1,12 +1,17 @@
 // Package pin sets and checks a wallet's PIN without keeping it.
 //
-// What is kept are S, the PIN stretched, sealed by the HSM, and V, by which the
-// HSM knows S again. S is worth as much as the PIN: bundles are masked with it
-// while the holder is away.
+// A PIN has six digits and arrives as a compact JWE to the HSM's intake key. Two values
+// of 32 bytes are kept of it: S, the PIN stretched by Argon2id, sealed by the HSM; and V,
+// the HMAC-SHA256 of wallet and S under a key of the HSM, by which the right PIN is known
+// again. S is worth as much as the PIN: bundles are masked with it while the holder is
+// away.
 //
-// A wrong PIN is worth one of five tries, wherever it was given: here, or at a
-// terminal, where it shows when the tap is judged. A try is taken before the
-// PIN is looked at, so that asking many times at once gives no more of them.
+// A wrong PIN costs one of [MaxTries], wherever it was given: here, or at a terminal,
+// where it shows when the tap is judged. A try is taken before the PIN is looked at, so
+// that asking many times at once gives no more of them.
+//
+// Each new PIN begins an epoch, counted from 1. The epoch names the S with which a
+// bundle was masked.
 package pin
 
 import (
@@ -27,19 +32,21 @@ import (
 // MaxTries is how many wrong PINs a wallet has between two right ones.
 const MaxTries = 5
 
-// Errors of this package. All others that say that something does not hold are
+// Errors of this package. Whatever else does not hold, a wrong PIN among it, is
 // [wallet.ErrRefused].
 var (
+	// ErrWeak reports a new PIN that is easily guessed: see [mask.Weak].
 	ErrWeak = fault.New(fault.Malformed, "this PIN is one of those that are tried first, or holds digits of the holder: choose another")
+	// ErrBusy reports that as many callers wait as may: [Config.Waiting].
 	ErrBusy = fault.New(fault.Overloaded, "too many PINs are being checked")
 )
 
 // Record is what is kept of a wallet's PIN.
 type Record struct {
 	Wallet      token.WalletID
-	Epoch       uint32 // rises with every change
-	Secret      []byte // S, sealed under pin-seal
-	Verifier    [32]byte
+	Epoch       uint32    // 1 for the first PIN, one more with every other
+	Secret      []byte    // S, sealed by the HSM under pin-seal for this wallet and epoch
+	Verifier    [32]byte  // V, under pin-verify
 	Tries       int       // wrong ones given online since LastSuccess
 	LastSuccess time.Time // when the right PIN was last given online
 	Revoking    bool      // tokens of the epoch before are still to be deleted
@@ -122,8 +129,8 @@ type Config struct {
 	Gate     audit.Gate
 
 	Stretch  mask.Stretch     // nil: [mask.Argon2id]
-	Parallel int              // stretches at once, 64 MiB each; 0: 2
-	Waiting  int              // callers that wait for one; 0: 64
+	Parallel int              // how many PINs are stretched at once, 64 MiB each; 0: 2
+	Waiting  int              // how many callers wait for their turn, others get [ErrBusy]; 0: 64
 	Now      func() time.Time // nil: time.Now
 	// Sure is the moment that has come by every clock there is: what was typed wrong
 	// before a right PIN is forgotten, so that one of the future would forget what is

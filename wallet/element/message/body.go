@@ -19,13 +19,13 @@ const (
 type Application struct {
 	Issuer              [8]byte // bytes 0-7 of file 0015
 	AppType, AppVersion byte
-	ASN                 [10]byte
-	From, To            [4]byte // civil dates of the token
-	KeyVersion          byte    // of the slot masters
-	Algorithm           byte
-	AID                 []byte
+	ASN                 [10]byte // the token's number as the application's serial number
+	From, To            [4]byte  // civil dates of the token, YYYYMMDD in BCD
+	KeyVersion          byte     // of the slot masters; its low nibble is not 0
+	Algorithm           byte     // that goes with it
+	AID                 []byte   // application identifier, 1 to 16 bytes
 	// Purchase and TAC are the token's two keys, and Secret the script key and
-	// perhaps a PIN, each enciphered to the element.
+	// perhaps a PIN, each enciphered to the element: up to 512 bytes.
 	Purchase, TAC, Secret []byte
 }
 
@@ -72,19 +72,19 @@ func ParseApplication(b []byte) (a Application, err error) {
 // Run is so many equal slots.
 type Run struct {
 	Class credential.Class
-	Cap   token.Amount
-	Count byte
+	Cap   token.Amount // in fen, a multiple of [credential.Unit]
+	Count byte         // 1 to 255
 }
 
 // Limit is what a [SetLimit] brings: slots from counter First on, and the
 // issuer's word for them. The element makes their descriptors itself.
 type Limit struct {
 	First      uint16
-	Runs       []Run
+	Runs       []Run // up to 8
 	Credential credential.Credential
 }
 
-// NewLimit describes slots that a grant lists.
+// NewLimit describes slots that a grant lists, whose counters rise by one.
 func NewLimit(uds []credential.UD, c credential.Credential) (l Limit, err error) {
 	if len(uds) == 0 {
 		return l, errScript()
@@ -106,7 +106,7 @@ func NewLimit(uds []credential.UD, c credential.Credential) (l Limit, err error)
 	return l, nil
 }
 
-// UDs are the descriptors of the slots.
+// UDs returns the descriptors of the slots.
 func (l Limit) UDs(keyVersion byte) (uds []credential.UD, err error) {
 	ctr := int(l.First)
 	for _, r := range l.Runs {

@@ -3,6 +3,13 @@
 //
 // Couriers carry both. They can lose, repeat and reorder them, and read what is
 // not enciphered, which is what a terminal sees anyway; they can change nothing.
+//
+// A script is: version D2, [Verb] (1 byte), serial number (8), script number (4), body,
+// proof. The proof is a MAC of 16 bytes, the left half of HMAC-SHA256 under the
+// element's script key; an [Issue], which brings that key, has the issuer's ECDSA P-256
+// signature r‖s of 64 bytes over SHA-256 instead. Both are over a domain string and all
+// that stands before them. A receipt has version E2 and such a MAC. Numbers are
+// big-endian. What is not in this form, or not proven, is [token.ErrMalformed].
 package message
 
 import (
@@ -55,7 +62,7 @@ type Script struct {
 	Verb   Verb
 	Serial Serial
 	Seq    uint32
-	Body   []byte
+	Body   []byte // an [Application], a [Limit], what [Secret] prints enciphered, or nothing
 }
 
 func (s Script) bytes() []byte {
@@ -75,10 +82,10 @@ func (s Script) Digest() [32]byte { return digest(s.bytes()) }
 
 func digest(b []byte) [32]byte { return sha256.Sum256(append([]byte(scriptDomain), b...)) }
 
-// Signed prints s with the issuer's signature.
+// Signed prints s with the issuer's signature r‖s over [Script.Digest].
 func (s Script) Signed(signature [64]byte) []byte { return append(s.bytes(), signature[:]...) }
 
-// Peek reads the verb and number of a script that is not checked yet.
+// Peek reads the verb and number of a script whose proof is not checked yet.
 func Peek(b []byte) (Verb, uint32, error) {
 	if len(b) < headSize+macSize || len(b) > MaxScript || b[0] != scriptVersion {
 		return 0, 0, errScript()
@@ -88,8 +95,8 @@ func Peek(b []byte) (Verb, uint32, error) {
 
 func errScript() error { return fmt.Errorf("%w: no script for this element", token.ErrMalformed) }
 
-// ParseScript reads a script whose MAC holds under k, or whose signature under
-// issuer holds.
+// ParseScript reads a script whose MAC holds under k or, of an [Issue], whose signature
+// holds under issuer. A key of zeros, or no issuer, proves nothing.
 func ParseScript(b []byte, k *Key, issuer *ecdsa.PublicKey) (s Script, err error) {
 	verb, seq, err := Peek(b)
 	if err != nil {

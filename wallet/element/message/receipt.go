@@ -31,14 +31,14 @@ const (
 // Receipt is what an element says of itself, after a script or when it is asked.
 type Receipt struct {
 	Serial  Serial
-	Seq     uint32 // the last script that it obeyed
+	Seq     uint32 // of the last script that it obeyed
 	Number  uint32 // of the receipt; it rises
 	State   State
-	Tries   byte // that its PIN has left
-	Balance token.Amount
-	ASN     [10]byte
-	Live    []uint16 // counters of slots that can pay
-	Taps    []payload.Tap
+	Tries   byte          // that its PIN has left
+	Balance token.Amount  // in fen
+	ASN     [10]byte      // of the token that it holds
+	Live    []uint16      // counters of slots that can pay, up to [MaxSlots]
+	Taps    []payload.Tap // that it remembers, up to [MaxSlots]
 }
 
 // Bytes prints r with its MAC.
