@@ -196,52 +196,87 @@ func (x *traffic) parameters(issues uint8, held ...int) {
 	x.Fatalf("version %d issues, readers hold %v; want %d, %v", p.KeyVersion, p.KeyVersions, issues, held)
 }
 
-// TestRotationUnderLoad rotates the masters of purchases, of slots and of cards,
-// by ceremonies at a terminal while both pay: nothing fails before the new
-// version is pending, while it is, at the switch, and after the retirement, and
-// the service is never started again.
-func TestRotationUnderLoad(t *testing.T) {
-	r := newRoom(t)
-	var service, psam string
-	held := func(name, kind, token, body string) {
-		t.Helper()
-		file, plan := r.write(name, kind, token, "none", body+"\npins: {user: [dan]}")
-		if err := r.hold(file, plan); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+// rotation is a room in which ceremonies rotate the masters of a service that runs, and of
+// its readers' module.
+type rotation struct {
+	*room
+	service, psam string // labels of their tokens
+}
+
+// of lists keys as a script has them.
+func of(keys ...string) string { return "keys: [" + strings.Join(keys, ", ") + "]" }
+
+// held holds a ceremony of the person who knows the user PINs.
+func (r *rotation) held(name, kind, token, body string) {
+	r.t.Helper()
+	file, plan := r.write(name, kind, token, "none", body+"\npins: {user: [dan]}")
+	if err := r.hold(file, plan); err != nil {
+		r.t.Fatalf("%s: %v", name, err)
 	}
-	r.typed["user PIN/dan"] = hsmtest.PIN
+}
+
+// shared gives both tokens the purchase masters of a version, from one set of letters.
+func (r *rotation) shared(version, state string) {
+	r.t.Helper()
 	const custodians = "custodians: [carol, dan, erin]\n"
-	// both tokens hold the purchase masters of a version, from one set of letters
-	shared := func(version, state string) {
-		t.Helper()
-		var keys, checked []string
-		for _, u := range []string{"mpk", "mpk-s"} {
-			keys = append(keys, fmt.Sprintf("{label: transit.%s.%s, state: %s}", u, version, state))
-		}
-		held("letters-"+version, "letters", service, custodians+"keys: ["+strings.Join(keys, ", ")+"]")
-		for _, u := range []string{"mpk", "mpk-s"} {
-			label := "transit." + u + "." + version
-			r.letters("letters-"+version, label)
-			checked = append(checked, fmt.Sprintf("{label: %s, state: %s, check: %s}", label, state, check(r.story("letters-"+version), label)))
-		}
-		held("module-"+version, "import-components", psam, custodians+"keys: ["+strings.Join(checked, ", ")+"]")
+	var keys, checked []string
+	for _, u := range []string{"mpk", "mpk-s"} {
+		keys = append(keys, fmt.Sprintf("{label: transit.%s.%s, state: %s}", u, version, state))
 	}
-	l := lab.Prepare(t, lab.Options{Birth: func(l *lab.Lab, config hsm.Config) {
-		service, psam, r.conf = config.Token, l.PSAM.Token, os.Getenv("SOFTHSM2_CONF")
-		l.Config.HSM.Transcripts = filepath.Join(r.dir, "out")
-		var keys []string
-		for _, ref := range l.Config.Keys() {
-			if ref.Usage != keyref.PurchaseMaster && ref.Usage != keyref.SlotPurchaseMaster {
-				keys = append(keys, "{label: "+ref.Label()+"}")
-			}
-		}
-		held("first", "generate", service, "keys: ["+strings.Join(keys, ", ")+"]")
-		shared("v1", "ACTIVE")
-	}})
-	if err := l.Start(t); err != nil {
-		t.Fatal(err)
+	r.held("letters-"+version, "letters", r.service, custodians+of(keys...))
+	for _, u := range []string{"mpk", "mpk-s"} {
+		label := "transit." + u + "." + version
+		r.letters("letters-"+version, label)
+		checked = append(checked, fmt.Sprintf("{label: %s, state: %s, check: %s}", label, state, check(r.story("letters-"+version), label)))
 	}
+	r.held("module-"+version, "import-components", r.psam, custodians+of(checked...))
+}
+
+// first makes the service's keys of version 1.
+func (r *rotation) first(l *lab.Lab, config hsm.Config) {
+	r.t.Helper()
+	r.service, r.psam, r.conf = config.Token, l.PSAM.Token, os.Getenv("SOFTHSM2_CONF")
+	l.Config.HSM.Transcripts = filepath.Join(r.dir, "out")
+	var keys []string
+	for _, ref := range l.Config.Keys() {
+		if ref.Usage != keyref.PurchaseMaster && ref.Usage != keyref.SlotPurchaseMaster {
+			keys = append(keys, "{label: "+ref.Label()+"}")
+		}
+	}
+	r.held("first", "generate", r.service, of(keys...))
+	r.shared("v1", "ACTIVE")
+}
+
+// switched makes version 2 of masters the one that issues.
+func (r *rotation) switched(name string, labels ...string) {
+	r.t.Helper()
+	var keys []string
+	for _, label := range labels {
+		k := fmt.Sprintf("{label: %s.v2, replaces: %s.v1, ", label, label)
+		if c := check(r.story("letters-v2"), label+".v2"); c != "" {
+			k += "held_by: [{device: " + r.psam + ", check: " + c + "}]}"
+		} else {
+			k += "evidence: no module holds it}"
+		}
+		keys = append(keys, k)
+	}
+	r.held(name, "rotate", r.service, of(keys...))
+}
+
+// retired ends version 1 of all masters.
+func (r *rotation) retired() {
+	r.t.Helper()
+	var keys []string
+	for _, u := range []string{"mpk", "mtk", "mpk-s", "mtk-s"} {
+		keys = append(keys, "{label: transit."+u+".v1, evidence: the last card and phone are gone}")
+	}
+	r.held("retire", "retire", r.service, of(keys...))
+}
+
+// started starts the service, with a reader that phones of version 1 pay at.
+func (r *rotation) started(t *testing.T, l *lab.Lab) *traffic {
+	t.Helper()
+	r.must(l.Start(t))
 	module, err := hsm.Open(t.Context(), l.PSAM)
 	r.must(err)
 	t.Cleanup(func() { _ = module.Close() })
@@ -252,6 +287,27 @@ func TestRotationUnderLoad(t *testing.T) {
 	t.Cleanup(func() { _ = reader.Close() })
 	x := &traffic{T: t, lab: l, reader: reader, module: module, old: true, paid: map[byte]int{}, proved: map[byte]int{}}
 	x.cards.Store(1 << 1)
+	return x
+}
+
+// oldest is a phone of the version before that has a slot left, or any.
+func (x *traffic) oldest() *sim.Handset {
+	for _, h := range x.phones {
+		if h.Live() > 0 {
+			return h
+		}
+	}
+	return x.phones[0]
+}
+
+// TestRotationUnderLoad rotates the masters of purchases, of slots and of cards,
+// by ceremonies at a terminal while both pay: nothing fails before the new
+// version is pending, while it is, at the switch, and after the retirement, and
+// the service is never started again.
+func TestRotationUnderLoad(t *testing.T) {
+	r := &rotation{room: newRoom(t)}
+	r.typed["user PIN/dan"] = hsmtest.PIN
+	x := r.started(t, lab.Prepare(t, lab.Options{Birth: r.first}))
 	stop := x.flow()
 	defer func() { stop() }()
 	x.pays(1, 10)
@@ -259,55 +315,30 @@ func TestRotationUnderLoad(t *testing.T) {
 		t.Error("a version that nobody made verifies")
 	}
 
-	shared("v2", "PENDING") // while purchases go on
-	held("tac-v2", "generate", service, "keys: [{label: transit.mtk.v2, state: PENDING}, {label: transit.mtk-s.v2, state: PENDING}]")
+	r.shared("v2", "PENDING") // while purchases go on
+	r.held("tac-v2", "generate", r.service, of("{label: transit.mtk.v2, state: PENDING}", "{label: transit.mtk-s.v2, state: PENDING}"))
 	x.parameters(1, 1, 2)
-	r.must(reader.Learn(t.Context()))
-	r.must(module.RequireLate(t.Context(), keyref.Ref{Realm: lab.Realm, Usage: keyref.PurchaseMaster, Version: 2}))
+	r.must(x.reader.Learn(t.Context()))
+	r.must(x.module.RequireLate(t.Context(), keyref.Ref{Realm: lab.Realm, Usage: keyref.PurchaseMaster, Version: 2}))
 	x.cards.Store(1<<1 | 1<<2) // cards of the next version are tried out: it verifies already
 	x.pays(1, 10)
 	if n, _ := x.counted(2); n != 0 {
 		t.Errorf("%d slots were given under a version that is pending", n)
 	}
 
-	rotate := func(name string, labels ...string) {
-		t.Helper()
-		var keys []string
-		for _, label := range labels {
-			k := fmt.Sprintf("{label: %s.v2, replaces: %s.v1, ", label, label)
-			if c := check(r.story("letters-v2"), label+".v2"); c != "" {
-				k += "held_by: [{device: " + psam + ", check: " + c + "}]}"
-			} else {
-				k += "evidence: no module holds it}"
-			}
-			keys = append(keys, k)
-		}
-		held(name, "rotate", service, "keys: ["+strings.Join(keys, ", ")+"]")
-	}
-	rotate("rotate-half", "transit.mpk-s")
+	r.switched("rotate-half", "transit.mpk-s")
 	x.pays(1, 5)
-	rotate("rotate", "transit.mtk-s", "transit.mpk", "transit.mtk")
+	r.switched("rotate", "transit.mtk-s", "transit.mpk", "transit.mtk")
 	x.parameters(2, 2, 1)
 	x.pays(2, 20)
 	x.pays(1, 5) // old phones and cards go on paying
 
 	stop()
-	before := x.paid[1]
+	before, old := x.paid[1], x.oldest()
 	x.old = false
 	x.cards.Store(1 << 2)
-	old := x.phones[0]
-	for _, h := range x.phones {
-		if h.Live() > 0 {
-			old = h
-			break
-		}
-	}
 	stop = x.flow()
-	var keys []string
-	for _, u := range []string{"mpk", "mtk", "mpk-s", "mtk-s"} {
-		keys = append(keys, "{label: transit."+u+".v1, evidence: the last card and phone are gone}")
-	}
-	held("retire", "retire", service, "keys: ["+strings.Join(keys, ", ")+"]")
+	r.retired()
 	x.parameters(2, 2)
 	x.pays(2, 10)
 	stop()
@@ -318,8 +349,8 @@ func TestRotationUnderLoad(t *testing.T) {
 	if err := x.purchase(t.Context(), 1, 1); err == nil {
 		t.Error("a card of a retired version pays")
 	}
-	if _, err := reader.Tap(t.Context(), old, 150); err == nil {
-		got, err := reader.Upload(t.Context())
+	if _, err := x.reader.Tap(t.Context(), old, 150); err == nil {
+		got, err := x.reader.Upload(t.Context())
 		if err != nil || len(got) != 1 || got[0].Outcome != "REJECTED" {
 			t.Errorf("a tap of a retired version: %v %v", got, err)
 		}

@@ -113,6 +113,52 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// load has eight callers compute and seal with g, none of whom may fail. more waits until
+// they have gone on, and stop until they have ended.
+func load(t *testing.T, g *group.Group) (more func(when string), stop func()) {
+	t.Helper()
+	path, err := keyref.Ref{Realm: realm, Usage: keyref.PurchaseMaster, Version: 1}.Path(keyref.Factor{1}, keyref.Factor{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := g.ProcessMAC(t.Context(), path, [8]byte{3}, []byte("m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := func() error {
+		m, err := g.ProcessMAC(t.Context(), path, [8]byte{3}, []byte("m"))
+		if err != nil || m[0] != good[0] {
+			return fmt.Errorf("a MAC: %x, %v", m, err)
+		}
+		seal := keyref.Ref{Usage: keyref.PANSeal, Version: 1}
+		sealed, err := g.Seal(t.Context(), seal, []byte("text"), nil)
+		if err == nil {
+			_, err = g.Unseal(t.Context(), seal, sealed, nil) // by the other, perhaps
+		}
+		return err
+	}
+	var done atomic.Int64
+	var callers sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	for range 8 {
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				if err := once(); err != nil {
+					t.Error(err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	more = func(when string) {
+		t.Helper()
+		from := done.Load()
+		until(t, "callers went on "+when, func() bool { return done.Load() > from+50 || t.Failed() })
+	}
+	return more, func() { cancel(); callers.Wait() }
+}
+
 // TestOneOfTwoTokens runs a load on two modules with the same keys and breaks
 // one: no call fails, work goes to the other, and comes back with the token. A
 // token that comes with other keys stays out.
@@ -153,44 +199,8 @@ func TestOneOfTwoTokens(t *testing.T) {
 		t.Errorf("tokens of finished ceremonies hold %v, %v", left, err)
 	}
 
-	path, err := keyref.Ref{Realm: realm, Usage: keyref.PurchaseMaster, Version: 1}.Path(keyref.Factor{1}, keyref.Factor{2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	good, err := g.ProcessMAC(t.Context(), path, [8]byte{3}, []byte("m"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	seal := keyref.Ref{Usage: keyref.PANSeal, Version: 1}
-	var done atomic.Int64
-	var callers sync.WaitGroup
-	ctx, stop := context.WithCancel(t.Context())
+	more, stop := load(t, g)
 	defer stop()
-	for range 8 {
-		callers.Go(func() {
-			for ctx.Err() == nil {
-				m, err := g.ProcessMAC(t.Context(), path, [8]byte{3}, []byte("m"))
-				if err != nil || m[0] != good[0] {
-					t.Errorf("a MAC: %x, %v", m, err)
-					return
-				}
-				sealed, err := g.Seal(t.Context(), seal, []byte("text"), nil)
-				if err == nil {
-					_, err = g.Unseal(t.Context(), seal, sealed, nil) // by the other, perhaps
-				}
-				if err != nil {
-					t.Errorf("sealing: %v", err)
-					return
-				}
-				done.Add(1)
-			}
-		})
-	}
-	more := func(when string) {
-		t.Helper()
-		from := done.Load()
-		until(t, "callers went on "+when, func() bool { return done.Load() > from+50 || t.Failed() })
-	}
 	more("at first")
 	before := broken.AllCalls()
 	if more("to both"); broken.AllCalls() == before {
@@ -216,7 +226,6 @@ func TestOneOfTwoTokens(t *testing.T) {
 		t.Error("nobody is told")
 	}
 	stop()
-	callers.Wait()
 	if err := errors.Join(ctxless(g.PublicKey(t.Context(), late)), ctxless(g.Sign(t.Context(), late, [32]byte{1}))); err != nil {
 		t.Error(err)
 	}
