@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/credential"
 )
@@ -70,7 +70,7 @@ func toLotRow(l *account.Lot) lotRow {
 	return lotRow{
 		TokenRef: string(l.Ref), Ctr: l.Ctr(), UD: l.UD.Bytes(), Wallet: string(l.Wallet), Bundle: l.Bundle, Held: int64(l.Held),
 		NotAfter: l.NotAfter.UnixMilli(), IssuedAt: l.Issued.UnixMilli(), State: string(l.State()),
-		UnusedAt: milli(l.UnusedAt), DiscardedAt: milli(l.DiscardedAt), GapAt: milli(l.GapAt),
+		UnusedAt: store.Millis(l.UnusedAt), DiscardedAt: store.Millis(l.DiscardedAt), GapAt: store.Millis(l.GapAt),
 		Released: l.Released, Refunded: l.Refunded, Free: l.Posted.Free, Charged: int64(l.Posted.Charged),
 		ChargedPart: int64(l.Posted.ChargedPart), Party: l.Posted.Party, Suspended: int64(l.Posted.Suspended),
 		Fraud: int64(l.Posted.Fraud), FraudParty: l.Posted.FraudParty, Transfers: l.N,
@@ -85,26 +85,11 @@ func (r lotRow) lot() (*account.Lot, error) {
 	}
 	return &account.Lot{
 		Ref: token.Ref(r.TokenRef), UD: ud, Wallet: token.WalletID(r.Wallet), Bundle: r.Bundle, Held: token.Amount(r.Held),
-		NotAfter: moment(r.NotAfter), Issued: moment(r.IssuedAt), UnusedAt: moment(r.UnusedAt),
-		DiscardedAt: moment(r.DiscardedAt), GapAt: moment(r.GapAt), Released: r.Released, Refunded: r.Refunded, N: r.Transfers,
+		NotAfter: store.Moment(r.NotAfter), Issued: store.Moment(r.IssuedAt), UnusedAt: store.Moment(r.UnusedAt),
+		DiscardedAt: store.Moment(r.DiscardedAt), GapAt: store.Moment(r.GapAt), Released: r.Released, Refunded: r.Refunded, N: r.Transfers,
 		Posted: account.Posting{Free: r.Free, Charged: token.Amount(r.Charged), ChargedPart: token.Amount(r.ChargedPart),
 			Party: r.Party, Suspended: token.Amount(r.Suspended), Fraud: token.Amount(r.Fraud), FraudParty: r.FraudParty},
 	}, nil
-}
-
-// milli prints a time, the zero one as 0; moment is its inverse.
-func milli(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func moment(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }
 
 // lotSet is slots as they were read: what differs in the end is written.

@@ -12,6 +12,7 @@ import (
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/detect"
 	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -67,7 +68,7 @@ func saveSignals(tx *gorm.DB, all []found, at time.Time) error {
 func (d *DB) Pending(ctx context.Context, after account.Finding, limit int) ([]account.Finding, error) {
 	q := d.store.Read(ctx).Where("handled = ?", false).Order("found_at, id").Limit(limit)
 	if after.ID != "" {
-		q = q.Where("(found_at, id) > (?, ?)", milli(after.At), after.ID)
+		q = q.Where("(found_at, id) > (?, ?)", store.Millis(after.At), after.ID)
 	}
 	return findings(q)
 }
@@ -79,7 +80,7 @@ func findings(q *gorm.DB) ([]account.Finding, error) {
 	}
 	out := make([]account.Finding, len(rows))
 	for i, r := range rows {
-		out[i] = account.Finding{Wallet: token.WalletID(r.Wallet), At: moment(r.FoundAt), Signal: detect.Signal{
+		out[i] = account.Finding{Wallet: token.WalletID(r.Wallet), At: store.Moment(r.FoundAt), Signal: detect.Signal{
 			ID: r.ID, Kind: detect.Kind(r.Kind), Ref: token.Ref(r.TokenRef), Ctr: r.Ctr}}
 		copy(out[i].Terminal[:], r.Terminal)
 	}
@@ -128,13 +129,13 @@ func (d *DB) WrongTaps(ctx context.Context, w token.WalletID, since time.Time) (
 	var at []int64
 	err := d.store.Read(ctx).Raw(`SELECT taps.moment FROM taps JOIN wallet_tokens ON wallet_tokens.ref = taps.token_ref
 		WHERE wallet_tokens.wallet = ? AND taps.tac_good = ? AND (taps.outcome <> ? OR (taps.sources & ?) <> 0) AND taps.moment > ?`,
-		string(w), false, string(account.Replay), uint8(account.ByPhone), milli(since)).Scan(&at).Error
+		string(w), false, string(account.Replay), uint8(account.ByPhone), store.Millis(since)).Scan(&at).Error
 	if err != nil {
 		return nil, fmt.Errorf("reading wrong PINs: %w", err)
 	}
 	out := make([]account.WrongTap, len(at))
 	for i, ms := range at {
-		out[i].At = moment(ms)
+		out[i].At = store.Moment(ms)
 	}
 	return out, nil
 }
@@ -158,7 +159,7 @@ func (d *DB) Cases(ctx context.Context, q account.CaseQuery) ([]account.Case, er
 	out := make([]account.Case, len(rows))
 	for i, r := range rows {
 		out[i] = account.Case{ID: r.ID, Kind: r.Kind, Severity: r.Severity, Wallet: token.WalletID(r.Wallet),
-			Ref: token.Ref(r.TokenRef), Ctr: r.Ctr, Opened: moment(r.OpenedAt)}
+			Ref: token.Ref(r.TokenRef), Ctr: r.Ctr, Opened: store.Moment(r.OpenedAt)}
 		copy(out[i].Terminal[:], r.Terminal)
 	}
 	return out, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/ledgerdb"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -40,7 +41,7 @@ func (d *DB) BeginSync(ctx context.Context, r account.SyncRequest, at time.Time)
 		if err != nil {
 			return err
 		}
-		first, answer = moment(stored.ReceivedAt), nil
+		first, answer = store.Moment(stored.ReceivedAt), nil
 		if stored.Answer == "" {
 			return nil
 		}

@@ -67,7 +67,7 @@ func (r walletRow) wallet() account.Wallet {
 	w := account.Wallet{ID: token.WalletID(r.ID), Requestor: token.Requestor(r.Requestor), Client: r.Client,
 		State: account.WalletState(r.State), RealName: r.RealName, Card: r.CardBound, Allowance: token.Amount(r.Allowance),
 		Quota: token.Amount(r.Quota), Limit: token.Amount(r.TierLimit), Ceiling: token.Amount(r.Ceiling),
-		OpenedAt: moment(r.OpenedAt), ChangedAt: moment(r.ChangedAt), Revision: r.Revision}
+		OpenedAt: store.Moment(r.OpenedAt), ChangedAt: store.Moment(r.ChangedAt), Revision: r.Revision}
 	for _, h := range strings.Fields(r.Holds) {
 		w.Holds = append(w.Holds, account.Hold(h))
 	}
@@ -239,7 +239,7 @@ func (d *DB) Tokens(ctx context.Context, w token.WalletID) (out []account.Bindin
 		return nil, fmt.Errorf("reading the tokens of a wallet: %w", err)
 	}
 	for _, r := range rows {
-		out = append(out, account.Binding{Wallet: w, Ref: token.Ref(r.Ref), Device: token.DeviceID(r.Device), NotAfter: moment(r.NotAfter)})
+		out = append(out, account.Binding{Wallet: w, Ref: token.Ref(r.Ref), Device: token.DeviceID(r.Device), NotAfter: store.Moment(r.NotAfter)})
 	}
 	return out, nil
 }

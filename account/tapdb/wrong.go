@@ -7,6 +7,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -22,7 +23,7 @@ func left(tx *gorm.DB, w token.WalletID, since time.Time) (*bearable, error) {
 	var n int
 	err := tx.Raw(`SELECT COUNT(*) FROM taps JOIN wallet_tokens ON wallet_tokens.ref = taps.token_ref
 		WHERE wallet_tokens.wallet = ? AND taps.tac_good = ? AND (taps.outcome <> ? OR (taps.sources & ?) <> 0) AND taps.received_at > ?`,
-		string(w), false, string(account.Replay), uint8(account.ByPhone), milli(since)).Scan(&n).Error
+		string(w), false, string(account.Replay), uint8(account.ByPhone), store.Millis(since)).Scan(&n).Error
 	if err != nil {
 		return nil, fmt.Errorf("counting wrong PINs: %w", err)
 	}

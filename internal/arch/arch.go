@@ -81,11 +81,11 @@ var Table = map[string][]string{
 	"event/outbox":             {"event", "internal/store", "token"},
 	"identity/jwks":            {"identity", "internal/fault"},
 	"identity/clientdb":        {"access", "identity", "internal/fault", "internal/store"},
-	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "terminal/apdu", "token", "wallet/credential", "wallet/mask", "wallet/payload"},
+	"wallet/bundle":            {"cryptogram", "cryptogram/softkey", "hsm/keyref", "internal/durable", "terminal/apdu", "token", "wallet/credential", "wallet/mask", "wallet/payload"},
 	"terminal":                 {"cryptogram", "hsm/keyref", "internal/durable", "terminal/apdu", "terminal/deny", "token", "wallet/credential"},
 	"terminal/deny":            {"internal/durable", "internal/fault", "token", "wallet/credential"},
 	"terminal/softsam":         {"cryptogram/softkey", "hsm/keyref", "terminal/psam"},
-	"terminal/psam":            {"cryptogram", "hsm/keyref", "terminal/apdu"},
+	"terminal/psam":            {"cryptogram", "hsm/keyref", "internal/durable", "terminal/apdu"},
 
 	// secure elements: formats, their side
 	"wallet/element/message":   {"token", "wallet/credential", "wallet/mask", "wallet/payload"},

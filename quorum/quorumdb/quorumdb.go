@@ -77,7 +77,7 @@ func read(db *gorm.DB, id string) (quorum.Approval, error) {
 		return a, fmt.Errorf("reading an approval: %w", err)
 	}
 	for _, v := range votes {
-		a.Votes = append(a.Votes, quorum.Vote{Approver: v.Approver, At: moment(v.At)})
+		a.Votes = append(a.Votes, quorum.Vote{Approver: v.Approver, At: store.Moment(v.At)})
 	}
 	return a, nil
 }
@@ -216,13 +216,13 @@ func (d *DB) Allow(ctx context.Context, name string, was *[32]byte, digest [32]b
 
 func toRow(a quorum.Approval) approval {
 	return approval{a.ID, string(a.Verb), a.Method, a.Path, a.Digest[:], a.Summary, a.Reason, a.Requester, a.Needed,
-		string(a.State), a.Revision, a.CreatedAt.UnixMilli(), a.ExpiresAt.UnixMilli(), milli(a.EndedAt)}
+		string(a.State), a.Revision, a.CreatedAt.UnixMilli(), a.ExpiresAt.UnixMilli(), store.Millis(a.EndedAt)}
 }
 
 func fromRow(r approval) quorum.Approval {
 	a := quorum.Approval{ID: r.ID, Verb: quorum.Verb(r.Verb), Method: r.Method, Path: r.Path, Summary: r.Summary, Reason: r.Reason,
 		Requester: r.Requester, Needed: r.Needed, State: quorum.State(r.State), Revision: r.Revision,
-		CreatedAt: moment(r.CreatedAt), ExpiresAt: moment(r.ExpiresAt), EndedAt: moment(r.EndedAt)}
+		CreatedAt: store.Moment(r.CreatedAt), ExpiresAt: store.Moment(r.ExpiresAt), EndedAt: store.Moment(r.EndedAt)}
 	copy(a.Digest[:], r.Digest)
 	return a
 }
@@ -233,18 +233,4 @@ func fromRows(rows []approval) []quorum.Approval {
 		out[i] = fromRow(r)
 	}
 	return out
-}
-
-func milli(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func moment(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }

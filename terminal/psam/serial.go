@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/tapvault/tapvault/internal/durable"
 )
 
 // errSpent ends a terminal's life after four thousand million transactions.
@@ -54,20 +56,10 @@ func OpenFile(path string) (*File, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return s, syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a new file's name durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("flushing folder: %w", err)
+	if err := durable.Folder(filepath.Dir(path)); err != nil { // it may be new
+		return nil, errors.Join(fmt.Errorf("flushing folder: %w", err), f.Close())
 	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("flushing folder: %w", err)
-	}
-	return nil
+	return s, nil
 }
 
 func (s *File) load() error {

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/internal/durable"
 )
 
 // Record is one slot that is gone, as the handset remembers it. It holds no MAC:
@@ -95,7 +96,10 @@ func OpenFile(dir, bundle string) (*File, error) {
 	if err := j.load(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return j, syncDir(dir)
+	if err := durable.Folder(dir); err != nil { // it may be new
+		return nil, errors.Join(fmt.Errorf("flushing folder: %w", err), f.Close())
+	}
+	return j, nil
 }
 
 func (j *File) load() error {
@@ -187,17 +191,4 @@ func parseRecord(b []byte) (r Record, n int, err error) {
 		At:       cryptogram.DateTime(b[17:]),
 		Sealed:   string(b[fieldsSize : fieldsSize+sealed]),
 	}, n, nil
-}
-
-// syncDir makes a new file's name durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("flushing folder: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("flushing folder: %w", err)
-	}
-	return nil
 }

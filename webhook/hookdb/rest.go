@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/webhook"
 )
 
@@ -26,8 +27,8 @@ func (d *DB) Rest(ctx context.Context, e webhook.Endpoint) (webhook.Rest, error)
 // Change implements [webhook.Queue].
 func (d *DB) Change(ctx context.Context, e webhook.Endpoint, was, is webhook.Rest) (changed bool, err error) {
 	err = d.store.Tx(ctx, func(tx *gorm.DB) error {
-		done := tx.Model(&mark{}).Where("endpoint = ? AND failures = ? AND rest_until = ?", e.Name, was.Failures, millis(was.Until)).
-			Updates(map[string]any{"failures": is.Failures, "rest_until": millis(is.Until)})
+		done := tx.Model(&mark{}).Where("endpoint = ? AND failures = ? AND rest_until = ?", e.Name, was.Failures, store.Millis(was.Until)).
+			Updates(map[string]any{"failures": is.Failures, "rest_until": store.Millis(is.Until)})
 		changed = done.RowsAffected == 1
 		return done.Error
 	})
@@ -35,12 +36,4 @@ func (d *DB) Change(ctx context.Context, e webhook.Endpoint, was, is webhook.Res
 		return false, fmt.Errorf("keeping how a webhook fared: %w", err)
 	}
 	return changed, nil
-}
-
-// millis is 0 for no time.
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
 }
