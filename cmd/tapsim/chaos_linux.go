@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,54 +29,8 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 			"with what was answered. Exit 1 when an acknowledged write is lost, a token is doubled, money moves\n" +
 			"twice or something does not work again by itself.\n\nFaults: " + strings.Join(chaos.Names(), " "),
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := chaos.Check(c.Faults); err != nil {
-				return cli.Misusef("reading flags: %w", err)
-			}
-			for _, p := range []*string{&c.Bin, &c.Dir} {
-				if *p, err = filepath.Abs(*p); err != nil {
-					return err
-				}
-			}
-			if _, err := os.Stat(c.Bin); err != nil { // before anything is removed
-				return fmt.Errorf("finding the program: %w", err)
-			}
-			leave, err := take(c.Dir)
-			if err != nil {
-				return err
-			}
-			defer leave()
-			if err := empty(c.Dir); err != nil {
-				return err
-			}
-			what, all := "requests", c.Requests
-			if all == 0 {
-				what, all = "faults", int64(len(c.Faults))
-				if all == 0 {
-					all = int64(len(chaos.Names()))
-				}
-			}
-			bar := progress.New(stderr, "tapsim", what, all)
-			c.Told = func(played int, answered int64) {
-				if what == "faults" {
-					answered = int64(played)
-				}
-				bar.At(min(answered, all))
-			}
-			rep, err := chaos.Play(cmd.Context(), c)
-			bar.End()
-			if err != nil {
-				return fmt.Errorf("breaking the service: %w", err)
-			}
-			if asJSON {
-				err = json.NewEncoder(stdout).Encode(rep)
-			} else {
-				err = chaos.WriteTable(stdout, rep)
-			}
-			if err == nil && len(rep.Wrong) > 0 {
-				err = errors.New("a promise was not kept")
-			}
-			return err
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return playChaos(cmd.Context(), stdout, stderr, c, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -89,6 +44,64 @@ func chaosCommand(stdout, stderr io.Writer) *cobra.Command {
 	f.StringSliceVar(&c.Faults, "faults", nil, "which faults to play, separated by commas; all of them otherwise")
 	f.BoolVar(&asJSON, "json", false, "print data as JSON")
 	return cmd
+}
+
+// playChaos breaks a service in a folder that nobody else uses and that was emptied.
+func playChaos(ctx context.Context, stdout, stderr io.Writer, c chaos.Config, asJSON bool) (err error) {
+	if err := chaos.Check(c.Faults); err != nil {
+		return cli.Misusef("reading flags: %w", err)
+	}
+	for _, p := range []*string{&c.Bin, &c.Dir} {
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(c.Bin); err != nil { // before anything is removed
+		return fmt.Errorf("finding the program: %w", err)
+	}
+	leave, err := take(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := empty(c.Dir); err != nil {
+		return err
+	}
+	bar := watched(stderr, &c)
+	rep, err := chaos.Play(ctx, c)
+	bar.End()
+	if err != nil {
+		return fmt.Errorf("breaking the service: %w", err)
+	}
+	if asJSON {
+		err = json.NewEncoder(stdout).Encode(rep)
+	} else {
+		err = chaos.WriteTable(stdout, rep)
+	}
+	if err == nil && len(rep.Wrong) > 0 {
+		err = errors.New("a promise was not kept")
+	}
+	return err
+}
+
+// watched has a bar show how far c is: of its requests or, without a number of those, of
+// its faults.
+func watched(stderr io.Writer, c *chaos.Config) *progress.Bar {
+	what, all := "requests", c.Requests
+	if all == 0 {
+		what, all = "faults", int64(len(c.Faults))
+		if all == 0 {
+			all = int64(len(chaos.Names()))
+		}
+	}
+	bar := progress.New(stderr, "tapsim", what, all)
+	c.Told = func(played int, answered int64) {
+		if what == "faults" {
+			answered = int64(played)
+		}
+		bar.At(min(answered, all))
+	}
+	return bar
 }
 
 // take keeps other runs from a folder until leave is called or the process ends. The lock

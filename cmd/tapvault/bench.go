@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,10 +12,7 @@ import (
 )
 
 func (a *app) benchCommand() *cobra.Command {
-	var rounds int
-	var round, lasts time.Duration
-	var module string
-	var apart bool
+	var o bench.Options
 	c := &cobra.Command{
 		Use:   "bench NAME",
 		Short: "Measure, and in the same run the bare limit that it is held to",
@@ -26,59 +22,65 @@ func (a *app) benchCommand() *cobra.Command {
 			if !knownBench(args[0]) {
 				return cli.Misusef("reading arguments: no bench is called %s: see `tapvault bench --help`", args[0])
 			}
-			if _, err := softtoken.Find(module); err != nil && module != bench.AllModules {
+			if _, err := softtoken.Find(o.Module); err != nil && o.Module != bench.AllModules {
 				return cli.Misusef("reading flags: --module: %v", err)
 			}
 			fmt.Fprintf(a.stderr, "tapvault: measuring %s, which takes a little while\n", args[0])
 			if err := sysmon.Rest(bench.CallsAtOnce(args[0])); err != nil { // as serve does
 				fmt.Fprintf(a.stderr, "tapvault: the figures will be lower than they could be: %v\n", err)
 			}
-			r, err := bench.Run(cmd.Context(), args[0], bench.Options{Module: module, Rounds: rounds, Round: round, For: lasts, Apart: apart})
+			r, err := bench.Run(cmd.Context(), args[0], o)
 			if err != nil {
 				return fmt.Errorf("measuring %s: %w", args[0], err)
 			}
 			if a.json {
 				return a.print(r)
 			}
-			if r.Memory != nil {
-				a.printMemory(r)
-				return nil
-			}
-			parts := r.Parts
-			if len(parts) == 0 || parts[0].Module == "" {
-				parts = []bench.Result{r}
-			}
-			for _, p := range parts {
-				a.printMeasure(p)
-			}
-			if l := r.Lookup; l != nil {
-				fmt.Fprintf(a.stdout, "  it costs %.2f times as much\n%s: %.0f/s, limit %.0f/s; it costs %.2f times as much\n"+
-					"  one operation: %s\n  the limit:     %s\n", r.CostRatio, l.Name, l.OpsPerS, l.LimitPerS, l.CostRatio, l.Unit, l.Limit)
-			}
-			if r.CPUOutsideModuleUS != 0 {
-				client := "with the client's" // the client is in the process
-				if r.ClientCPUUS != 0 {
-					client = fmt.Sprintf("and %.0f of the client", r.ClientCPUUS)
-				}
-				fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each, %s: %.2f of the loop's\n", r.CPUOutsideModuleUS, client, r.CPUOutsideByLoop)
-				fmt.Fprintf(a.stdout, "  CPU in the module:      %.0f here, %.0f in the loop\n", r.ModuleCPUUS, r.LoopCPUUS)
-			}
-			if r.MemoryMiB != 0 {
-				who := "client and limit"
-				if apart {
-					who = "the limit"
-				}
-				fmt.Fprintf(a.stdout, "  memory at most:         %.0f MiB, with %s in the process\n", r.MemoryMiB, who)
-			}
+			a.printBench(r, o.Apart)
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&apart, "apart", false, "over HTTP: the client is a process of its own, so that CPU and memory are the service's")
-	c.Flags().IntVar(&rounds, "rounds", 0, "paired rounds, 9 or more; 0 means 11")
-	c.Flags().StringVar(&module, "module", "", "softhsm, which is the default, or nss; for purchase, arqc and tac also all")
-	c.Flags().DurationVar(&round, "round", 0, "how long one side of a round takes; 0 means 300ms, for sessions, purchase, arqc and tac 1s")
-	c.Flags().DurationVar(&lasts, "for", 0, "how long memory is measured; 0 means 10m")
+	f := c.Flags()
+	f.BoolVar(&o.Apart, "apart", false, "over HTTP: the client is a process of its own, so that CPU and memory are the service's")
+	f.IntVar(&o.Rounds, "rounds", 0, "paired rounds, 9 or more; 0 means 11")
+	f.StringVar(&o.Module, "module", "", "softhsm, which is the default, or nss; for purchase, arqc and tac also all")
+	f.DurationVar(&o.Round, "round", 0, "how long one side of a round takes; 0 means 300ms, for sessions, purchase, arqc and tac 1s")
+	f.DurationVar(&o.For, "for", 0, "how long memory is measured; 0 means 10m")
 	return c
+}
+
+// printBench prints what was measured; apart says that the client was another process.
+func (a *app) printBench(r bench.Result, apart bool) {
+	if r.Memory != nil {
+		a.printMemory(r)
+		return
+	}
+	parts := r.Parts
+	if len(parts) == 0 || parts[0].Module == "" {
+		parts = []bench.Result{r}
+	}
+	for _, p := range parts {
+		a.printMeasure(p)
+	}
+	if l := r.Lookup; l != nil {
+		fmt.Fprintf(a.stdout, "  it costs %.2f times as much\n%s: %.0f/s, limit %.0f/s; it costs %.2f times as much\n"+
+			"  one operation: %s\n  the limit:     %s\n", r.CostRatio, l.Name, l.OpsPerS, l.LimitPerS, l.CostRatio, l.Unit, l.Limit)
+	}
+	if r.CPUOutsideModuleUS != 0 {
+		client := "with the client's" // the client is in the process
+		if r.ClientCPUUS != 0 {
+			client = fmt.Sprintf("and %.0f of the client", r.ClientCPUUS)
+		}
+		fmt.Fprintf(a.stdout, "  CPU outside the module: %.0f microseconds for each, %s: %.2f of the loop's\n", r.CPUOutsideModuleUS, client, r.CPUOutsideByLoop)
+		fmt.Fprintf(a.stdout, "  CPU in the module:      %.0f here, %.0f in the loop\n", r.ModuleCPUUS, r.LoopCPUUS)
+	}
+	if r.MemoryMiB != 0 {
+		who := "client and limit"
+		if apart {
+			who = "the limit"
+		}
+		fmt.Fprintf(a.stdout, "  memory at most:         %.0f MiB, with %s in the process\n", r.MemoryMiB, who)
+	}
 }
 
 // benchClientCommand is what a bench over HTTP runs as its client.
