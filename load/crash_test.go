@@ -85,8 +85,7 @@ func TestCrashes(t *testing.T) {
 							continue // there is nothing to confirm
 						}
 						asn++
-						name := fmt.Sprintf("%s: begin %s, card %s, confirm %s, reverse %s", kind.Kind, onBegin, onCard, onConfirm, onReverse)
-						crash(w, newCard(t, asn), name, kind, onBegin, onCard, onConfirm, onReverse)
+						crash(w, newCard(t, asn), kind, fate{onBegin, onCard, onConfirm, onReverse})
 					}
 				}
 			}
@@ -94,8 +93,16 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-func crash(w *world, c *card, name string, o load.Order, onBegin loss, onCard string, onConfirm, onReverse loss) {
+// fate is what goes wrong at each step of an order.
+type fate struct {
+	begin            loss
+	card             string // obeys, or is torn from the terminal before or after it
+	confirm, reverse loss
+}
+
+func crash(w *world, c *card, o load.Order, f fate) {
 	w.t.Helper()
+	name := fmt.Sprintf("%s: begin %s, card %s, confirm %s, reverse %s", o.Kind, f.begin, f.card, f.confirm, f.reverse)
 	p := o.Purse()
 	total := func() int64 {
 		b := w.balances(mine)
@@ -103,14 +110,14 @@ func crash(w *world, c *card, name string, o load.Order, onBegin loss, onCard st
 	}
 	before, stood := total(), false
 	o, mac1 := c.start(o)
-	b, err := send(w, onBegin, func() (load.Begun, error) { return w.begin(c, o, mac1) })
+	b, err := send(w, f.begin, func() (load.Begun, error) { return w.begin(c, o, mac1) })
 	if err != nil { // asked again, with the same words
 		if b, err = w.begin(c, o, mac1); err != nil {
 			w.t.Fatalf("%s: asked again: %v", name, err)
 		}
 	}
 	var ack [4]byte
-	if onCard != "torn before" {
+	if f.card != "torn before" {
 		if ack, err = c.obey(b.At, b.MAC2); err != nil {
 			w.t.Fatalf("%s: the card does not obey", name)
 		}
@@ -118,13 +125,13 @@ func crash(w *world, c *card, name string, o load.Order, onBegin loss, onCard st
 	}
 	var r load.Record
 	err = errLost
-	if onCard == "obeys" {
-		r, err = send(w, onConfirm, func() (load.Record, error) { return w.confirm(c, b.ID, ack) })
+	if f.card == "obeys" {
+		r, err = send(w, f.confirm, func() (load.Record, error) { return w.confirm(c, b.ID, ack) })
 	}
 	if err != nil {
 		shown, mac := c.show(b.Record)
 		reverse := func() (load.Record, error) { return w.service.Reverse(w.t.Context(), bank, b.ID, c.name, shown, mac) }
-		if r, err = send(w, onReverse, reverse); err != nil {
+		if r, err = send(w, f.reverse, reverse); err != nil {
 			r, err = reverse()
 		}
 	}

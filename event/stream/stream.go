@@ -270,15 +270,15 @@ func (r *Reader) Next(ctx context.Context, wait time.Duration) ([]event.Event, e
 			return nil, ctx.Err()
 		default:
 		}
-		if joined := r.isJoined(); joined {
-			break
+		if r.isJoined() {
+			return r.await(ctx, timer.C)
 		}
 		found, err := r.catchUp(ctx)
 		if err != nil || len(found) > 0 {
 			return found, err
 		}
 		if r.isJoined() {
-			break
+			return r.await(ctx, timer.C)
 		}
 		select { // the hub has not looked yet, or looked meanwhile
 		case <-ctx.Done():
@@ -288,6 +288,11 @@ func (r *Reader) Next(ctx context.Context, wait time.Duration) ([]event.Event, e
 		case <-time.After(min(wait, 20*time.Millisecond)):
 		}
 	}
+}
+
+// await returns what the hub hands a reader that has joined, or nothing when enough is
+// heard.
+func (r *Reader) await(ctx context.Context, enough <-chan time.Time) ([]event.Event, error) {
 	select { // what is there goes before a wait that is over
 	case e := <-r.live:
 		return r.drain(e), nil
@@ -300,7 +305,7 @@ func (r *Reader) Next(ctx context.Context, wait time.Duration) ([]event.Event, e
 		return nil, r.why
 	case e := <-r.live:
 		return r.drain(e), nil
-	case <-timer.C:
+	case <-enough:
 		return nil, nil
 	}
 }
