@@ -157,6 +157,7 @@ type Config struct {
 	DenyKeys    KeySet  // they check deny lists and terminal policies
 	Wallets     Wallets // nil: taps are authorized without a look at wallets
 	Accounts    Accounts
+	Oversight   Oversight
 	Purchases   Purchases
 	LoadHost    LoadHost
 	Loads       Loads
@@ -247,6 +248,7 @@ func (c *Config) lacks() (names []string) {
 		"Lifecycle":   c.Lifecycle == nil,
 		"LoadHost":    c.LoadHost == nil,
 		"Loads":       c.Loads == nil,
+		"Oversight":   c.Oversight == nil,
 		"PINs":        c.PINs == nil,
 		"Parameters":  c.Parameters == nil,
 		"Purchases":   c.Purchases == nil,

@@ -348,7 +348,7 @@ func newEdge(t *testing.T, change ...func(*Config)) *edge {
 	e := &edge{t: t, back: &backend{}, logs: &bytes.Buffer{}}
 	cfg := Config{
 		AttemptKey: bytes.Repeat([]byte{7}, 32),
-		Accounts:   accounts{e.back}, Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
+		Accounts:   accounts{e.back}, Oversight: accounts{e.back}, Lifecycle: e.back, Directory: e.back, Cards: e.back, Direct: e.back, Intake: e.back, Events: e.back, Streams: e.streams(),
 		DenyList: denyBackend{e.back}, DenyKeys: e.back.KeySet,
 		WebhookKeys: e.back.KeySet, ResultKeys: e.back.KeySet,
 		Devices: phones{e.back}, PINs: phones{e.back}, Syncer: phones{e.back}, Elements: elements{e.back}, SyncKeys: e.back.KeySet,

@@ -15,14 +15,19 @@ type Accounts interface {
 	Open(ctx context.Context, c access.Caller, o account.Opening) (account.Wallet, error)
 	Get(ctx context.Context, c access.Caller, id token.WalletID) (account.Wallet, error)
 	Bind(ctx context.Context, c access.Caller, id token.WalletID, ref token.Ref, device token.DeviceID) error
-	Restore(ctx context.Context, c access.Caller, id token.WalletID, reason string, a access.Attempt) (account.Wallet, error)
 	Close(ctx context.Context, c access.Caller, id token.WalletID, a access.Attempt) (account.Wallet, error)
 	Balances(ctx context.Context, c access.Caller, id token.WalletID) (account.Balances, error)
 	Taps(ctx context.Context, c access.Caller, id token.WalletID) ([]account.TapView, error)
-	Risk(ctx context.Context, c access.Caller, id token.WalletID) (account.Risk, error)
 	Happen(ctx context.Context, c access.Caller, id token.WalletID, h account.Happening) (account.Balances, error)
+}
+
+// Oversight is how operators watch over wallets and accounts. Each method authorises and
+// records before it acts.
+type Oversight interface {
+	Risk(ctx context.Context, c access.Caller, id token.WalletID) (account.Risk, error)
 	Cases(ctx context.Context, c access.Caller, wallet token.WalletID, before string, limit int) ([]account.Case, error)
 	Recon(ctx context.Context, c access.Caller, day token.Day) (account.Recon, error)
+	Restore(ctx context.Context, c access.Caller, id token.WalletID, reason string, a access.Attempt) (account.Wallet, error)
 }
 
 // Holders of wallets.
@@ -93,7 +98,7 @@ func (s *server) restoreWallet(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := s.Accounts.Restore(ctx, q.caller, id, in.Reason, q.attempt)
+	w, err := s.Oversight.Restore(ctx, q.caller, id, in.Reason, q.attempt)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +189,7 @@ func (s *server) risk(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.Accounts.Risk(ctx, q.caller, id)
+	r, err := s.Oversight.Risk(ctx, q.caller, id)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +220,7 @@ func (s *server) cases(ctx context.Context, q *request) (any, error) {
 	if cursor != "" {
 		cursor = cursor[2:]
 	}
-	found, err := s.Accounts.Cases(ctx, q.caller, wallet, cursor, limit)
+	found, err := s.Oversight.Cases(ctx, q.caller, wallet, cursor, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +240,7 @@ func (s *server) recon(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, at("date", err)
 	}
-	r, err := s.Accounts.Recon(ctx, q.caller, day)
+	r, err := s.Oversight.Recon(ctx, q.caller, day)
 	if err != nil {
 		return nil, err
 	}

@@ -53,13 +53,9 @@ var (
 // case nothing happened.
 type Vault interface {
 	Cards
+	Earlier
 	Token(ctx context.Context, ref token.Ref) (token.Token, error)
 	Find(ctx context.Context, f token.Filter, after token.Mark, limit int) (found []token.Token, more bool, err error)
-	// Asked, Renewed and Moved return the token that an earlier try of the
-	// attempt made, made by renewing, or did v to.
-	Asked(ctx context.Context, caller string, a access.Attempt) (t token.Token, ok bool, err error)
-	Renewed(ctx context.Context, caller string, a access.Attempt) (t token.Token, ok bool, err error)
-	Moved(ctx context.Context, v token.Verb, caller string, a access.Attempt) (t token.Token, ok bool, err error)
 	// Issue makes a token once per attempt; a later try gets the first's. When
 	// the order asks for the only one of its kind, a living one is the answer.
 	Issue(ctx context.Context, o token.Order, caller string, a access.Attempt) (token.Token, error)
@@ -71,6 +67,14 @@ type Vault interface {
 	Change(ctx context.Context, c token.Change, caller string, a access.Attempt) (token.Token, error)
 	// ExpireDue expires the tokens whose windows have closed, and names those that it cannot.
 	ExpireDue(ctx context.Context) (moved int, err error)
+}
+
+// Earlier finds what an earlier try of an attempt has done: the token that it made, that
+// it made by renewing another, or that it did v to. ok is false when there was none.
+type Earlier interface {
+	Asked(ctx context.Context, caller string, a access.Attempt) (t token.Token, ok bool, err error)
+	Renewed(ctx context.Context, caller string, a access.Attempt) (t token.Token, ok bool, err error)
+	Moved(ctx context.Context, v token.Verb, caller string, a access.Attempt) (t token.Token, ok bool, err error)
 }
 
 // Duplicates says what a requestor gets who asks again for a token of the same

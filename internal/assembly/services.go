@@ -168,7 +168,7 @@ func (p *parts) edge(ctx context.Context, s *Service, x *services) (http.Handler
 		Detokenizer: x.opener, Direct: x.opener, ResultKeys: x.opener.KeySet, Intake: x.sealed,
 		Wallet: x.bundles, Wallets: standings{p.vault.Reader(), p.book()}, Elements: x.elements,
 		Devices: x.phones.devices, PINs: x.phones.pins, Syncer: x.phones.edge, SyncKeys: x.phones.taps.KeySet,
-		Taps: x.taps, Accounts: x.taps, Parameters: parameters,
+		Taps: x.taps, Accounts: x.taps, Oversight: x.taps, Parameters: parameters,
 		DenyList: x.denials, DenyKeys: publicKeys(p.hsm, denyKey),
 		Purchases: x.cards, LoadHost: x.cards, Loads: x.loads, IssuerHost: x.issuers, CardValues: x.issuers, CardScripts: x.issuers, Cryptograms: x.issuers,
 		Inventory: &inventory.Service{Token: allKeys{p.cfg, p.hsm}, Gate: p.gate, Annotate: p.cfg.Shelf(p.opt.Now).Annotate},
