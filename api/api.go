@@ -171,7 +171,8 @@ type Config struct {
 	AuditKeys   KeySet // they check checkpoints of the audit record
 
 	// AttemptKey, of 32 bytes or more, keys the digests of requests with an
-	// Idempotency-Key. They are kept, and all processes have to make the same.
+	// Idempotency-Key, and cursors of the list of events. They are kept, and all
+	// processes have to make the same.
 	AttemptKey []byte
 
 	Gate       audit.Gate             // guards the terminal parameters, which no service owns
@@ -198,13 +199,14 @@ type Config struct {
 // they serve.
 type server struct {
 	Config
-	busy  chan struct{}
-	ready readiness
-	spec  []byte // openapi.json
-	docs  []byte // the readable page
-	ids   map[string]string
-	pool  buffers
-	dates dates
+	busy   chan struct{}
+	ready  readiness
+	spec   []byte // openapi.json
+	docs   []byte // the readable page
+	ids    map[string]string
+	pool   buffers
+	dates  dates
+	places positions
 }
 
 // New returns the API's handler.
@@ -214,6 +216,10 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	s := &server{Config: cfg, busy: make(chan struct{}, cfg.MaxInFlight)}
 	s.ready.parts, s.ready.now = cfg.Ready, cfg.Now
+	var err error
+	if s.places, err = newPositions(cfg.AttemptKey); err != nil {
+		return nil, err
+	}
 	if err := s.loadSpec(); err != nil {
 		return nil, err
 	}

@@ -449,8 +449,8 @@ func samples() []sample {
 		{post, "/v1/detokenize/batch", "", `{"purpose":"settlement","queries":[{"token_reference_id":"r1","tap_id":"t1"},{"payment_token":"` + tokenDigits + `","tap":` + tapBody + `}]}`, 200},
 		{post, "/v1/detokenize/direct", "", `{"token_reference_id":"r1","where":{"merchant":"shop-1","channel":"ecommerce"},"amount":300,"purchase":"order-17","purpose":"authorisation"}`, 200},
 		{post, "/v1/detokenize/direct/batch", "", `{"purpose":"dispute","queries":[{"token_reference_id":"r1"}]}`, 200},
-		{get, "/v1/events?cursor=p2s&limit=5", "/v1/events", "", 200},
-		{get, "/v1/events/stream?cursor=p2s", "/v1/events/stream", "", 200},
+		{get, "/v1/events?cursor=pARMB3P74NDHD5GRHF6PRDZ2ZF4&limit=5", "/v1/events", "", 200},
+		{get, "/v1/events/stream?cursor=pARMB3P74NDHD5GRHF6PRDZ2ZF4", "/v1/events/stream", "", 200},
 		{get, "/v1/ranges", "", "", 200},
 		{post, "/v1/detokenize", "", `{"token_reference_id":"r1","tap_id":"t1","purpose":"settlement"}`, 200},
 		{post, "/v1/terminals/001122334455/taps", "/v1/terminals/{terminal}/taps", `{"taps":[` + tapBody + `]}`, 200},
@@ -657,7 +657,7 @@ func TestAnswers(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/v1/detokenize":                  `{"token_reference_id":"r1","token_requestor_id":"50120834693","payment_account_reference":"` + par + `","pan":"` + cardDigits + `","pan_expiry":"2912","tap_id":"t1"}`,
-		"/v1/events":                      `{"events":[{"event_id":"ev1","type":"token.suspended","token_reference_id":"r1","token_requestor_id":"50120834693","seq":2,"at":"2026-07-24T09:00:00Z","data":{"suspender":"ISSUER"}}],"next_cursor":"p2s"}`,
+		"/v1/events":                      `{"events":[{"event_id":"ev1","type":"token.suspended","token_reference_id":"r1","token_requestor_id":"50120834693","seq":2,"at":"2026-07-24T09:00:00Z","data":{"suspender":"ISSUER"}}],"next_cursor":"pARMB3P74NDHD5GRHF6PRDZ2ZF4"}`,
 		"/v1/par":                         `{"payment_account_reference":"` + par + `"}`,
 		"/v1/cards/replace":               `{"payment_account_reference":"` + par + `","pan_last4":"7894","living_tokens":2}`,
 		"/v1/cryptograms/purchase/verify": `{"verified":true}`,

@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/api/wire"
@@ -19,7 +17,7 @@ func (s *server) events(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := parsePosition(q.query["cursor"])
+	after, err := s.places.parse(q.query["cursor"])
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +36,7 @@ func (s *server) events(ctx context.Context, q *request) (any, error) {
 	for i, e := range found {
 		out.Events[i], after = eventOut(e), e.Position
 	}
-	out.Next = formatPosition(after)
+	out.Next = s.places.format(after)
 	return out, nil
 }
 
@@ -64,24 +62,6 @@ func (q *request) eventFilter() (f event.Filter, err error) {
 func eventOut(e event.Event) wire.Event {
 	return wire.Event{ID: e.ID, Type: string(e.Type), Ref: string(e.Ref), Wallet: string(e.Wallet), Requestor: string(e.Requestor),
 		Seq: e.Seq, At: e.At.UTC(), Data: e.Data, Unreadable: e.Unreadable}
-}
-
-// A cursor of the list of events is a letter and a position, in digits and
-// letters, so that nobody takes it for a number to count with.
-const cursorLetter = "p"
-
-func formatPosition(p int64) string { return cursorLetter + strconv.FormatInt(p, 36) }
-
-func parsePosition(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	digits, ok := strings.CutPrefix(s, cursorLetter)
-	p, err := strconv.ParseInt(digits, 36, 64)
-	if !ok || err != nil || p < 0 || formatPosition(p) != s {
-		return 0, badCursor()
-	}
-	return p, nil
 }
 
 // placed names the field that a position stands in when no event has had it.

@@ -26,3 +26,6 @@ const (
 
 	SampleApproval = sampleApproval
 )
+
+// SampleCursor is the cursor that stands in samples.
+var SampleCursor = places.format(100)

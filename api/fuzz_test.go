@@ -29,7 +29,7 @@ func FuzzQuery(f *testing.F) {
 		if n, err := q.page(); err == nil && (n < 1 || n > 100) {
 			t.Fatalf("a page of %d", n)
 		}
-		if p, err := parsePosition(got["cursor"]); err == nil && got["cursor"] != "" && formatPosition(p) != got["cursor"] {
+		if p, err := places.parse(got["cursor"]); err == nil && got["cursor"] != "" && places.format(p) != got["cursor"] {
 			t.Fatalf("a position has two spellings: %q", got["cursor"])
 		}
 	})

@@ -120,7 +120,7 @@ func TestQueries(t *testing.T) {
 			t.Errorf("%s: %+v", query, p)
 		}
 	}
-	for _, cursor := range []string{"x", "p", "p-1", "p01", "P2s", "pzzzzzzzzzzzzzzzzzzz"} {
+	for _, cursor := range []string{"x", "p", "p-1", "p01", "p2s", "pAAAAAAAAAAAAAAAAAAAAAAAAAA", strings.ToLower(places.format(100))} {
 		s := sample{"GET", "/v1/events?cursor=" + cursor, "/v1/events", "", 200}
 		if p := e.problem(s, s.request(), 400, "malformed"); p.Field != "cursor" {
 			t.Errorf("%s: %+v", cursor, p)

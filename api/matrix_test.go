@@ -141,6 +141,7 @@ func calls(t *testing.T) (all []call) {
 			t.Errorf("%s is missing from the matrix: give it a line in testdata/access-policy.txt and a sample", name)
 			continue
 		}
+		s.Path = strings.NewReplacer("?cursor="+api.SampleCursor+"&", "?", "?cursor="+api.SampleCursor, "").Replace(s.Path) // another service sealed it
 		all = append(all, call{name, r, s})
 		delete(policy, name)
 	}

@@ -47,7 +47,7 @@ func (s *server) eventStream(c *gin.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	after, from, err := streamStart(c.Request.Header, q.query["cursor"])
+	after, from, err := s.streamStart(c.Request.Header, q.query["cursor"])
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (s *server) eventStream(c *gin.Context, q *request) error {
 	if err != nil {
 		return placed(err, from)
 	}
-	w := newSSE(c.Writer)
+	w := newSSE(c.Writer, s.places)
 	if w.begin(after) == nil {
 		s.follow(ctx, w, r, first, c.Request.Header["Authorization"][0])
 	}
@@ -76,17 +76,17 @@ func (s *server) eventStream(c *gin.Context, q *request) error {
 // streamStart is where to go on, and which field says so: Last-Event-ID, which a
 // browser sends by itself when it comes back, goes before the cursor that it
 // began with.
-func streamStart(h http.Header, cursor string) (after int64, field string, err error) {
+func (s *server) streamStart(h http.Header, cursor string) (after int64, field string, err error) {
 	field = "Last-Event-ID"
 	last := h["Last-Event-Id"]
 	if len(last) > 1 {
 		return 0, field, &wire.FieldError{Path: field, Text: "stands twice"}
 	}
 	if len(last) == 0 || last[0] == "" {
-		after, err = parsePosition(cursor)
+		after, err = s.places.parse(cursor)
 		return after, "cursor", err
 	}
-	if after, err = parsePosition(last[0]); err != nil {
+	if after, err = s.places.parse(last[0]); err != nil {
 		err = &wire.FieldError{Path: field, Text: "must be the id of an event of this stream"}
 	}
 	return after, field, err
@@ -147,13 +147,14 @@ func endOf(err error) string {
 
 // sse writes server-sent events. Each write has its own deadline.
 type sse struct {
-	w   http.ResponseWriter
-	rc  *http.ResponseController
-	buf bytes.Buffer
+	places positions
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	buf    bytes.Buffer
 }
 
-func newSSE(w http.ResponseWriter) *sse {
-	s := &sse{w: w, rc: http.NewResponseController(w)}
+func newSSE(w http.ResponseWriter, places positions) *sse {
+	s := &sse{w: w, places: places, rc: http.NewResponseController(w)}
 	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is read; a server without deadlines needs none lifted
 	return s
 }
@@ -164,13 +165,13 @@ func (s *sse) begin(after int64) error {
 	h["Content-Type"] = []string{"text/event-stream"}
 	h["X-Accel-Buffering"] = []string{"no"} // proxies would hold events back
 	s.w.WriteHeader(http.StatusOK)
-	s.buf.WriteString("retry: 3000\n: from " + formatPosition(after) + "\n\n")
+	s.buf.WriteString("retry: 3000\n: from " + s.places.format(after) + "\n\n")
 	return s.flush()
 }
 
 func (s *sse) events(events []event.Event) error {
 	for _, e := range events {
-		s.buf.WriteString("id: " + formatPosition(e.Position) + "\nevent: " + string(e.Type) + "\ndata: ")
+		s.buf.WriteString("id: " + s.places.format(e.Position) + "\nevent: " + string(e.Type) + "\ndata: ")
 		if err := json.NewEncoder(&s.buf).Encode(eventOut(e)); err != nil { // which ends the line
 			return err
 		}

@@ -114,7 +114,7 @@ func expect(t *testing.T, line func() string, from, n int64) {
 	t.Helper()
 	for p := from; p < from+n; p++ {
 		id, name, data := line(), line(), line()
-		if id != "id: "+formatPosition(p) || name != "event: token.updated" || !strings.HasPrefix(data, `data: {"event_id":"ev"`) {
+		if id != "id: "+places.format(p) || name != "event: token.updated" || !strings.HasPrefix(data, `data: {"event_id":"ev"`) {
 			t.Fatalf("event %d: %q %q %q", p, id, name, data)
 		}
 	}
@@ -138,7 +138,7 @@ func TestStream(t *testing.T) {
 	srv, source, d, hub := streaming(t)
 	source.n.Store(3)
 	line := follow(t, srv, "", "")
-	if a, b := line(), line(); a != "retry: 3000" || b != ": from p0" {
+	if a, b := line(), line(); a != "retry: 3000" || b != ": from "+places.format(0) {
 		t.Errorf("%q %q", a, b)
 	}
 	expect(t, line, 1, 3)
@@ -146,10 +146,10 @@ func TestStream(t *testing.T) {
 	source.n.Store(5)
 	expect(t, line, 4, 2)
 
-	for _, c := range [][2]string{{"?cursor=p4", ""}, {"?cursor=p1", "p4"}} {
+	for _, c := range [][2]string{{"?cursor=" + places.format(4), ""}, {"?cursor=" + places.format(1), places.format(4)}} {
 		line := follow(t, srv, c[0], c[1])
 		line()
-		if at := line(); at != ": from p4" {
+		if at := line(); at != ": from "+places.format(4) {
 			t.Errorf("%v: %q", c, at)
 		}
 		expect(t, line, 5, 1)
@@ -183,7 +183,7 @@ func TestStreamStops(t *testing.T) {
 func TestStreamRefusals(t *testing.T) {
 	e := newEdge(t)
 	s := find(t, "/v1/events/stream")
-	for _, last := range [][]string{{"x"}, {"p1", "p2"}, {cardDigits}} {
+	for _, last := range [][]string{{"x"}, {places.format(1), places.format(2)}, {cardDigits}} {
 		r := s.request()
 		r.Header["Last-Event-Id"] = last
 		if p := e.problem(s, r, 400, "malformed"); p.Field != "Last-Event-ID" || strings.Contains(p.Detail, cardDigits) {
@@ -200,7 +200,7 @@ func TestStreamRefusals(t *testing.T) {
 	e.back.err = event.ErrAhead
 	for field, r := range map[string]*http.Request{"cursor": s.request(), "Last-Event-ID": s.request()} {
 		if field != "cursor" {
-			r.Header["Last-Event-Id"] = []string{"p1"}
+			r.Header["Last-Event-Id"] = []string{places.format(1)}
 		}
 		if p := e.problem(s, r, 400, "malformed"); p.Field != field {
 			t.Errorf("a position that no event has had: %+v", p)

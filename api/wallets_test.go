@@ -124,7 +124,7 @@ func TestWallets(t *testing.T) {
 	if e.back.heard.reason != "2026-07-24" || recon.Terminals[0].Missing != 1 || recon.Mismatches[0].What != "wallet" || recon.Loads[0] != (wire.HeldLoad{ID: load1, Want: 1, Found: 2}) {
 		t.Errorf("%+v", recon)
 	}
-	for path, status := range map[string]int{"/v1/wallets/r1": 404, "/v1/wallets/r1/balances": 404, "/v1/recon/today": 400, "/v1/cases?cursor=p2s": 400, "/v1/cases?wallet=r1": 400} {
+	for path, status := range map[string]int{"/v1/wallets/r1": 404, "/v1/wallets/r1/balances": 404, "/v1/recon/today": 400, "/v1/cases?cursor=pARMB3P74NDHD5GRHF6PRDZ2ZF4": 400, "/v1/cases?wallet=r1": 400} {
 		s := sample{"GET", path, "", "", status}
 		if r := e.do(s, s.request()); r.Code != status {
 			t.Errorf("%s: %d %s", path, r.Code, r.Body)
