@@ -173,6 +173,10 @@ int tv_keep(const char *module, char **why, int *nss) {
 	return 1;
 }
 
+ck_ulong tv_slots(struct ck_functions *f, int present, ck_ulong *room, ck_ulong *n) {
+	return ((ck_slots)f->fn[CK_GET_SLOT_LIST])(present != 0, room, n);
+}
+
 ck_ulong tv_login(struct ck_functions *f, ck_ulong s, ck_byte *pin, ck_ulong len) {
 	return ((ck_login)f->fn[CK_LOGIN])(s, CKU_USER, pin, len);
 }

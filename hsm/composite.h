@@ -60,6 +60,10 @@ ck_ulong tv_run(struct ck_functions *f, ck_ulong session, struct tv_batch *b, ck
  * It returns 0 and says why where it is none, and otherwise whether it is NSS. */
 int tv_keep(const char *module, char **why, int *nss);
 
+/* tv_slots lists the slots in one call: how many there are, and which if room is not
+ * NULL. */
+ck_ulong tv_slots(struct ck_functions *f, int present, ck_ulong *room, ck_ulong *n);
+
 /* Calls that miekg/pkcs11 has no builder for, or would leave a secret in freed
  * memory. The values of a template stand one after the other in blob. */
 ck_ulong tv_login(struct ck_functions *f, ck_ulong session, ck_byte *pin, ck_ulong len);

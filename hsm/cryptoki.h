@@ -24,6 +24,7 @@ enum { /* places in the table */
 	CK_FIND_OBJECTS_FINAL = 28, CK_ENCRYPT_INIT = 29, CK_ENCRYPT = 30, CK_DECRYPT = 34, CK_SIGN_INIT = 42, CK_SIGN = 43, CK_DERIVE_KEY = 62
 };
 
+typedef ck_ulong (*ck_slots)(ck_byte, ck_ulong *, ck_ulong *);
 typedef ck_ulong (*ck_login)(ck_ulong, ck_ulong, ck_byte *, ck_ulong);
 typedef ck_ulong (*ck_create)(ck_ulong, struct ck_attribute *, ck_ulong, ck_ulong *);
 typedef ck_ulong (*ck_copy)(ck_ulong, ck_ulong, struct ck_attribute *, ck_ulong, ck_ulong *);

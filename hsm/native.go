@@ -148,6 +148,36 @@ func (c calls) Sign(s pkcs11.SessionHandle, mech uint, key pkcs11.ObjectHandle, 
 	return out[:min(int(got), len(out))], nil
 }
 
+const (
+	// spareSlots is how many slots may come while they are listed.
+	spareSlots = 64
+	mostSlots  = 1 << 16
+)
+
+// GetSlotList lists the slots. Unlike miekg's it gives room for more than were counted:
+// a token that is put in between counting and listing is answered by an error where a
+// module looks at the room, and NSS softokn, which does not, writes past its end.
+func (c calls) GetSlotList(tokenPresent bool) ([]uint, error) {
+	var present C.int
+	if tokenPresent {
+		present = 1
+	}
+	var counted C.ck_ulong // which also has a module look for new slots
+	if rv := C.tv_slots(c.native.f, present, nil, &counted); rv != 0 {
+		return nil, rvError(rv)
+	}
+	room := make([]C.ck_ulong, min(counted, mostSlots)+spareSlots)
+	n := C.ck_ulong(len(room))
+	if rv := C.tv_slots(c.native.f, present, &room[0], &n); rv != 0 {
+		return nil, rvError(rv)
+	}
+	slots := make([]uint, min(int(n), len(room)))
+	for i := range slots {
+		slots[i] = uint(room[i])
+	}
+	return slots, nil
+}
+
 // mostSigned is longer than a signature by P-256 and than every MAC.
 const mostSigned = 128
 

@@ -32,6 +32,7 @@ const (
 	Initialize      Call = 0
 	Finalize        Call = 1
 	GetInfo         Call = 2
+	GetSlotList     Call = 4
 	GetTokenInfo    Call = 6
 	OpenSession     Call = 12
 	CloseSession    Call = 13
@@ -61,8 +62,8 @@ const functions = 68
 
 // control is struct control of shim.c.
 type control struct {
-	delayUS, removed, drop, logout, reused, open, removeIn, dropIn, cut, away atomic.Uint64
-	fn                                                                        [functions]fault
+	delayUS, removed, drop, logout, reused, open, removeIn, dropIn, cut, away, narrow atomic.Uint64
+	fn                                                                                [functions]fault
 }
 
 type fault struct{ mode, rv, skip, count, delayUS, calls atomic.Uint64 }
@@ -189,6 +190,9 @@ func (s *Shim) Heal() {
 // Reused counts calls in a session in which an earlier call was made to fail,
 // but for those that clean up.
 func (s *Shim) Reused() int { return int(s.c.reused.Load()) }
+
+// Narrow counts the lists of slots that did not fit into the room that was given.
+func (s *Shim) Narrow() int { return int(s.c.narrow.Load()) }
 
 // Open counts the sessions that are open.
 func (s *Shim) Open() int { return int(s.c.open.Load()) }

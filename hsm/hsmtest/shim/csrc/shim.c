@@ -22,9 +22,10 @@ enum { FUNCTIONS = 68, INITIALIZE = 0, FINALIZE = 1, INFO = 2, FUNCTION_LIST = 3
 enum { FAIL = 1, DO_THEN_FAIL = 2, HANG = 3 };
 #define DEVICE_REMOVED 0x32UL
 #define TOKEN_NOT_PRESENT 0xE0UL
+#define BUFFER_TOO_SMALL 0x150UL
 
 struct fault { uint64_t mode, rv, skip, count, delay_us, calls; };
-struct control { uint64_t delay_us, removed, drop, logout, reused, open, remove_in, drop_in, cut, away; struct fault fn[FUNCTIONS]; };
+struct control { uint64_t delay_us, removed, drop, logout, reused, open, remove_in, drop_in, cut, away, narrow; struct fault fn[FUNCTIONS]; };
 
 struct list { unsigned char major, minor; call fn[FUNCTIONS]; };
 static struct list mine, *real;
@@ -131,6 +132,19 @@ static word forward(int n, word a, word b, word c, word d, word e, word f, word 
 	return rv;
 }
 
+/* narrow reports a list of slots that would not fit, which NSS writes all the same. */
+static int narrow(word present, word list, word room) {
+	word n = 0;
+	if (!list) return 0;
+	pthread_rwlock_rdlock(&world);
+	word rv = real->fn[SLOT_LIST](present, 0, (word)&n, 0, 0, 0, 0, 0);
+	pthread_rwlock_unlock(&world);
+	if (rv || n <= *(word *)room) return 0;
+	*(word *)room = n;
+	inc(&ctl->narrow);
+	return 1;
+}
+
 static word pass(int n, word a, word b, word c, word d, word e, word f, word g, word h) {
 	struct fault *x = &ctl->fn[n];
 	inc(&x->calls);
@@ -146,6 +160,7 @@ static word pass(int n, word a, word b, word c, word d, word e, word f, word g, 
 		word rv = gone(n, a, b, c);
 		if (rv || n == SLOT_LIST) return rv;
 	}
+	if (n == SLOT_LIST && narrow(a, b, c)) return BUFFER_TOO_SMALL;
 	/* cleaning up is allowed in a session that is sick */
 	if (of_session(n) && n != CLOSE && n != DESTROY && n != FIND_FINAL && sicken(a, 0)) inc(&ctl->reused);
 	uint64_t mode = get(&x->mode);
