@@ -94,7 +94,7 @@ func (q *request) readAttempt(r *http.Request, op operation, secret []byte) erro
 	}
 	switch {
 	case !ok:
-		return &wire.FieldError{Path: "Idempotency-Key", Text: fmt.Sprintf("must be 1 to %d printable characters without spaces", wire.MaxKeySize)}
+		return &wire.FieldError{Path: "Idempotency-Key", Text: fmt.Sprintf("must be 1 to %d printable ASCII characters without spaces", wire.MaxKeySize)}
 	case repeats(h[0], q.body):
 		return &wire.FieldError{Path: "Idempotency-Key", Text: "must not hold a number that the body holds"}
 	}

@@ -79,7 +79,7 @@ func playChaos(ctx context.Context, stdout, stderr io.Writer, c chaos.Config, as
 		err = chaos.WriteTable(stdout, rep)
 	}
 	if err == nil && len(rep.Wrong) > 0 {
-		err = errors.New("a promise was not kept")
+		err = fmt.Errorf("a promise was not kept: what the service and its nodes said is in %s", c.Dir)
 	}
 	return err
 }

@@ -138,7 +138,7 @@ func lookAtKeys(ctx context.Context, cfg assembly.Config, t *hsm.Token) (found [
 		if _, err := cfg.Shelf(time.Now).Register(); err != nil {
 			first, mend = cli.Plain(err), "keep in the folder of hsm.transcripts what ceremonies left there, unchanged, and nothing else"
 		}
-		found = append(found, note(part, mend, "%d of %d are flagged: %s", flagged, len(rows), first))
+		found = append(found, note(part, mend, "keys with a flag: %d of %d: %s", flagged, len(rows), first))
 	}
 	return found
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -66,10 +67,10 @@ func (d *DB) Migrate(ctx context.Context) error {
 		// statements. One that is wrong fails again, with nothing made before it.
 		others := meetsOthers(err) || e == nil && now > before
 		if !others || try == tries {
-			return fmt.Errorf("migrating: %w", err)
+			return err
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return fmt.Errorf("migrating: %w", err)
+			return err
 		}
 	}
 }
@@ -82,7 +83,16 @@ func (d *DB) up(ctx context.Context) (err error) {
 		return err
 	}
 	_, err = p.Up(ctx)
-	return mapError(err)
+	return stepError(err)
+}
+
+// stepError names the step that failed, in the database's words.
+func stepError(err error) error {
+	var p *goose.PartialError
+	if !errors.As(err, &p) {
+		return mapError(err)
+	}
+	return fmt.Errorf("step %s, before which all steps stay made: %w", filepath.Base(p.Failed.Source.Path), mapError(p.Err))
 }
 
 func (d *DB) provider(dialect goose.Dialect, pool *sql.DB) (*goose.Provider, error) {
