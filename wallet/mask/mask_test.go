@@ -146,6 +146,30 @@ func TestWeak(t *testing.T) {
 	}
 }
 
+// TestWeakEndsWhereItSays: each rule refuses its last PIN and leaves the next one, which
+// differs in the one digit that the rule asks about.
+func TestWeakEndsWhereItSays(t *testing.T) {
+	for p, want := range map[string]mask.Weakness{
+		"938938": mask.Repeats, "938937": mask.Strong, // a part said twice
+		"338847": mask.Strong, "334788": mask.Strong, "473388": mask.Strong, // two pairs of three
+		"948847": mask.Strong, "948859": mask.Strong, "948349": mask.Strong, // two thirds of a mirror
+		"198401": mask.Date, "198400": mask.Strong, "198412": mask.Date, "198413": mask.Strong, // a year and its month
+		"204511": mask.Date, "214511": mask.Strong, "184511": mask.Strong, // of which century
+		"311287": mask.Date, "311387": mask.Strong, "310087": mask.Strong, // ddmmyy: the month
+		"871201": mask.Date, "871200": mask.Strong, "871231": mask.Date, "871232": mask.Strong, // yymmdd: the day
+		"870430": mask.Date, "870431": mask.Strong,
+	} {
+		if got := mask.Weak(pin(t, p)); got != want {
+			t.Errorf("%s: %q, want %q", p, got, want)
+		}
+	}
+	for holder, p := range map[string]string{"138 0019 9384": "001993", "48x29:1/5": "482915"} {
+		if got := mask.Weak(pin(t, p), holder); got != mask.Personal {
+			t.Errorf("%s of %s: %q", p, holder, got)
+		}
+	}
+}
+
 // TestMostPINsAreLeft: a list that refuses too much helps who guesses.
 func TestMostPINsAreLeft(t *testing.T) {
 	weak := map[mask.Weakness]int{}
