@@ -52,10 +52,10 @@ func (d DateTime) In(loc *time.Location) (time.Time, error) {
 	return time.Date(year, month, day, hour, minute, second, 0, loc), nil
 }
 
-// exists reports whether the calendar has such a day: another one is carried over.
+// exists reports whether the calendar has such a day. Another one of two digits is
+// carried over, and always into another month.
 func exists(year int, month time.Month, day int) bool {
-	y, m, d := time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Date()
-	return y == year && m == month && d == day
+	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Month() == month
 }
 
 // Moments returns the moments that d names in zone loc: one, or, in the hour that

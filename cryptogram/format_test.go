@@ -89,6 +89,8 @@ func TestValidate(t *testing.T) {
 		want error
 	}{
 		{"good", -1, func() {}, nil},
+		{"a purse's load", -1, func() { l.Type = cryptogram.LoadPurse }, nil},
+		{"all that is stored", -1, func() { o.Balance, o.NewLimit = math.MaxUint32, limit(t, 10) }, nil},
 		{"a load's type", 0, func() { p.Type = cryptogram.LoadPurse }, cryptogram.ErrTransaction},
 		{"no type", 0, func() { p.Type = 0 }, cryptogram.ErrTransaction},
 		{"no date", 0, func() { p.At = cryptogram.DateTime{} }, cryptogram.ErrMalformed},
@@ -132,6 +134,7 @@ func TestDateTime(t *testing.T) {
 		{"20230229", "000000"}, {"20241301", "000000"}, {"20240100", "000000"}, {"20240101", "240000"}, {"20240101", "006000"},
 		{"20240101", "000060"}, {"2024011", "000000"}, {"20240101", "00000"}, {"", ""}, {"+0240101", "000000"}, {"2024 101", "000000"},
 		{"20240101", "0000.0"}, {"２０２４", "000000"}, {"2024010", "1000000"}, {"202401010", "00000"}, {"20240101", "000000.5"},
+		{"2024010100", "0000.5"},
 	} {
 		if _, err := cryptogram.ParseDateTime(bad[0], bad[1]); !errors.Is(err, cryptogram.ErrMalformed) {
 			t.Errorf("%q %q: %v", bad[0], bad[1], err)

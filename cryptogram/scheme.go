@@ -183,9 +183,7 @@ func (s Scheme) Keyed(c Card) (out Card) {
 		case factorIssuer8:
 			out.Issuer = c.Issuer
 		case factorIssuer4x2:
-			if out.Issuer == ([8]byte{}) {
-				copy(out.Issuer[:4], c.Issuer[:4])
-			}
+			copy(out.Issuer[:4], c.Issuer[:4])
 		case factorASN8:
 			copy(out.ASN[2:], c.ASN[2:])
 		}

@@ -1,6 +1,7 @@
 package cryptogram_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -80,9 +81,61 @@ func TestTACKey(t *testing.T) {
 	}
 }
 
+// TestVersionsAreFollowed: who follows key ceremonies has the last word on versions.
+func TestVersionsAreFollowed(t *testing.T) {
+	s := scheme(t, "asn8")
+	s.Follow = func(u keyref.Usage, keyVer byte) (uint8, bool) { return 7, u == keyref.LoadMaster && keyVer == 9 }
+	if p, err := s.Key(keyref.LoadMaster, card, 9, 0); err != nil || p.Key.Version != 7 {
+		t.Errorf("a version that came later: %v, %v", p.Key, err)
+	}
+	if p, err := s.Key(keyref.LoadMaster, card, 1, 0); !errors.Is(err, cryptogram.ErrNoKey) {
+		t.Errorf("a version that is over: %v, %v", p.Key, err)
+	}
+}
+
+// TestSM4Keys: an algorithm id of SM4 leads to keys of SM4 alone, and a realm that
+// computes no TAC computes none of SM4 either.
+func TestSM4Keys(t *testing.T) {
+	s := scheme(t, "asn8")
+	if s.Algorithms[4] = cryptogram.SM4; s.Validate() != nil {
+		t.Error(s.Validate())
+	}
+	for usage, want := range map[keyref.Usage]keyref.Usage{keyref.PurchaseMaster: keyref.PurchaseMasterSM4,
+		keyref.LoadMaster: keyref.LoadMasterSM4, keyref.TACMaster: keyref.TACMasterSM4} {
+		if p, err := s.Key(usage, card, 1, 4); err != nil || p.Key.Usage != want {
+			t.Errorf("%s: %v, %v", usage, p.Key, err)
+		}
+		if p, err := s.Key(usage, card, 1, 0); err != nil || p.Key.Usage != usage {
+			t.Errorf("%s of another id: %v, %v", usage, p.Key, err)
+		}
+	}
+	if _, err := s.Key(keyref.Intake, card, 1, 4); !errors.Is(err, cryptogram.ErrNoKey) {
+		t.Errorf("a usage that SM4 has none for: %v", err)
+	}
+	key := keyref.Path{Key: keyref.Ref{Realm: "transit", Usage: keyref.TACMasterSM4, Version: 1}}
+	if tac, err := cryptogram.TAC(t.Context(), whole{}, key, cryptogram.TACFold, cryptogram.Load{}); err != nil || tac != [4]byte{4} {
+		t.Errorf("an SM4 key is used whole: %X, %v", tac, err)
+	}
+	if tac, err := cryptogram.TAC(t.Context(), whole{}, key, cryptogram.TACRefuse, cryptogram.Load{}); !errors.Is(err, cryptogram.ErrNoKey) {
+		t.Errorf("no TAC: %X, %v", tac, err)
+	}
+}
+
+// whole answers for keys that are not folded, and for no others.
+type whole struct{ cryptogram.Keys }
+
+func (whole) RetailMAC(context.Context, keyref.Path, []byte) ([4]byte, error) {
+	return [4]byte{4}, nil
+}
+
+func (whole) FoldedMAC(context.Context, keyref.Path, []byte) ([4]byte, error) {
+	return [4]byte{}, errors.New("folded")
+}
+
 // TestFactorRules: what is no rule is refused, and not taken for eight bytes.
 func TestFactorRules(t *testing.T) {
-	for _, bad := range []string{"", "issuer", "issuer8 ", "0123456789ABCDEF", "fixed:", "fixed:0123456789ABCD", "fixed:0123456789ABCDEF01", "fixed:0123456789ABCDEX"} {
+	for _, bad := range []string{"", "issuer", "issuer8 ", "0123456789ABCDEF", "fixed:", "fixed:0123456789ABCD", "fixed:0123456789ABCDEF01", "fixed:0123456789ABCDEX",
+		"fixed:0123456789ABCDEF0", "fixed:0123456789ABCDEFX"} {
 		if _, err := cryptogram.ParseFactorRule(bad); !errors.Is(err, cryptogram.ErrMalformed) {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -90,6 +143,10 @@ func TestFactorRules(t *testing.T) {
 }
 
 func TestSchemeValidate(t *testing.T) {
+	s := scheme(t)
+	if s.TAC, s.OverdraftTAC = cryptogram.TACRefuse, cryptogram.TACRefuse; s.Validate() != nil {
+		t.Errorf("a realm may decline TACs: %v", s.Validate())
+	}
 	for name, f := range map[string]func(s *cryptogram.Scheme){
 		"name":          func(s *cryptogram.Scheme) { s.Realm = "Transit" },
 		"no name":       func(s *cryptogram.Scheme) { s.Realm = "" },
@@ -113,7 +170,11 @@ func TestSchemeValidate(t *testing.T) {
 
 func TestAuthCode(t *testing.T) {
 	s := scheme(t, "asn8")
-	p := cryptogram.Purchase{Type: cryptogram.PurchaseCAPP, At: when, AuthCode: new([9]byte)}
+	p := cryptogram.Purchase{Type: cryptogram.PurchaseCAPP, At: when}
+	if err := s.Purchase(p); err != nil {
+		t.Errorf("no code, where there is none: %v", err)
+	}
+	p.AuthCode = new([9]byte)
 	if err := s.Purchase(p); !errors.Is(err, cryptogram.ErrTransaction) {
 		t.Error(err)
 	}
