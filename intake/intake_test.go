@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -212,18 +213,93 @@ func TestPointsOffTheCurve(t *testing.T) {
 	s := newService(t, agree)
 	parts := strings.Split(good(t, &key.PublicKey, card), ".")
 	b64 := base64.RawURLEncoding.EncodeToString
+	own, err := key.PublicKey.ECDH()
+	if err != nil {
+		t.Fatal(err)
+	}
+	point := own.Bytes()
 	zero, one := make([]byte, 32), append(make([]byte, 31), 1)
 	high := bytes.Repeat([]byte{0xff}, 32)
 	for name, p := range map[string][2][]byte{"infinity": {zero, zero}, "off the curve": {one, one}, "over the field": {high, one},
-		"short": {one[:31], one}, "long": {append(one, 0), one}} {
+		"short": {one[:31], one}, "long": {append(one, 0), one}, "cut elsewhere": {point[1:32], point[32:]}} {
 		h := `{"alg":"ECDH-ES+A256KW","enc":"A256GCM","epk":{"kty":"EC","crv":"P-256","x":"` + b64(p[0]) + `","y":"` + b64(p[1]) + `"}}`
 		parts[0] = b64([]byte(h))
-		if _, err := s.Open(t.Context(), "bank", strings.Join(parts, ".")); err != intake.ErrSealed {
-			t.Errorf("%s: %v", name, err)
+		if _, err := s.Open(t.Context(), "bank", strings.Join(parts, ".")); err != intake.ErrSealed || asked != 0 {
+			t.Errorf("%s: %v, and the key was used %d times", name, err, asked)
 		}
 	}
-	if asked != 0 {
-		t.Errorf("the key was used %d times", asked)
+	xy := `"x":"` + b64(point[1:33]) + `","y":"` + b64(point[33:]) + `"}}`
+	for name, h := range map[string]string{"another type": `"epk":{"kty":"OKP","crv":"P-256",` + xy, "another curve's name": `"epk":{"kty":"EC","crv":"P-384",` + xy} {
+		parts[0] = b64([]byte(`{"alg":"ECDH-ES+A256KW","enc":"A256GCM",` + h))
+		if _, err := s.Open(t.Context(), "bank", strings.Join(parts, ".")); err != intake.ErrSealed || asked != 0 {
+			t.Errorf("%s: %v, and the key was used %d times", name, err, asked)
+		}
+	}
+}
+
+// TestWrappedKeySize: what cannot be a wrapped content key costs the HSM nothing.
+func TestWrappedKeySize(t *testing.T) {
+	key, agree := softKey(t)
+	asked, inner := 0, agree.Agree
+	agree.Agree = func(ctx context.Context, peer *ecdh.PublicKey, use func([]byte) error) error {
+		asked++
+		return inner(ctx, peer, use)
+	}
+	s := newService(t, agree)
+	parts := strings.Split(good(t, &key.PublicKey, card), ".")
+	for _, size := range []int{0, 32, 39, 40, 41, 48} {
+		parts[1] = base64.RawURLEncoding.EncodeToString(make([]byte, size))
+		asked = 0
+		if _, err := s.Open(t.Context(), "bank", strings.Join(parts, ".")); err != intake.ErrSealed || (asked == 1) != (size == 40) {
+			t.Errorf("%d bytes: %v, and the key was used %d times", size, err, asked)
+		}
+	}
+}
+
+// TestLongestSealed: the bound is on what is sent, and what just fits is opened.
+func TestLongestSealed(t *testing.T) {
+	key, agree := softKey(t)
+	s := newService(t, agree)
+	of := func(header, payload int) string {
+		typ := &jose.EncrypterOptions{ExtraHeaders: map[jose.HeaderKey]any{"typ": strings.Repeat("x", header)}}
+		return seal(t, &key.PublicKey, jose.ECDH_ES_A256KW, jose.A256GCM, typ, card+strings.Repeat(" ", payload))
+	}
+	room := (4096 - len(of(4, 0))) * 3 / 4
+	opened := map[int]error{}
+	for n := range 20 { // neither header nor payload alone gives every length
+		sealed := of(n%4, room+n/4)
+		_, opened[len(sealed)] = s.Open(t.Context(), "bank", sealed)
+	}
+	for size, want := range map[int]error{4095: nil, 4096: nil, 4097: intake.ErrSealed} {
+		if err, ok := opened[size]; !ok || err != want {
+			t.Errorf("%d letters: %v, tried: %v", size, err, ok)
+		}
+	}
+}
+
+// TestOneSpelling: a sealed card is one text. Bits that encode nothing and line ends,
+// which decoders pass over, would make others of it.
+func TestOneSpelling(t *testing.T) {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	key, agree := softKey(t)
+	s := newService(t, agree)
+	parts := strings.Split(good(t, &key.PublicKey, card), ".")
+	opened := func(part int, text string) error {
+		all := slices.Clone(parts)
+		all[part] = text
+		_, err := s.Open(t.Context(), "bank", strings.Join(all, "."))
+		return err
+	}
+	for i, p := range parts {
+		if err := opened(i, p); err != nil {
+			t.Fatal(err)
+		}
+		last := strings.IndexByte(letters, p[len(p)-1])
+		for _, other := range []string{p + "=", p[:len(p)-1] + letters[last^1:last^1+1], p + "\n", "\r" + p, p[:5] + "\r\n" + p[5:]} {
+			if err := opened(i, other); err != intake.ErrSealed {
+				t.Errorf("part %d as %q...: %v", i, other[len(other)-3:], err)
+			}
+		}
 	}
 }
 

@@ -47,6 +47,9 @@ type text []byte
 
 // UnmarshalText reads it strictly: one value has one spelling.
 func (t *text) UnmarshalText(b []byte) (err error) {
+	if bytes.ContainsAny(b, "\r\n") { // decoders pass over them, strict ones too
+		return ErrSealed
+	}
 	*t, err = base64.RawURLEncoding.Strict().DecodeString(string(b))
 	return err
 }
@@ -58,14 +61,13 @@ func readHeader(sealed string) (h header, err error) {
 	if len(sealed) > maxSealed || len(parts) != 5 {
 		return h, ErrSealed
 	}
-	for _, p := range parts { // the library is not strict: several texts would be one card
-		var b text
-		if b.UnmarshalText([]byte(p)) != nil {
+	var read [5]text
+	for i, p := range parts { // the library is not strict: several texts would be one card
+		if read[i].UnmarshalText([]byte(p)) != nil {
 			return h, ErrSealed
 		}
 	}
-	b, err := base64.RawURLEncoding.DecodeString(parts[0])
-	if err != nil || decode(b, &h) != nil {
+	if decode(read[0], &h) != nil {
 		return h, ErrSealed
 	}
 	if h.Algorithm != string(jose.ECDH_ES_A256KW) || h.Encryption != string(jose.A256GCM) {
