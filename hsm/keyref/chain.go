@@ -27,9 +27,8 @@ func (c Chain) Then(step []byte) Chain {
 // Check reports whether c can lead to a key of type t. A master is used after
 // one step at least; other keys are used themselves.
 func (c Chain) Check(t Type) error {
-	spec, ok := c.Key.Usage.Spec()
-	if !ok || !spec.EMV || spec.Type != t || spec.Master() == (len(c.Steps) == 0) || len(c.Steps) > MaxSteps ||
-		!spec.Master() && len(c.Steps) > 0 {
+	spec, _ := c.Key.Usage.Spec() // of no usage: not EMV
+	if !spec.EMV || spec.Type != t || spec.Master() == (len(c.Steps) == 0) || len(c.Steps) > MaxSteps {
 		return fmt.Errorf("%w: %v: no such use at %d steps", ErrMalformed, c.Key, len(c.Steps))
 	}
 	for i, s := range c.Steps {

@@ -2,6 +2,7 @@ package keyref_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, label := range []string{"", ".", "..", "mpk.v1", "transit.pan-seal.v1", "transit.mpk.v0", "transit.mpk.v256",
 		"transit.mpk.v01", "transit.mpk.1", "transit.mpk.v+1", "transit.mpk.v1.2", "Transit.mpk.v1", "-a.mpk.v1", ".mpk.v1",
-		"transit.none.v1", " transit.mpk.v1", "transit.mpk.v1\x00", strings.Repeat("a", 33) + ".mpk.v1"} {
+		"transit.none.v1", "none.v1", " transit.mpk.v1", "transit.mpk.v1\x00", strings.Repeat("a", 33) + ".mpk.v1"} {
 		if got, err := keyref.Parse(label); !errors.Is(err, keyref.ErrMalformed) {
 			t.Errorf("Parse(%q) = %+v, %v", label, got, err)
 		}
@@ -78,6 +79,7 @@ func TestChain(t *testing.T) {
 		"a card's key":              {at(keyref.ACMaster, both), keyref.DES3, true},
 		"a session key":             {at(keyref.ACMaster, both, any16), keyref.DES3, true},
 		"the master itself":         {at(keyref.ACMaster), keyref.DES3, false},
+		"three steps":               {at(keyref.ACMaster, both, both, any16), keyref.DES3, true},
 		"four steps":                {at(keyref.ACMaster, both, both, both, any16), keyref.DES3, false},
 		"not a card's key on top":   {at(keyref.ACMaster, any16, any16), keyref.DES3, false},
 		"a long step":               {at(keyref.ACMaster, any32), keyref.DES3, false},
@@ -101,6 +103,57 @@ func TestChain(t *testing.T) {
 	want, _ := c.Key.Path(keyref.Factor(both[:8]))
 	if one.Path() != want {
 		t.Errorf("Path: %+v", one.Path())
+	}
+}
+
+// TestSM4Paths: a key of SM4 has one use, and its masters are used below themselves.
+func TestSM4Paths(t *testing.T) {
+	for usage, want := range map[keyref.Usage][2][5]bool{ // for TACs, for process keys; by levels
+		keyref.PurchaseMasterSM4:  {{}, {true, true, true, true, false}},
+		keyref.LoadMasterSM4:      {{}, {true, true, true, true, false}},
+		keyref.UnloadMasterSM4:    {{}, {true, true, true, true, false}},
+		keyref.OverdraftMasterSM4: {{}, {true, true, true, true, false}},
+		keyref.TACMasterSM4:       {{false, true, true, true, false}, {}},
+		keyref.TACSM4:             {{true}, {}},
+		keyref.PurchaseMaster:     {}, keyref.TACMaster: {}, keyref.SM4Seal: {}, "none": {},
+	} {
+		for i, process := range []bool{false, true} {
+			for levels := range want[i] {
+				p := keyref.Path{Key: keyref.Ref{Realm: "transit", Usage: usage, Version: 1}, Levels: uint8(levels)}
+				err := p.CheckSM4(process)
+				if ok := want[i][levels]; ok != (err == nil) || !ok && !errors.Is(err, keyref.ErrMalformed) {
+					t.Errorf("%s at %d levels, process key %v: %v", usage, levels, process, err)
+				}
+			}
+		}
+	}
+	p, err := keyref.Ref{Usage: keyref.TACMasterSM4}.Path(keyref.Factor{0x01, 7: 0xFF}, keyref.Factor{0x80})
+	want := "[01000000000000FFFEFFFFFFFFFFFF00 80000000000000007FFFFFFFFFFFFFFF]"
+	if got := fmt.Sprintf("%X", p.Steps()); err != nil || got != want {
+		t.Errorf("steps %s, want %s (%v)", got, want, err)
+	}
+}
+
+// TestUsagesOfSM4: what has a counterpart leads to it, and a key that only agrees is no
+// master.
+func TestUsagesOfSM4(t *testing.T) {
+	for usage, want := range map[keyref.Usage]keyref.Usage{keyref.PurchaseMaster: keyref.PurchaseMasterSM4, keyref.LoadMaster: keyref.LoadMasterSM4,
+		keyref.UnloadMaster: keyref.UnloadMasterSM4, keyref.OverdraftMaster: keyref.OverdraftMasterSM4, keyref.TACMaster: keyref.TACMasterSM4,
+		keyref.FoldedTAC: keyref.TACSM4, keyref.RetailTAC: keyref.TACSM4, keyref.SlotPurchaseMaster: "", keyref.Intake: ""} {
+		if got, ok := usage.SM4(); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %v", usage, got, ok)
+		}
+	}
+	for usage, want := range map[keyref.Usage]bool{keyref.PurchaseMaster: true, keyref.ACMasterAES: true, keyref.TACMasterSM4: true,
+		keyref.Intake: false, keyref.TACSM4: false, keyref.CVK: false, keyref.PANSeal: false} {
+		if spec, ok := usage.Spec(); !ok || spec.Master() != want {
+			t.Errorf("%s is a master: %v, %v", usage, spec.Master(), ok)
+		}
+	}
+	for usage, want := range map[keyref.Usage]bool{keyref.SlotPurchaseMaster: true, keyref.SlotTACMaster: true, keyref.PurchaseMaster: false, keyref.TACMaster: false} {
+		if usage.Slot() != want {
+			t.Errorf("%s is for slots: %v", usage, usage.Slot())
+		}
 	}
 }
 
