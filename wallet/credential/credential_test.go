@@ -207,7 +207,7 @@ func TestProof(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for name, b := range map[string][]byte{"trailing": append(b, 0), "short": b[:211], "version": append([]byte{2}, b[1:]...)} {
+	for name, b := range map[string][]byte{"nothing": nil, "trailing": append(b, 0), "short": b[:211], "version": append([]byte{2}, b[1:]...)} {
 		if _, err := credential.ParsePresentation(b); !errors.Is(err, token.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}

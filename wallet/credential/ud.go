@@ -20,7 +20,10 @@ const UDSize = 8
 // Unit is what caps are counted in: 10 fen.
 const Unit token.Amount = 10
 
-const maxHours = 1<<24 - 1
+const (
+	maxHours = 1<<24 - 1
+	hour     = 3600 // seconds
+)
 
 // epoch is hour 0 of a use descriptor.
 var epoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -57,15 +60,11 @@ type UD struct {
 // Hours returns t as hours since 2020, rounded up: a slot is never good for
 // less than its token is, and for less than an hour more.
 func Hours(t time.Time) uint32 {
-	d := t.Sub(epoch)
-	if d <= 0 {
-		return 0
+	seconds := t.Unix() - epoch.Unix() // a duration ends after 292 years
+	if t.Nanosecond() > 0 {
+		seconds++
 	}
-	h := (d + time.Hour - 1) / time.Hour
-	if h > maxHours {
-		return maxHours
-	}
-	return uint32(h)
+	return uint32(min(max((seconds+hour-1)/hour, 0), maxHours))
 }
 
 // NewUD describes a slot that ends with the hour of notAfter and pays up to
@@ -102,7 +101,7 @@ func (u UD) check() error {
 		return fmt.Errorf("%w: use descriptor without a cap", token.ErrMalformed)
 	case u.Class < Express || u.Class > Large:
 		return fmt.Errorf("%w: use descriptor of an unknown class", token.ErrMalformed)
-	case u.KeyVer == 0 || u.KeyVer > 15:
+	case u.KeyVer == 0:
 		return fmt.Errorf("%w: use descriptor without a key version", token.ErrMalformed)
 	}
 	return nil
@@ -122,7 +121,7 @@ func (u UD) Bytes() [UDSize]byte {
 func (u UD) Limit() token.Amount { return token.Amount(u.Cap) * Unit }
 
 // Expires is the moment at which the slot ends.
-func (u UD) Expires() time.Time { return epoch.Add(time.Duration(u.HourExp) * time.Hour) }
+func (u UD) Expires() time.Time { return time.Unix(epoch.Unix()+int64(u.HourExp)*hour, 0).UTC() }
 
 func toUnits(a token.Amount) (uint16, error) {
 	if a%Unit != 0 || a/Unit > 0xFFFF || a == 0 {
