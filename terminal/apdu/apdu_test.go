@@ -47,8 +47,39 @@ func TestCommand(t *testing.T) {
 			t.Errorf("%s: %v", in, err)
 		}
 	}
-	if b := (apdu.Command{Data: make([]byte, 256)}).Bytes(); b != nil {
-		t.Errorf("an overlong command prints: %X", b)
+	for name, tc := range map[string]struct {
+		c    apdu.Command
+		size int
+	}{
+		"most data": {apdu.Command{Data: make([]byte, 255), Ne: 256}, 4 + 1 + 255 + 1}, "too much": {apdu.Command{Data: make([]byte, 256)}, 0},
+		"too much asked for": {apdu.Command{Ne: 257}, 0}, "less than nothing": {apdu.Command{Ne: -1}, 0},
+	} {
+		if b := tc.c.Bytes(); len(b) != tc.size {
+			t.Errorf("%s prints: %X", name, b)
+		}
+	}
+}
+
+// TestIs: a command is another one when any byte of its header is.
+func TestIs(t *testing.T) {
+	c := apdu.Command{CLA: 0x80, INS: 0x54, P1: 1, P2: 2}
+	for i := range 5 {
+		h := [4]byte{c.CLA, c.INS, c.P1, c.P2}
+		if i < 4 {
+			h[i]++
+		}
+		if got := c.Is(h[0], h[1], h[2], h[3]); got != (i == 4) {
+			t.Errorf("%X is %X: %v", c.Bytes(), h, got)
+		}
+	}
+}
+
+func TestResponse(t *testing.T) {
+	for size, want := range map[int]int{0: -1, 1: -1, 2: 0, 3: 1, 258: 256, 259: -1} {
+		r, err := apdu.ParseResponse(make([]byte, size))
+		if want < 0 && !errors.Is(err, apdu.ErrMalformed) || want >= 0 && (err != nil || len(r.Data) != want) {
+			t.Errorf("%d bytes: %d of data, %v", size, len(r.Data), err)
+		}
 	}
 }
 

@@ -3,8 +3,12 @@ package psam_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash/crc32"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -134,6 +138,7 @@ func TestRefusals(t *testing.T) {
 		"credit before initialise": {credit72(make([]byte, 4)), apdu.OutOfOrder},
 		"short MAC2":               {credit72(make([]byte, 3)), apdu.WrongLength},
 		"another file":             {apdu.Command{INS: 0xB0, P1: 0x95, Ne: 6}, apdu.UnknownINS},
+		"file 0016 with data":      {apdu.Command{INS: 0xB0, P1: 0x96, Ne: 6, Data: []byte{1}}, apdu.WrongLength},
 		"too much of file 0016":    {apdu.Command{INS: 0xB0, P1: 0x96, Ne: 7}, apdu.WrongLength},
 	} {
 		if r := send(t, p, tc.c); r.SW != tc.sw || len(r.Data) != 0 {
@@ -143,8 +148,10 @@ func TestRefusals(t *testing.T) {
 	if n, _ := serial.Next(); n != 1 {
 		t.Errorf("refused commands used %d serials", n-1)
 	}
-	if r := send(t, p, apdu.Command{INS: 0xB0, P1: 0x96, Ne: 6}); !bytes.Equal(r.Data, terminal[:]) {
-		t.Errorf("terminal number: %X", r.Data)
+	for _, ne := range []int{6, 256} {
+		if r := send(t, p, apdu.Command{INS: 0xB0, P1: 0x96, Ne: ne}); !bytes.Equal(r.Data, terminal[:]) {
+			t.Errorf("terminal number, of %d bytes: %X", ne, r.Data)
+		}
 	}
 	if _, err := p.Transmit(func() context.Context { c, stop := context.WithCancel(t.Context()); stop(); return c }(), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended context: %v", err)
@@ -178,6 +185,11 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+	for name, c := range map[string]psam.Config{"no keys": {Table: table, Serial: &psam.Counter{}}, "no serial": {Keys: &softkey.Ring{}, Table: table}} {
+		if _, err := psam.New(c); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
 }
 
 func TestSerialFile(t *testing.T) {
@@ -201,18 +213,112 @@ func TestSerialFile(t *testing.T) {
 		t.Fatalf("%d bytes, %v", len(b), err)
 	}
 	torn := bytes.Clone(b)
-	torn[3] ^= 1 // serial 5 stands in the first place; a torn write of it leaves serial 4
+	torn[3] ^= 2 // serial 5 stands in the first place; a torn write of it leaves serial 4
 	if err := os.WriteFile(path, torn, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	next(5)
-	for name, bad := range map[string][]byte{"zeros": make([]byte, 16), "long": append(b, 0)} {
+	for name, bad := range map[string][]byte{"zeros": make([]byte, 16), "one place of zeros": make([]byte, 8), "long": append(b, 0)} {
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := psam.OpenFile(path); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+// TestSerialsEnd: the last serial is given once, and none begins again.
+func TestSerialsEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "serial")
+	for _, last := range []uint32{math.MaxUint32 - 1, math.MaxUint32} {
+		b := binary.BigEndian.AppendUint32(nil, last)
+		if err := os.WriteFile(path, binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := psam.OpenFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := uint64(last) + 1; n < math.MaxUint32+3; n++ {
+			if got, err := s.Next(); (err == nil) != (n <= math.MaxUint32) || err == nil && uint64(got) != n {
+				t.Errorf("after %d: %d, %v; want %d", last, got, err, n)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestAnotherInitialise: MAC2 is of the purchase that was begun last, also when that
+// was refused.
+func TestAnotherInitialise(t *testing.T) {
+	p, r := newPSAM(t, &psam.Counter{})
+	s := in(3)
+	path, _ := s.Path(phones)
+	for i, tc := range []struct {
+		second apdu.Command
+		want   apdu.Status
+	}{{init70(s), apdu.BadMAC}, {apdu.Command{CLA: 0x80, INS: 0x70, Data: make([]byte, 0x14), Ne: 8}, apdu.OutOfOrder}} {
+		if sw := send(t, p, init70(s)).SW; sw != apdu.OK {
+			t.Fatal(sw)
+		}
+		_, mac2, err := cryptogram.PurchaseMACs(t.Context(), r, path, s.Purchase(terminal, uint32(2*i+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		send(t, p, tc.second)
+		if sw := send(t, p, credit72(mac2[:])).SW; sw != tc.want {
+			t.Errorf("MAC2 of the first of two, case %d: %v, want %v", i, sw, tc.want)
+		}
+	}
+}
+
+// short answers one MAC, however many are asked for.
+type short struct{}
+
+func (short) ProcessMAC(context.Context, keyref.Path, [8]byte, ...[]byte) ([][4]byte, error) {
+	return make([][4]byte, 1), nil
+}
+
+func TestKeysThatAnswerTooLittle(t *testing.T) {
+	p, err := psam.New(psam.Config{Keys: short{}, Table: table, Terminal: terminal, Serial: &psam.Counter{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := send(t, p, init70(in(3))); got.SW != apdu.Conditions || len(got.Data) != 0 {
+		t.Errorf("%v", got.SW)
+	}
+}
+
+// TestHold: a key that is loaded later is held from then on, and replaces none; the
+// table that a module was made with is its own.
+func TestHold(t *testing.T) {
+	r, one := ring(t), psam.KeyID{Usage: psam.OneLevel, Version: 1}
+	mine := maps.Clone(table)
+	p, err := psam.New(psam.Config{Keys: r, Table: mine, Terminal: terminal, Serial: &psam.Counter{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine[one] = cards
+	if sw := send(t, p, init70(in(1))).SW; sw != apdu.KeyNotFound {
+		t.Errorf("a key that nobody gave: %v", sw)
+	}
+	if err := p.Hold(one, phones); err == nil {
+		t.Error("a slot master is held at one level")
+	}
+	other := cards
+	for _, other.Version = range []uint8{1, 2} { // the ring has the first one only
+		if err := p.Hold(one, other); err != nil {
+			t.Fatal(err)
+		}
+		if sw := send(t, p, init70(in(1))).SW; sw != apdu.OK {
+			t.Errorf("version %d was added: %v", other.Version, sw)
+		}
+	}
+	if other.Version = 0; p.Hold(psam.KeyID{Usage: psam.TwoLevels, Version: 9}, other) == nil {
+		t.Error("a key that cannot exist is held")
 	}
 }
 
