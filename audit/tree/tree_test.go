@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -223,6 +224,74 @@ func TestCheckpoint(t *testing.T) {
 	}
 	if _, err := k.OpenCheckpoint(strings.Repeat("x", maxCheckpoint+1), c.Origin); !errors.Is(err, ErrCheckpoint) {
 		t.Error(err)
+	}
+}
+
+// TestCheckpointOfAnother: the name on a signature is not under it. Who writes another
+// record's name there has no checkpoint of that record.
+func TestCheckpointOfAnother(t *testing.T) {
+	k := newKey(t)
+	c := Checkpoint{Origin("vault.example", line(0)), Head{42, LeafHash(line(7))}}
+	text, err := k.SignCheckpoint(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := Origin("vault.example", line(1))
+	renamed := strings.Replace(text, "\n\u2014 "+c.Origin+" ", "\n\u2014 "+other+" ", 1)
+	if renamed == text {
+		t.Fatal(text)
+	}
+	if got, err := k.OpenCheckpoint(renamed, other); !errors.Is(err, ErrCheckpoint) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if OriginOf(text, line(0)) != c.Origin || OriginOf(text, line(1)) != "" {
+		t.Errorf("it says that it is of %q and %q", OriginOf(text, line(0)), OriginOf(text, line(1)))
+	}
+}
+
+// TestCheckpointSizes: what is signed and says nothing is no checkpoint.
+func TestCheckpointSizes(t *testing.T) {
+	root := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	for text, ok := range map[string]bool{
+		"o\n1\n" + root + "\n": true, "o\n0\n" + root + "\n": false, "o\n-1\n" + root + "\n": false, "o\n01\n" + root + "\n": false,
+		"o\n9223372036854775807\n" + root + "\n": true, "o\n9223372036854775808\n" + root + "\n": false, "o\nx\n" + root + "\n": false,
+		"o\n1\n" + root[4:] + "\n": false, "o\n1\nAAAA" + root + "\n": false, "o\n1\n" + root: false, "o\n1\n" + root + "\nmore\n": false,
+		"o\n1\n" + root[:42] + "B=\n": false, "o\n1\n": false, "": false,
+	} {
+		if c, err := parse(text); ok != (err == nil) || err != nil && !errors.Is(err, ErrCheckpoint) {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	}
+}
+
+// TestProofsOfNothing: no proof is about less than one line, or more than there are.
+func TestProofsOfNothing(t *testing.T) {
+	tr := open(t, filepath.Join(t.TempDir(), "tree"), 5)
+	head, err := tr.Head()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := int64(-1); n <= 6; n++ {
+		in := n >= 1 && n <= 5
+		at, err := tr.At(n)
+		if in != (err == nil) || err != nil && !errors.Is(err, ErrRange) {
+			t.Errorf("the head at %d: %v", n, err)
+		}
+		leaf, proof, err := tr.Inclusion(n, 5)
+		if in != (err == nil) || err != nil && !errors.Is(err, ErrRange) {
+			t.Errorf("line %d: %v", n, err)
+		}
+		if err := CheckInclusion(head, n, leaf, proof); in != (err == nil) || !in && !errors.Is(err, ErrRange) {
+			t.Errorf("line %d checked: %v", n, err)
+		}
+		proof, err = tr.Consistency(n, 5)
+		if in != (err == nil) || err != nil && !errors.Is(err, ErrRange) {
+			t.Errorf("from %d: %v", n, err)
+		}
+		at.Size = n
+		if err := CheckConsistency(at, head, proof); in != (err == nil) || !in && !errors.Is(err, ErrRange) {
+			t.Errorf("from %d checked: %v", n, err)
+		}
 	}
 }
 
