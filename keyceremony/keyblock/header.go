@@ -134,7 +134,7 @@ func parseOptional(text string) (o Optional, rest string, err error) {
 		}
 		n, ok = hexNumber(text[6:10])
 		head = 10
-		ok = ok && n > shortData
+		ok = ok && 4+n-head > shortData // what the short form cannot say
 	}
 	if !ok || n < head || n > len(text) {
 		return o, "", bad
