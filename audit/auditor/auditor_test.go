@@ -199,6 +199,56 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestHowManyRecords: as many lines as were asked for, and the cursor is of the next.
+func TestHowManyRecords(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	defer d.close()
+	d.record(9, "a")
+	for limit := 1; limit < 5; limit++ {
+		found, next, err := d.Records(t.Context(), reader, "", limit)
+		if err != nil || len(found) != limit {
+			t.Fatalf("%d lines of %d, %v", len(found), limit, err)
+		}
+		if rest, _, err := d.Records(t.Context(), reader, next, 1); err != nil || len(rest) != 1 || rest[0] == found[limit-1] {
+			t.Errorf("after %d: %d lines, %v", limit, len(rest), err)
+		}
+		for _, spelled := range []string{"0" + next, "+" + next, next + " "} {
+			if _, _, err := d.Records(t.Context(), reader, spelled, 1); !errors.Is(err, auditor.ErrCursor) {
+				t.Errorf("cursor %q: %v", spelled, err)
+			}
+		}
+		if first, _, err := d.Records(t.Context(), reader, "0", 1); err != nil || len(first) != 1 || first[0] != found[0] {
+			t.Errorf("from 0: %d lines, %v", len(first), err)
+		}
+	}
+}
+
+// TestFreshCheckpoint: within a second there is no other, and after it what was recorded
+// meanwhile is in the next one; a clock that was set back signs again.
+func TestFreshCheckpoint(t *testing.T) {
+	d := newDesk(t)
+	d.mustOpen()
+	defer d.close()
+	d.record(2, "a")
+	first := d.checkpoint()
+	made := d.now
+	for _, tc := range []struct {
+		after time.Duration
+		again bool
+	}{{0, true}, {time.Second - 1, true}, {time.Second, false}, {-1, false}} {
+		d.record(1, "b")
+		d.now = made.Add(tc.after)
+		c, err := d.Seal(t.Context())
+		if err != nil || (c.Note == first.Note) != tc.again {
+			t.Errorf("after %v: of %d lines, %v", tc.after, c.Size, err)
+		}
+		if !tc.again {
+			first, made = c, d.now
+		}
+	}
+}
+
 // TestForks: a record exchanged for another good one, or cut, by somebody with
 // every right on the files, is noticed at the next start, whatever was done
 // with the tree; what a crash left half-written is not mistaken for that.
