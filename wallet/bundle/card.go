@@ -138,10 +138,6 @@ func NewCard(b *Bundle, cfg Config) (*Card, error) {
 		b.Wipe()
 		return nil, fmt.Errorf("reading journal: %w", err)
 	}
-	spent := map[uint16]bool{}
-	for _, r := range recs {
-		spent[r.Ctr] = true
-	}
 	c := &Card{cfg: cfg, spent: map[uint16]bool{}}
 	for _, r := range recs {
 		c.spent[r.Ctr] = true
