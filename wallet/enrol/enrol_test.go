@@ -64,6 +64,37 @@ func TestAttestationRefused(t *testing.T) {
 	}
 }
 
+// TestTermsEnd: each bound of a tier's terms holds at its last value and not at the next.
+func TestTermsEnd(t *testing.T) {
+	kind := account.SlotKind{Class: credential.Medium, Cap: 100}
+	free := account.SlotKind{Class: credential.Express, Cap: 500}
+	for name, tc := range map[string]struct {
+		tier Tier
+		edit func(*Terms)
+		ok   bool
+	}{
+		"C as it is": {TierC, func(*Terms) {}, true}, "C with a limit": {TierC, func(x *Terms) { x.Limit = 1 }, false}, "C with a ceiling": {TierC, func(x *Terms) { x.Ceiling = 1 }, false},
+		"C with a slot": {TierC, func(x *Terms) { x.Layout = []account.SlotKind{kind} }, false}, "C offline": {TierC, func(x *Terms) { x.Offline = true }, false},
+		"one slot": {TierA, func(x *Terms) { x.Layout = []account.SlotKind{kind} }, true}, "no slot": {TierA, func(x *Terms) { x.Layout = nil }, false},
+		"64 slots": {TierA, func(x *Terms) { x.Layout = slices.Repeat([]account.SlotKind{kind}, 64) }, true}, "65": {TierA, func(x *Terms) { x.Layout = slices.Repeat([]account.SlotKind{kind}, 65) }, false},
+		"an hour": {TierA, func(x *Terms) { x.TTL = time.Hour }, true}, "less": {TierA, func(x *Terms) { x.TTL = time.Hour - 1 }, false},
+		"a week": {TierA, func(x *Terms) { x.TTL = 168 * time.Hour }, true}, "more": {TierA, func(x *Terms) { x.TTL = 168*time.Hour + 1 }, false},
+		"all of the limit": {TierA, func(x *Terms) { x.Limit, x.Ceiling = 10000, 10000 }, true}, "a fen less": {TierA, func(x *Terms) { x.Limit = 9999 }, false},
+		"a ceiling below":   {TierA, func(x *Terms) { x.Ceiling = x.Limit - 1 }, false},
+		"three without PIN": {TierA, func(x *Terms) { x.Layout = slices.Repeat([]account.SlotKind{free}, 3) }, true}, "four": {TierA, func(x *Terms) { x.Layout = slices.Repeat([]account.SlotKind{free}, 4) }, false},
+		"a unit more without PIN": {TierA, func(x *Terms) { x.Layout = []account.SlotKind{{Class: credential.Express, Cap: 510}} }, false},
+		"one where none may be":   {TierB, func(x *Terms) { x.Layout = []account.SlotKind{free} }, false},
+	} {
+		ts := DefaultTiers()
+		terms := ts[tc.tier]
+		tc.edit(&terms)
+		ts[tc.tier] = terms
+		if err := ts.Validate(); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestTiers(t *testing.T) {
 	if err := DefaultTiers().Validate(); err != nil {
 		t.Fatal(err)
