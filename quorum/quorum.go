@@ -151,6 +151,14 @@ type Page struct {
 	Limit     int
 }
 
+// Which says which approvals of one exact request count: those that have not expired at a
+// moment. What others asked for, or what is over, must not stand before what is looked for.
+type Which struct {
+	Digest    [32]byte
+	Requester string // empty: whoever asked
+	Now       time.Time
+}
+
 // Store keeps approvals. It is safe for concurrent use, also by several
 // processes.
 type Store interface {
@@ -161,10 +169,12 @@ type Store interface {
 	// Change compares and swaps: it calls change with the approval as it is and
 	// keeps what that makes of its state and votes, in one transaction.
 	Change(ctx context.Context, id string, change func(*Approval) error) (Approval, error)
-	// Ready returns the ids of APPROVED ones of a digest, oldest first.
-	Ready(ctx context.Context, digest [32]byte) ([]string, error)
-	// Spent returns the USED ones of a digest, the newest first, without votes.
-	Spent(ctx context.Context, digest [32]byte) ([]Approval, error)
+	// Ready returns APPROVED ones, the oldest first, behind one of them (zero: from the
+	// first on), without votes: some, and none only when there are no more.
+	Ready(ctx context.Context, w Which, behind Approval) ([]Approval, error)
+	// Spent returns the USED one that was used last, without votes; ok is false when
+	// there is none.
+	Spent(ctx context.Context, w Which) (a Approval, ok bool, err error)
 }
 
 // Config is what a [Service] is made of; fields without a default are required.

@@ -36,7 +36,7 @@ func (s *Service) Use(ctx context.Context, c access.Caller, a Act) error {
 		}
 	}
 	return s.redeem(ctx, c, a, func(found Approval, who map[string]string) bool {
-		return s.enough(found, who) && (a.Method == Run || found.Requester == c.ID)
+		return s.enough(found, who)
 	})
 }
 
@@ -52,25 +52,47 @@ func (s *Service) redeem(ctx context.Context, c access.Caller, a Act, good func(
 	if err != nil {
 		return err
 	}
-	ids, err := s.cfg.Store.Ready(ctx, digest)
+	now, err := s.now(ctx)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		used, err := s.useUp(ctx, id, a, good)
-		if errors.Is(err, errUnfit) {
-			continue
+	w := Which{Digest: digest, Requester: c.ID, Now: now}
+	if a.Method == Run { // whoever stands at the machine may use it
+		w.Requester = ""
+	}
+	used, err := s.oldest(ctx, w, a, good)
+	if errors.Is(err, errUnfit) {
+		if err = s.spent(ctx, w); err == nil {
+			err = ErrNeeded
 		}
+		if errors.Is(err, ErrNeeded) {
+			err = s.cfg.Gate.Refuse(ctx, c, a.Right, string(a.Verb), "approval", err)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return s.cfg.Gate.Recorder.Record(ctx, audit.Entry{Caller: c, Action: a.Right, Object: used.ID, Outcome: audit.Allowed,
+		Reason: told("used", used), Request: audit.RequestID(ctx)})
+}
+
+// oldest uses up the oldest one that is good, however many there are before it that are
+// not, or returns errUnfit.
+func (s *Service) oldest(ctx context.Context, w Which, a Act, good func(Approval, map[string]string) bool) (Approval, error) {
+	for behind := (Approval{}); ; {
+		ready, err := s.cfg.Store.Ready(ctx, w, behind)
 		if err != nil {
-			return err
+			return Approval{}, err
 		}
-		return s.cfg.Gate.Recorder.Record(ctx, audit.Entry{Caller: c, Action: a.Right, Object: used.ID, Outcome: audit.Allowed,
-			Reason: told("used", used), Request: audit.RequestID(ctx)})
+		if len(ready) == 0 {
+			return Approval{}, errUnfit
+		}
+		for _, behind = range ready {
+			if used, err := s.useUp(ctx, behind.ID, a, good); !errors.Is(err, errUnfit) {
+				return used, err
+			}
+		}
 	}
-	if err := s.spent(ctx, c, digest, a.Method); err != nil {
-		return s.cfg.Gate.Refuse(ctx, c, a.Right, string(a.Verb), "approval", err)
-	}
-	return s.cfg.Gate.Refuse(ctx, c, a.Right, string(a.Verb), "approval", ErrNeeded)
 }
 
 // errUnfit reports an approval that is not good for an act.
@@ -123,24 +145,12 @@ func (e *SpentError) text() error {
 // Unwrap gives the text that is fit for callers, and [ErrNeeded].
 func (e *SpentError) Unwrap() []error { return []error{e.text(), ErrNeeded} }
 
-// spent returns a [SpentError] when c had this request let through, in the life of its
-// approval. At the machine whoever stands there is told.
-func (s *Service) spent(ctx context.Context, c access.Caller, digest [32]byte, method string) error {
-	all, err := s.cfg.Store.Spent(ctx, digest)
-	if err != nil {
+// spent returns a [SpentError] when this request was let through, in the life of its
+// approval.
+func (s *Service) spent(ctx context.Context, w Which) error {
+	a, ok, err := s.cfg.Store.Spent(ctx, w)
+	if err != nil || !ok {
 		return err
 	}
-	if len(all) == 0 {
-		return nil
-	}
-	now, err := s.now(ctx)
-	if err != nil {
-		return err
-	}
-	for _, a := range all {
-		if now.Before(a.ExpiresAt) && (method == Run || a.Requester == c.ID) {
-			return &SpentError{a.ID, a.EndedAt}
-		}
-	}
-	return nil
+	return &SpentError{a.ID, a.EndedAt}
 }

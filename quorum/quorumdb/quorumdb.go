@@ -149,25 +149,41 @@ func keep(tx *gorm.DB, was quorum.Approval, a *quorum.Approval) error {
 	return nil
 }
 
+// page is how many approvals are looked at together.
+const page = 100
+
 // Ready implements [quorum.Store].
-func (d *DB) Ready(ctx context.Context, digest [32]byte) (ids []string, err error) {
-	err = d.db.Read(ctx).Model(&approval{}).Where("digest = ? AND state = ?", digest[:], string(quorum.Approved)).
-		Order("created_at, id").Limit(100).Pluck("id", &ids).Error
-	if err != nil {
+func (d *DB) Ready(ctx context.Context, w quorum.Which, behind quorum.Approval) ([]quorum.Approval, error) {
+	q := d.which(ctx, w, quorum.Approved).Order("created_at, id").Limit(page)
+	if behind.ID != "" {
+		at := behind.CreatedAt.UnixMilli()
+		q = q.Where("created_at > ? OR created_at = ? AND id > ?", at, at, behind.ID)
+	}
+	var rows []approval
+	if err := q.Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("looking for approvals: %w", err)
 	}
-	return ids, nil
+	return fromRows(rows), nil
 }
 
 // Spent implements [quorum.Store].
-func (d *DB) Spent(ctx context.Context, digest [32]byte) ([]quorum.Approval, error) {
+func (d *DB) Spent(ctx context.Context, w quorum.Which) (a quorum.Approval, ok bool, err error) {
 	var rows []approval
-	err := d.db.Read(ctx).Where("digest = ? AND state = ?", digest[:], string(quorum.Used)).
-		Order("ended_at DESC, id DESC").Limit(100).Find(&rows).Error
-	if err != nil {
-		return nil, fmt.Errorf("looking for approvals that were used: %w", err)
+	if err := d.which(ctx, w, quorum.Used).Order("ended_at DESC, id DESC").Limit(1).Find(&rows).Error; err != nil {
+		return a, false, fmt.Errorf("looking for approvals that were used: %w", err)
 	}
-	return fromRows(rows), nil
+	if len(rows) == 0 {
+		return a, false, nil
+	}
+	return fromRow(rows[0]), true, nil
+}
+
+func (d *DB) which(ctx context.Context, w quorum.Which, state quorum.State) *gorm.DB {
+	q := d.db.Read(ctx).Where("digest = ? AND state = ? AND expires_at > ?", w.Digest[:], string(state), w.Now.UnixMilli())
+	if w.Requester != "" {
+		q = q.Where("requester = ?", w.Requester)
+	}
+	return q
 }
 
 // setting is a row.

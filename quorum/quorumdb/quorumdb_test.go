@@ -114,7 +114,7 @@ func (b *bench) uses(s *quorum.Service, c access.Caller, text string, want error
 
 func TestEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
-		for name, test := range map[string]func(*bench){"Story": story, "Once": once, "Spent": spent, "Sight": sight, "Settings": settings} {
+		for name, test := range map[string]func(*bench){"Story": story, "Once": once, "Spent": spent, "Crowd": crowd, "Sight": sight, "Settings": settings} {
 			t.Run(name, func(t *testing.T) { test(newBench(t, db(t))) })
 		}
 	})
@@ -188,6 +188,36 @@ func spent(b *bench) {
 	}
 	b.now.Add(time.Hour.Milliseconds())
 	told("after its life", bank, false)
+}
+
+// crowd: whatever others, or somebody before, had approved of the same request, and however
+// much of it, does not stand before the one approval that is good, and hides no use.
+func crowd(b *bench) {
+	other := bank
+	other.ID = "other"
+	many := func(state quorum.State, requester string) {
+		b.Helper()
+		a := b.asked(body)   // for what names the request
+		for i := range 101 { // more than are looked at together
+			a.ID, a.State, a.Requester = fmt.Sprintf("ap%s%026d", state[:1], i), state, requester
+			a.EndedAt = a.CreatedAt
+			if err := b.db.Insert(b.Context(), a); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.now.Add(1)
+	}
+	many(quorum.Approved, bank.ID) // by a rule that asked for fewer votes
+	b.uses(b.two, bank, body, quorum.ErrNeeded)
+	a := b.asked(body)
+	b.approves(b.one, "o1", a, nil)
+	b.approves(b.one, "o2", a, nil)
+	b.uses(b.two, bank, body, nil)
+	many(quorum.Used, other.ID)
+	var spent *quorum.SpentError
+	if err := b.two.Use(b.Context(), bank, batch(body)); !errors.As(err, &spent) {
+		b.Errorf("of what was let through before is said: %v", err)
+	}
 }
 
 // fourEyes: who asks never approves, one person counts once, strangers not at
