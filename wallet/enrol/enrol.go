@@ -25,8 +25,8 @@ import (
 	"github.com/tapvault/tapvault/wallet"
 )
 
-// MaxWallets is how many wallets one attestation leaf may serve: beyond, it is
-// taken for a key that was copied.
+// MaxWallets is how many wallets one attestation leaf, and one key of a device, may
+// serve: beyond, it is taken for one that was copied.
 const MaxWallets = 3
 
 // ErrKeys reports keys of a device that are not two different P-256 keys.
@@ -49,8 +49,9 @@ type Device struct {
 // Store keeps devices. Safe for concurrent use.
 type Store interface {
 	// Insert makes d durable, once per attempt: a repeated one returns the
-	// device of the first. It returns [wallet.ErrRefused] when the leaf serves
-	// [MaxWallets] other wallets already.
+	// device of the first. It returns [wallet.ErrRefused] when the leaf or a key
+	// serves [MaxWallets] other wallets already. What is kept, and returned, is
+	// d as [Device.Beside] the others of its leaf or keys that its client enrolled.
 	Insert(ctx context.Context, caller string, a access.Attempt, d Device) (Device, error)
 	// Device returns a device, or [wallet.ErrRefused].
 	Device(ctx context.Context, id token.DeviceID) (Device, error)
@@ -58,6 +59,9 @@ type Store interface {
 	// d.Judged times so far, and counts one more. It reports false, and changes
 	// nothing, when it was judged meanwhile.
 	Judge(ctx context.Context, d Device) (bool, error)
+	// Attest is Judge by a new attestation: its leaf is counted, and the device kept,
+	// as by Insert.
+	Attest(ctx context.Context, d Device) (Device, bool, error)
 }
 
 // Wallets knows which wallets there are.
@@ -180,11 +184,32 @@ func (s *Service) Attest(ctx context.Context, c access.Caller, id token.DeviceID
 	}
 	d.Attestation = a
 	d.Tier, d.Reasons = judge(a, now)
-	if ok, err := s.cfg.Store.Judge(ctx, d); err != nil || ok {
-		d.Judged++
-		return d, err
+	d, ok, err := s.cfg.Store.Attest(ctx, d)
+	if err != nil {
+		return Device{}, s.hide(ctx, c, string(id), "leaf", err)
 	}
-	return s.cfg.Store.Device(ctx, id) // another judgement came first, and stands
+	if !ok {
+		return s.cfg.Store.Device(ctx, id) // another judgement came first, and stands
+	}
+	return d, nil
+}
+
+// Beside returns d in no better tier than any of others that was attested no earlier. They
+// are those of its attestation leaf or of one of its keys: what was taken from one of them
+// since is not had back by showing the same attestation once more, for another enrolment.
+func (d Device) Beside(others []Device) Device {
+	for _, o := range others {
+		if o.ID == d.ID || o.Attestation.At.Before(d.Attestation.At) || lower(d.Tier, o.Tier) == d.Tier {
+			continue
+		}
+		d.Tier = o.Tier
+		for _, why := range o.Reasons {
+			if !slices.Contains(d.Reasons, why) {
+				d.Reasons = append(slices.Clone(d.Reasons), why)
+			}
+		}
+	}
+	return d
 }
 
 // Lower takes a device down to tier at most, whatever it was attested as. It

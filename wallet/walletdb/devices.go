@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,14 +94,10 @@ func key(b []byte) (*ecdsa.PublicKey, error) {
 
 // Insert implements [enrol.Store].
 func (s *Devices) Insert(ctx context.Context, caller string, a access.Attempt, d enrol.Device) (enrol.Device, error) {
-	r, err := toDeviceRow(d)
-	if err != nil {
-		return enrol.Device{}, err
-	}
 	stored := d
-	err = s.store.Tx(ctx, func(tx *gorm.DB) error {
+	err := s.store.Tx(ctx, func(tx *gorm.DB) error {
 		stored = d
-		prior, err := store.Once(tx, caller, a, opEnrol, r.ID)
+		prior, err := store.Once(tx, caller, a, opEnrol, string(d.ID))
 		if err != nil {
 			return err
 		}
@@ -108,14 +105,9 @@ func (s *Devices) Insert(ctx context.Context, caller string, a access.Attempt, d
 			stored, err = findDevice(tx, prior)
 			return err
 		}
-		var wallets []string
-		err = tx.Model(&deviceRow{}).Distinct("wallet").Where("leaf = ? AND wallet <> ?", r.Leaf, r.Wallet).
-			Limit(enrol.MaxWallets).Pluck("wallet", &wallets).Error
-		if err != nil {
-			return fmt.Errorf("counting the wallets of a leaf: %w", err)
-		}
-		if len(wallets) >= enrol.MaxWallets {
-			return wallet.ErrRefused
+		var r deviceRow
+		if stored, r, err = beside(tx, d); err != nil {
+			return err
 		}
 		if err := tx.Create(&r).Error; err != nil {
 			return fmt.Errorf("inserting device: %w", err)
@@ -126,6 +118,68 @@ func (s *Devices) Insert(ctx context.Context, caller string, a access.Attempt, d
 		return enrol.Device{}, err
 	}
 	return stored, nil
+}
+
+// beside returns d, and its row, as it is kept among those of its leaf or keys, if it may be.
+func beside(tx *gorm.DB, d enrol.Device) (enrol.Device, deviceRow, error) {
+	r, err := toDeviceRow(d)
+	if err != nil {
+		return d, r, err
+	}
+	keys := [][]byte{r.WrapKey, r.SignKey}
+	var rows []deviceRow
+	if err := tx.Where("leaf = ? OR wrap_key IN ? OR sign_key IN ?", r.Leaf, keys, keys).Find(&rows).Error; err != nil {
+		return d, r, fmt.Errorf("looking at the devices of a leaf: %w", err)
+	}
+	var others []enrol.Device
+	for _, o := range rows {
+		if o.Client != r.Client { // what another wallet server says of a key takes nobody down
+			continue
+		}
+		other, err := o.device()
+		if err != nil {
+			return d, r, err
+		}
+		others = append(others, other)
+	}
+	if crowded(r, rows) {
+		return d, r, wallet.ErrRefused
+	}
+	d = d.Beside(others)
+	r, err = toDeviceRow(d)
+	return d, r, err
+}
+
+// crowded reports whether the leaf or a key of r serves as many other wallets as it may. A
+// device that is enrolled already keeps its keys, and its leaf is counted once.
+func crowded(r deviceRow, rows []deviceRow) bool {
+	own := slices.IndexFunc(rows, func(o deviceRow) bool { return o.ID == r.ID })
+	if own >= 0 && rows[own].Leaf == r.Leaf {
+		return false
+	}
+	wallets := map[string]bool{}
+	for _, o := range rows {
+		if o.Wallet != r.Wallet && (own < 0 || o.Leaf == r.Leaf) {
+			wallets[o.Wallet] = true
+		}
+	}
+	return len(wallets) >= enrol.MaxWallets
+}
+
+// Attest implements [enrol.Store].
+func (s *Devices) Attest(ctx context.Context, d enrol.Device) (kept enrol.Device, ok bool, err error) {
+	err = s.store.Tx(ctx, func(tx *gorm.DB) error {
+		var r deviceRow
+		if kept, r, err = beside(tx, d); err == nil {
+			ok, err = judged(tx, r)
+		}
+		return err
+	})
+	if err != nil {
+		return enrol.Device{}, false, err
+	}
+	kept.Judged = d.Judged + 1
+	return kept, ok, nil
 }
 
 // Device implements [enrol.Store].
@@ -151,10 +205,15 @@ func (s *Devices) Judge(ctx context.Context, d enrol.Device) (ok bool, err error
 		return false, err
 	}
 	err = s.store.Tx(ctx, func(tx *gorm.DB) error {
-		done := tx.Model(&deviceRow{}).Where("id = ? AND judged = ?", r.ID, d.Judged).
-			Updates(map[string]any{"attestation": r.Attestation, "tier": r.Tier, "reasons": r.Reasons, "judged": d.Judged + 1})
-		ok = done.RowsAffected == 1
-		return done.Error
+		ok, err = judged(tx, r)
+		return err
 	})
 	return ok && err == nil, err
+}
+
+// judged compares and swaps.
+func judged(tx *gorm.DB, r deviceRow) (ok bool, err error) {
+	done := tx.Model(&deviceRow{}).Where("id = ? AND judged = ?", r.ID, r.Judged).
+		Updates(map[string]any{"attestation": r.Attestation, "leaf": r.Leaf, "tier": r.Tier, "reasons": r.Reasons, "judged": r.Judged + 1})
+	return done.RowsAffected == 1, done.Error
 }

@@ -2,12 +2,14 @@ package walletdb_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,7 +38,7 @@ const w1 = token.WalletID("wlAAAAAAAAAAAAAAAAAAAAAAAAAA")
 func TestPhonesOnEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, fresh func(testing.TB) *store.DB) {
 		for name, test := range map[string]func(*testing.T, *store.DB){
-			"Devices": devices, "Leaves": leaves, "PINs": pins, "success goes forward": successGoesForward, "TriesAtOnce": triesAtOnce, "Granted": granted,
+			"Devices": devices, "Leaves": leaves, "Copied keys": copiedKeys, "Leaf of an attestation": attestedLeaf, "Shown again": shownAgain, "PINs": pins, "success goes forward": successGoesForward, "TriesAtOnce": triesAtOnce, "Granted": granted,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 		}
@@ -100,6 +102,116 @@ func leaves(t *testing.T, s *store.DB) {
 			t.Errorf("enrolment %d of %s: %v", n, tc.w, err)
 		}
 	}
+}
+
+// copiedKeys: a key of a device is counted like a leaf, whatever it is attested by.
+func copiedKeys(t *testing.T, s *store.DB) {
+	db, copied := walletdb.NewDevices(s), device(t, 100, "")
+	for n, tc := range []struct {
+		w          token.WalletID
+		wrap, sign *ecdsa.PublicKey
+		ok         bool
+	}{{"wl1", copied.WrapKey, nil, true}, {"wl2", nil, copied.WrapKey, true}, {"wl3", copied.WrapKey, nil, true}, {"wl4", copied.WrapKey, nil, false},
+		{"wl4", nil, copied.WrapKey, false}, {"wl2", copied.WrapKey, nil, true}, {"wl4", nil, nil, true}} {
+		d := device(t, n, tc.w)
+		d.Attestation.Leaf = fmt.Sprint(n)
+		d.WrapKey, d.SignKey = cmp.Or(tc.wrap, d.WrapKey), cmp.Or(tc.sign, d.SignKey)
+		_, err := db.Insert(t.Context(), "c", access.Attempt{}, d)
+		if tc.ok && err != nil || !tc.ok && !errors.Is(err, wallet.ErrRefused) {
+			t.Errorf("enrolment %d of %s: %v", n, tc.w, err)
+		}
+	}
+}
+
+// attestedLeaf: a leaf that comes by a later attestation is counted like one of an enrolment.
+func attestedLeaf(t *testing.T, s *store.DB) {
+	db := walletdb.NewDevices(s)
+	var last enrol.Device
+	for n, want := range []error{nil, nil, nil, wallet.ErrRefused} {
+		d := device(t, n, token.WalletID(fmt.Sprintf("wl%d", n)))
+		d.Attestation.Leaf = fmt.Sprint(n)
+		if _, err := db.Insert(t.Context(), "c", access.Attempt{}, d); err != nil {
+			t.Fatal(err)
+		}
+		d.Attestation.Leaf, d.Attestation.At, d.Tier = "copied", at.Add(time.Hour), enrol.TierA
+		got, ok, err := db.Attest(t.Context(), d)
+		if !errors.Is(err, want) || ok != (want == nil) || ok && got.Judged != 1 {
+			t.Errorf("attestation %d: %+v, %t, %v", n, got, ok, err)
+		}
+		last = d
+	}
+	for i := range 3 { // strangers name the keys of one
+		d := device(t, 10+i, token.WalletID(fmt.Sprintf("wl9%d", i)))
+		d.Client, d.Attestation.Leaf, d.SignKey = "another", fmt.Sprint(10+i), last.SignKey
+		if _, err := db.Insert(t.Context(), "another", access.Attempt{}, d); (err == nil) != (i < 2) {
+			t.Errorf("stranger %d: %v", i, err)
+		}
+	}
+	fresh := last
+	for _, leaf := range []string{"new", "new"} {
+		fresh.Attestation.Leaf = leaf
+		got, ok, err := db.Attest(t.Context(), fresh)
+		if err != nil || !ok {
+			t.Errorf("attested anew: %t, %v", ok, err)
+		}
+		fresh.Judged = got.Judged
+	}
+	last.Judged = fresh.Judged
+	if got, err := db.Device(t.Context(), last.ID); err != nil || got.Tier != enrol.TierA || got.Judged != 2 {
+		t.Errorf("it is kept as %+v, %v", got, err)
+	}
+	last.Tier = enrol.TierC
+	if ok, err := db.Judge(t.Context(), last); err != nil || !ok {
+		t.Errorf("a device that is to fall: %t, %v", ok, err)
+	}
+	if _, ok, err := db.Attest(t.Context(), enrol.Device{ID: "dv9", WrapKey: last.WrapKey, SignKey: device(t, 9, "").SignKey}); err != nil || ok {
+		t.Errorf("nobody was attested: %t, %v", ok, err)
+	}
+}
+
+// shownAgain: what detection took from a device is not had back with the attestation that
+// it had then, by enrolling once more or by attesting another of its devices. A newer one
+// gives it back.
+func shownAgain(t *testing.T, s *store.DB) {
+	db, first := walletdb.NewDevices(s), device(t, 1, "wl1")
+	other := device(t, 2, "wl1")
+	other.Attestation.Leaf, other.Attestation.At = "BB", at.Add(-time.Hour)
+	for _, d := range []enrol.Device{first, other} {
+		if _, err := db.Insert(t.Context(), "c", access.Attempt{}, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.Tier, first.Reasons = enrol.TierC, []enrol.Reason{enrol.Detected}
+	if ok, err := db.Judge(t.Context(), first); err != nil || !ok {
+		t.Fatalf("%t, %v", ok, err)
+	}
+	fallen := func(name string, d enrol.Device, err error, want enrol.Tier) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		kept, err := db.Device(t.Context(), d.ID)
+		if err != nil || kept.Tier != want || d.Tier != want || slices.Contains(kept.Reasons, enrol.Detected) != (want == enrol.TierC) {
+			t.Errorf("%s: tier %s, kept as %s for %v, %v", name, d.Tier, kept.Tier, kept.Reasons, err)
+		}
+	}
+	same := device(t, 3, "wl2")
+	got, err := db.Insert(t.Context(), "c", access.Attempt{}, same)
+	fallen("enrolled by the same leaf", got, err, enrol.TierC)
+	key := device(t, 4, "wl1")
+	key.Attestation.Leaf, key.SignKey = "CC", first.SignKey
+	got, err = db.Insert(t.Context(), "c", access.Attempt{}, key)
+	fallen("enrolled with the same key", got, err, enrol.TierC)
+	foreign := device(t, 5, "wl3")
+	foreign.Client = "another"
+	got, err = db.Insert(t.Context(), "another", access.Attempt{}, foreign)
+	fallen("enrolled by another client", got, err, enrol.TierB)
+	other.Attestation = first.Attestation
+	got, _, err = db.Attest(t.Context(), other)
+	fallen("attested by the same leaf", got, err, enrol.TierC)
+	other.Judged, other.Attestation.At = 1, at.Add(time.Minute)
+	got, _, err = db.Attest(t.Context(), other)
+	fallen("attested anew", got, err, enrol.TierB)
 }
 
 func pins(t *testing.T, s *store.DB) {
