@@ -154,7 +154,8 @@ func (b *batch) own(ref token.Ref) {
 }
 
 // takeCounters takes as many as a grant would need by what is known now. What is
-// then not needed is lost, which harms nobody.
+// then not needed is lost, which harms nobody. A token whose counters are spent is
+// answered without new slots: its phone could never be rid of what it has to say.
 func (s *Service) takeCounters(ctx context.Context, e *SyncEnd) error {
 	f, err := s.cfg.Book.Funds(ctx, e.Request.Wallet)
 	if err != nil {
@@ -164,7 +165,11 @@ func (s *Service) takeCounters(ctx context.Context, e *SyncEnd) error {
 	if len(kinds) == 0 {
 		return nil
 	}
-	if e.First, err = s.cfg.Tokens.TakeCounters(ctx, e.Request.Ref, len(kinds)); err != nil {
+	e.First, err = s.cfg.Tokens.TakeCounters(ctx, e.Request.Ref, len(kinds))
+	if fault.KindOf(err) == fault.CounterSpent {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("taking counters: %w", err)
 	}
 	e.Taken = len(kinds)
