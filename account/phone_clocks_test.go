@@ -42,6 +42,82 @@ func TestSyncThatWaited(t *testing.T) {
 	}
 }
 
+// TestClockThatJumps: as above, and the clock jumped since the last sync by less than the
+// sync has to wait: nothing shows that it is ahead. The phone is given nothing until its
+// next sync, which shows the ride, and again when that one has to wait as well.
+func TestClockThatJumps(t *testing.T) {
+	l := newWalletLab(t)
+	w := l.open(20000, account.Opening{})
+	tok := l.bind(w)
+	slots := l.sync(w, tok.Ref, tierA).Grant.Slots
+	l.pass(time.Hour)
+	var ridden []account.Tap
+	for i, want := range []account.SyncResult{account.SyncGaps, account.SyncGaps, account.SyncGaps} {
+		l.syncs++
+		waiting := l.request(w, tok.Ref, tierA, words(slots, ridden...)...)
+		waiting.Clock = waiting.Clock.Add(10 * time.Minute)
+		l.pass(5 * time.Minute)
+		ridden = append(ridden, l.ride(tok, slots[i]))
+		l.pass(15 * time.Minute)
+		l.want("the gate's record", l.one(ridden[i]), account.Posted, "")
+		s, err := l.Sync(t.Context(), phone, waiting)
+		if err != nil || s.Result != want || s.Grant != nil {
+			t.Errorf("ride %d: %+v, %v", i, s, err)
+		}
+		l.stands("the ride", w, tok.Ref, account.WalletActive)
+	}
+	l.pass(time.Minute)
+	if s := l.sync(w, tok.Ref, tierA, words(slots, ridden...)...); s.Result != account.SyncClean || s.Grant == nil || len(s.Grant.Slots) != len(ridden) {
+		t.Errorf("all rides shown: %+v, %v", s, l.signals(w))
+	}
+}
+
+// TestDoubtEnds: a phone that says nothing more of a slot is not held back for ever.
+func TestDoubtEnds(t *testing.T) {
+	var now = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	one := account.Lot{UnusedAt: now}
+	for name, tc := range map[string]struct {
+		e      account.Evidence
+		doubts bool
+	}{
+		"before":              {account.Evidence{TACGood: true, Moment: now.Add(-3 * time.Minute)}, true},
+		"as clocks may":       {account.Evidence{TACGood: true, Moment: now.Add(-time.Minute)}, false},
+		"shown by the phone":  {account.Evidence{TACGood: true, Moment: now.Add(-3 * time.Minute), Sources: account.ByPhone}, false},
+		"nobody knows whose":  {account.Evidence{Moment: now.Add(-3 * time.Minute)}, false},
+		"only once it is two": {account.Evidence{TACGood: true, Moment: now.Add(-3 * time.Minute), Sources: account.ByTerminal}, true},
+	} {
+		l := one
+		l.Add(tc.e)
+		_, doubts := l.Doubted(2 * time.Minute)
+		_, lied := l.Contradicted(2 * time.Minute)
+		if doubts != tc.doubts || lied {
+			t.Errorf("%s: doubted %t, lied %t", name, doubts, lied)
+		}
+	}
+}
+
+// TestUnused: of the words of a phone the last but one is sure, in whatever order and
+// however often they come.
+func TestUnused(t *testing.T) {
+	at := func(n int) time.Time { return time.Unix(int64(n)*1000, 0) }
+	for _, order := range [][]int{{1, 2, 3}, {3, 2, 1}, {2, 3, 1, 3, 2}, {1, 1, 3, 3, 2, 2}, {3, 3, 1, 2}} {
+		var l account.Lot
+		for _, n := range order {
+			l.Unused(at(n), time.Time{})
+		}
+		if !l.UnusedAt.Equal(at(3)) || !l.SurelyUnused.Equal(at(2)) {
+			t.Errorf("%v: unused at %v, surely at %v", order, l.UnusedAt, l.SurelyUnused)
+		}
+	}
+	var l account.Lot
+	for range 3 {
+		l.Unused(at(5), at(1))
+	}
+	if !l.UnusedAt.Equal(at(5)) || !l.SurelyUnused.Equal(at(1)) {
+		t.Errorf("one sync: unused at %v, surely at %v", l.UnusedAt, l.SurelyUnused)
+	}
+}
+
 // TestLieOfAClockAhead: a phone whose clock is ahead is still held to what it can only
 // have said since its last bundle, and what it threw away stays thrown away.
 func TestLieOfAClockAhead(t *testing.T) {

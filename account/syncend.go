@@ -71,6 +71,9 @@ func (f Funds) result(ref token.Ref) SyncResult {
 		if l.Live(f.Now) && !l.GapAt.IsZero() && f.Now.Sub(l.GapAt) < gapWait {
 			out = SyncGaps
 		}
+		if e, ok := l.Doubted(clocks); ok && f.Now.Sub(e.Received) < gapWait {
+			out = SyncGaps
+		}
 	}
 	return out
 }
@@ -83,14 +86,17 @@ func Hear(lots []*Lot, w Word) {
 	for _, r := range w.Reports {
 		said[r.Ctr] = r.Status
 	}
-	at := w.At
+	at, surely := w.At, knew(lots, said)
 	if at.IsZero() {
-		at = knew(lots, said)
+		at = surely
+	}
+	if at.Before(surely) { // its clock is behind, and by that it is held to less
+		surely = at
 	}
 	for _, l := range lots {
 		switch status := said[l.Ctr()]; {
-		case status == ReportLive && at.After(l.UnusedAt):
-			l.UnusedAt = at
+		case status == ReportLive:
+			l.Unused(at, surely)
 		case status == ReportDiscarded && (l.DiscardedAt.IsZero() || at.Before(l.DiscardedAt)):
 			l.DiscardedAt = at
 		}
