@@ -273,7 +273,10 @@ func (b *builder) move(k Key) {
 		if k.Replaces != "" {
 			more = fmt.Sprintf("%s becomes RETIRING: it verifies and issues no more.", k.Replaces)
 		}
-		where := fmt.Sprintf("devices that hold it: %d", len(k.HeldBy))
+		where := fmt.Sprintf("%d devices hold it", len(k.HeldBy))
+		if len(k.HeldBy) == 1 {
+			where = "1 device holds it"
+		}
 		if k.Evidence != "" {
 			where = k.Evidence
 		}
