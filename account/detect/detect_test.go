@@ -71,6 +71,7 @@ func TestEdges(t *testing.T) {
 		{"four seconds apart, at one terminal", []detect.Tap{tap(1, 0, 9), tap(2, 4*time.Second, 9)}, nil},
 		{"38 km in 20 minutes", []detect.Tap{tap(1, 0, 1), tap(2, 20*time.Minute, 2)}, nil},
 		{"38 km in 18 minutes", []detect.Tap{tap(1, 0, 1), tap(2, 18*time.Minute, 2)}, []string{"VELOCITY"}},
+		{"38 km in 20 minutes, the later tap heard of first", []detect.Tap{tap(2, 20*time.Minute, 2), tap(1, 0, 1)}, nil},
 		{"with a tap between, where nobody knows", []detect.Tap{tap(1, 0, 1), tap(2, 9*time.Minute, 9), tap(3, 18*time.Minute, 2)}, []string{"VELOCITY"}},
 		{"and back", []detect.Tap{tap(1, 0, 1), tap(2, 9*time.Minute, 2), tap(3, 18*time.Minute, 1)}, []string{"REPEATED", "VELOCITY", "VELOCITY"}},
 		{"twenty in a day", many(20), nil},
@@ -79,6 +80,7 @@ func TestEdges(t *testing.T) {
 		{"more left than before", []detect.Tap{left(1, 0, "b", 4000), left(2, time.Minute, "b", 4001)}, []string{"CHAIN"}},
 		{"as much left", []detect.Tap{left(1, 0, "b", 4000), left(2, time.Minute, "b", 4000)}, nil},
 		{"more left, in a slot of before", []detect.Tap{left(2, 0, "b", 4000), left(1, time.Minute, "b", 4001)}, nil},
+		{"more left, in the same slot", []detect.Tap{left(1, 0, "b", 4000), left(1, time.Minute, "b", 4001)}, nil},
 		{"more left in another bundle", []detect.Tap{left(1, 0, "b", 4000), left(2, time.Minute, "c", 4001)}, nil},
 		{"more left, and no bundle is known", []detect.Tap{left(1, 0, "", 4000), left(2, time.Minute, "", 4001)}, nil},
 	} {
@@ -158,5 +160,15 @@ func TestSeverities(t *testing.T) {
 			t.Errorf("%s weighs %d", k, n)
 		}
 		seen[s.ID] = true
+	}
+}
+
+// TestAgainstTerminal: what is held against a terminal, and what against a wallet.
+func TestAgainstTerminal(t *testing.T) {
+	for k := range detect.Severities {
+		want := k == detect.TerminalCopy || k == detect.Dispute
+		if k.AgainstTerminal() != want {
+			t.Errorf("%s: %t", k, !want)
+		}
 	}
 }

@@ -46,6 +46,10 @@ func TestApply(t *testing.T) {
 
 // TestFull: no account comes near to where its number would turn round.
 func TestFull(t *testing.T) {
+	last := ledger.Balances{Available: math.MaxInt64/2 - 1, CardLoad: 1}
+	if got, err := last.Apply(move(ledger.CardLoad, ledger.Available, 1)); err != nil || got.Available != math.MaxInt64/2 {
+		t.Errorf("the most that an account holds: %+v, %v", got, err)
+	}
 	full := ledger.Balances{Available: math.MaxInt64 / 2, CardLoad: 1}
 	if got, err := full.Apply(move(ledger.CardLoad, ledger.Available, 1)); !errors.Is(err, ledger.ErrFunds) {
 		t.Errorf("%+v, %v", got, err)
@@ -85,6 +89,16 @@ func TestCheck(t *testing.T) {
 	good := move(ledger.Available, ledger.Reserve, 1)
 	if err := good.Check(); err != nil {
 		t.Error(err)
+	}
+	for _, a := range append(append([]ledger.Account{}, ledger.OfWallet...), ledger.Shared...) {
+		if a == ledger.Reserve {
+			continue
+		}
+		for _, good := range []ledger.Transfer{move(a, ledger.Reserve, 1), move(ledger.Reserve, a, 1)} {
+			if err := good.Check(); err != nil {
+				t.Errorf("from %s to %s: %v", good.From, good.To, err)
+			}
+		}
 	}
 	for name, spoil := range map[string]func(*ledger.Transfer){
 		"nothing moved": func(t *ledger.Transfer) { t.Amount = 0 },
