@@ -61,7 +61,8 @@ func given(t *testing.T, l *velocity.Limiter, caller string, most int) (n int) {
 func TestEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) {
 		for name, test := range map[string]func(*testing.T, *store.DB){
-			"Bucket": bucket, "Restart": restart, "Processes": processes, "Batches": batches, "Clocks": clocks, "Ahead": ahead, "Would": would,
+			"Bucket": bucket, "Restart": restart, "Processes": processes, "Batches": batches, "Clocks": clocks, "Ahead": ahead, "Would": would, "Nothing": nothing,
+			"Partly": partly, "Early": early, "Near": near,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, db(t)) })
 		}
@@ -82,6 +83,8 @@ func would(t *testing.T, db *store.DB) {
 	}
 	asks(101, -1)
 	asks(100, 0)
+	asks(99, 0)
+	asks(1, 0)
 	if !takes(t, l, "bank", 98) {
 		t.Fatal("asking took something")
 	}
@@ -91,6 +94,86 @@ func would(t *testing.T, db *store.DB) {
 	asks(5, 0)
 	if !takes(t, l, "bank", 5) || takes(t, l, "bank", 1) {
 		t.Error("what was told does not hold")
+	}
+}
+
+// nothing, and less than nothing, is always given, takes nothing and brings nothing back.
+func nothing(t *testing.T, db *store.DB) {
+	c := newClock()
+	l := limiter(t, db, c, velocity.Rate{PerMinute: 60, Burst: 100})
+	for _, n := range []int{0, -1, -1000} {
+		if wait, err := l.Would(t.Context(), "bank", n); wait != 0 || err != nil {
+			t.Errorf("%d: would wait %v, %v", n, wait, err)
+		}
+		if !takes(t, l, "bank", n) {
+			t.Errorf("%d is not given", n)
+		}
+	}
+	if n := given(t, l, "bank", 1000); n != 100 {
+		t.Errorf("%d were given of a bucket of 100", n)
+	}
+	if !takes(t, l, "bank", 0) || !takes(t, l, "bank", -1) || takes(t, l, "bank", 1) {
+		t.Error("an empty bucket")
+	}
+}
+
+// partly: who wants more than a bucket holds waits for the rest only.
+func partly(t *testing.T, db *store.DB) {
+	c := newClock()
+	l := limiter(t, db, c, velocity.Rate{PerMinute: 60, Burst: 100})
+	if !takes(t, l, "bank", 90) {
+		t.Fatal("ninety of a hundred")
+	}
+	const rest = 10 * time.Second // for 20 where 10 are left
+	if wait, err := l.Would(t.Context(), "bank", 20); wait != rest || err != nil {
+		t.Errorf("would wait %v, %v", wait, err)
+	}
+	if wait, err := l.Take(t.Context(), "bank", 20); wait != rest || err != nil {
+		t.Errorf("wait %v, %v", wait, err)
+	}
+	c.add(rest - time.Millisecond)
+	if wait, err := l.Would(t.Context(), "bank", 20); wait != time.Millisecond || err != nil || takes(t, l, "bank", 20) {
+		t.Errorf("a millisecond too early: wait %v, %v", wait, err)
+	}
+	c.add(time.Millisecond)
+	if !takes(t, l, "bank", 20) || takes(t, l, "bank", 1) {
+		t.Error("after the time that was told")
+	}
+}
+
+// early: who asks too early, over and over, waits no longer for it.
+func early(t *testing.T, db *store.DB) {
+	c := newClock()
+	l := limiter(t, db, c, velocity.Rate{PerMinute: 60})
+	if !takes(t, l, "slow", 1) {
+		t.Fatal("the first")
+	}
+	for range 119 {
+		c.add(500 * time.Millisecond)
+		if takes(t, l, "slow", 1) {
+			t.Fatal("given too early")
+		}
+	}
+	c.add(500 * time.Millisecond)
+	if !takes(t, l, "slow", 1) {
+		t.Error("a minute later, still nothing")
+	}
+}
+
+// near: processes whose clocks disagree by no more than they may give no more than one.
+func near(t *testing.T, db *store.DB) {
+	right, wrong := newClock(), newClock()
+	wrong.add(2 * time.Minute)
+	rate := velocity.Rate{PerMinute: 60}
+	a, b := limiter(t, db, right, rate), limiter(t, db, wrong, rate)
+	total := 0
+	for range 30 {
+		right.add(20 * time.Second)
+		wrong.add(20 * time.Second)
+		total += given(t, a, "bank", 1000) + given(t, b, "bank", 1000)
+	}
+	if total < 600 || total > 720 { // a full bucket, once more for the difference, and what flowed in
+		t.Errorf("%d in ten minutes, at 60 a minute", total)
 	}
 }
 
@@ -228,12 +311,31 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%+v passes for a caller", r)
 		}
 	}
+	timed, err := velocity.New(velocity.Config{DB: db, Default: velocity.Rate{PerMinute: 1}})
+	if err != nil || !takes(t, timed, "without a clock", 1) {
+		t.Error("a limiter that is given no clock", err)
+	}
 	l := limiter(t, db, newClock(), velocity.Rate{PerMinute: 1_000_000_000, Burst: 1_000_000_000})
 	if !takes(t, l, "bank", 500) {
 		t.Error("the greatest rate gives nothing")
 	}
+	held := limiter(t, db, newClock(), velocity.Rate{PerMinute: 60, Burst: 100})
+	if !takes(t, held, "bank", 10) { // and four more, for those who come next
+		t.Fatal("ten of a hundred")
+	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
+	}
+	for _, n := range []int{3, 1} { // what a process holds is given without the database
+		if wait, err := held.Would(t.Context(), "bank", n); wait != 0 || err != nil || !takes(t, held, "bank", n) {
+			t.Errorf("%d of what is held: %v, %v", n, wait, err)
+		}
+	}
+	if _, err := held.Take(t.Context(), "bank", 1); fault.KindOf(err) != fault.StoreDown {
+		t.Errorf("more than is held: %v", err)
+	}
+	if _, err := l.Would(t.Context(), "other", 1); fault.KindOf(err) != fault.StoreDown {
+		t.Errorf("asking a closed database: %v", err)
 	}
 	if _, err := l.Take(t.Context(), "other", 1); fault.KindOf(err) != fault.StoreDown {
 		t.Errorf("a closed database: %v", err)
