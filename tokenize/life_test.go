@@ -433,6 +433,12 @@ func TestSearch(t *testing.T) {
 			t.Errorf("by %d: %v", limit, got)
 		}
 	}
+	if got := all(bank, token.Filter{Requestor: bankID}, 100); !reflect.DeepEqual(got, newest) {
+		t.Errorf("by its own name: %v", got)
+	}
+	if got := all(bank, token.Filter{Ref: mine[0]}, 2); len(got) != 1 || s.notes.last().Object != string(mine[0]) {
+		t.Errorf("one token: %v, recorded %+v", got, s.notes.last())
+	}
 	if got := all(operator, token.Filter{}, 4); len(got) != 6 {
 		t.Errorf("an operator sees %d", len(got))
 	}
@@ -543,12 +549,15 @@ func TestConfigRefused(t *testing.T) {
 		return tokenize.Config{Vault: f.Writer(), Gate: audit.Gate{Recorder: new(notes)}, Calendar: token.Calendar{Zone: time.UTC}}
 	}
 	for name, change := range map[string]func(*tokenize.Config){
-		"no vault":       func(c *tokenize.Config) { c.Vault = nil },
-		"a cut-over":     func(c *tokenize.Config) { c.Calendar.CutOver = day },
-		"short on file":  func(c *tokenize.Config) { c.OnFile = 6 * day },
-		"a long overlap": func(c *tokenize.Config) { c.Overlap = 2 * time.Hour },
-		"a negative one": func(c *tokenize.Config) { c.Overlap = -1 },
-		"a requestor":    func(c *tokenize.Config) { c.Policies = map[token.Requestor]tokenize.Policy{"1": {}} },
+		"no vault":            func(c *tokenize.Config) { c.Vault = nil },
+		"no recorder":         func(c *tokenize.Config) { c.Gate = audit.Gate{} },
+		"no zone":             func(c *tokenize.Config) { c.Calendar.Zone = nil },
+		"a cut-over":          func(c *tokenize.Config) { c.Calendar.CutOver = day },
+		"one before midnight": func(c *tokenize.Config) { c.Calendar.CutOver = -1 },
+		"short on file":       func(c *tokenize.Config) { c.OnFile = 7*day - 1 },
+		"a long overlap":      func(c *tokenize.Config) { c.Overlap = time.Hour + 1 },
+		"a negative one":      func(c *tokenize.Config) { c.Overlap = -1 },
+		"a requestor":         func(c *tokenize.Config) { c.Policies = map[token.Requestor]tokenize.Policy{"1": {}} },
 		"unknown duplicate": func(c *tokenize.Config) {
 			c.Policies = map[token.Requestor]tokenize.Policy{bankID: {Duplicates: "some"}}
 		},
@@ -557,6 +566,17 @@ func TestConfigRefused(t *testing.T) {
 		change(&c)
 		if s, err := tokenize.New(c); err == nil || s != nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+	for name, change := range map[string]func(*tokenize.Config){
+		"the last cut-over": func(c *tokenize.Config) { c.Calendar.CutOver = day - 1 },
+		"seven days":        func(c *tokenize.Config) { c.OnFile = 7 * day },
+		"an hour":           func(c *tokenize.Config) { c.Overlap = time.Hour },
+	} {
+		c := good()
+		change(&c)
+		if _, err := tokenize.New(c); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	c := good()

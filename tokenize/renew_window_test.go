@@ -25,6 +25,8 @@ func TestNext(t *testing.T) {
 		{"at the cut-over", sh, "2026-03-03 03:00:00", "2026-03-02 12:00:00", "2026-03-03 03:00:00", "", "2026-03-03", "2026-03-03 03:00:00", "2026-03-04 03:00:00", 3 * time.Hour, 10 * time.Minute},
 		{"long after", sh, "2026-03-09 12:00:00.500", "2026-03-02 12:00:00", "2026-03-03 03:00:00", "", "2026-03-09", "2026-03-09 12:00:00", "2026-03-10 03:00:00", 3 * time.Hour, 10 * time.Minute},
 		{"long after, late in the day", sh, "2026-03-10 02:30:00", "2026-03-02 12:00:00", "2026-03-03 03:00:00", "", "2026-03-09", "2026-03-10 02:30:00", "2026-03-11 03:00:00", 3 * time.Hour, 10 * time.Minute},
+		{"long after, an hour before the cut-over", sh, "2026-03-10 02:00:00", "2026-03-02 12:00:00", "2026-03-03 03:00:00", "", "2026-03-09", "2026-03-10 02:00:00", "2026-03-10 03:00:00", 3 * time.Hour, 10 * time.Minute},
+		{"long after, less than an hour before it", sh, "2026-03-10 02:00:00.001", "2026-03-02 12:00:00", "2026-03-03 03:00:00", "", "2026-03-09", "2026-03-10 02:00:00", "2026-03-11 03:00:00", 3 * time.Hour, 10 * time.Minute},
 		{"one that lives over to the next day", sh, "2026-03-03 02:30:00", "2026-03-03 02:30:00", "2026-03-04 03:00:00", "", "2026-03-04", "2026-03-04 02:50:00", "2026-03-05 03:00:00", 3 * time.Hour, 10 * time.Minute},
 		{"its successor, in the same hour", sh, "2026-03-03 02:30:00", "2026-03-04 02:50:00", "2026-03-05 03:00:00", "", "", "", "", 3 * time.Hour, 10 * time.Minute},
 		{"tomorrow's, an hour and a second before the cut-over", sh, "2026-03-03 01:59:59", "2026-03-03 01:00:00", "2026-03-04 03:00:00", "", "", "", "", 3 * time.Hour, 10 * time.Minute},
@@ -85,6 +87,30 @@ func TestRenewalsLeaveNoGap(t *testing.T) {
 				}
 				old = token.Token{NotBefore: from, NotAfter: to}
 			}
+		}
+	}
+}
+
+// TestCursors: a cursor is of this version, whole, and goes on after a token.
+func TestCursors(t *testing.T) {
+	filter := token.Filter{Requestor: "12345678901"}
+	good := token.Mark{CreatedAt: time.UnixMilli(1_772_000_000_000).UTC(), Ref: "trAAAAAAAAAAAAAAAAAAAAAAAAAA"}
+	text := formatCursor(good, filter)
+	if m, err := parseCursor(text, filter); err != nil || m != good {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	for name, s := range map[string]string{
+		"another version":  "Ag" + text[2:],
+		"a character less": text[:len(text)-1],
+		"four less":        text[:len(text)-4],
+		"a character more": text + "A",
+		"four more":        text + "AAAA",
+		"no base64":        "!" + text[1:],
+		"its end spoilt":   text[:len(text)-1] + "!",
+		"no reference":     formatCursor(token.Mark{CreatedAt: good.CreatedAt, Ref: "xxAAAAAAAAAAAAAAAAAAAAAAAAAA"}, filter),
+	} {
+		if m, err := parseCursor(s, filter); !errors.Is(err, ErrCursor) || m != (token.Mark{}) {
+			t.Errorf("%s: %+v, %v", name, m, err)
 		}
 	}
 }
