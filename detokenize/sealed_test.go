@@ -206,8 +206,13 @@ func TestSignerConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	sign := func(context.Context, [32]byte) ([64]byte, error) { return [64]byte{}, nil }
-	for name, s := range map[string]detokenize.Signer{"nothing": {}, "another curve": {Public: &p384.PublicKey, Sign: sign, Issuer: "x"}} {
+	for name, s := range map[string]detokenize.Signer{"nothing": {}, "another curve": {Public: &p384.PublicKey, Sign: sign, Issuer: "x"},
+		"no key": {Sign: sign, Issuer: "x"}, "no private half": {Public: &p256.PublicKey, Issuer: "x"}, "no name": {Public: &p256.PublicKey, Sign: sign}} {
 		cfg := l.cfg
 		cfg.Signer = &s
 		if _, err := detokenize.New(cfg); err == nil {
