@@ -204,6 +204,7 @@ func TestDirectControls(t *testing.T) {
 	ask("one without a name, to settle", "", 200, s, "")
 	ask("what is left", "p3", 100, a, "")
 	ask("nothing is left", "p4", 1, a, "control-sum")
+	ask("to settle, when amounts were judged before", "", 500, s, "")
 
 	// A tap counts against the same bounds.
 	tap := l.tap(tok, 0, 10)

@@ -6,10 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/audit"
 	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/detokenize"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/token"
 )
 
 // TestWhatAServiceNeeds: without any of what it stands on there is no service.
@@ -121,5 +124,70 @@ func TestLimiterThatFails(t *testing.T) {
 	}
 	if l.opener.opens() != 0 {
 		t.Error("a card was opened")
+	}
+}
+
+// TestUnnamedPurchases: a bound on the sum, or on the count, makes a purchase need a name:
+// one that is not counted would be none of it. Nor does it matter what a caller leaves out.
+func TestUnnamedPurchases(t *testing.T) {
+	l := newLab(t)
+	for name, c := range map[string]struct {
+		controls token.Controls
+		reason   string
+	}{
+		"a bound on the sum":     {token.Controls{MaxSum: 1000}, "unnamed-purchase"},
+		"a bound on the count":   {token.Controls{MaxCount: 5}, "unnamed-purchase"},
+		"a bound on the amount":  {token.Controls{MaxAmount: 1000}, ""},
+		"its own location":       {token.Controls{Locations: []token.Location{l.tok.Location}}, ""},
+		"another location":       {token.Controls{Locations: []token.Location{token.LocationShared}}, "control-location"},
+		"its own requestor":      {token.Controls{Requestors: []token.Requestor{bankID}}, ""},
+		"another requestor only": {token.Controls{Requestors: []token.Requestor{"99999999999"}}, "control-requestor"},
+	} {
+		tok := l.issue(3, c.controls)
+		q := detokenize.Query{Ref: tok.Ref, Where: token.Use{Amount: 1}}
+		_, err := l.Direct(t.Context(), bank, q, detokenize.Authorisation)
+		if c.reason == "" {
+			if err != nil {
+				t.Errorf("%s: %v, for %q", name, err, l.notes.last().Reason)
+			}
+			continue
+		}
+		if e := l.notes.last(); fault.KindOf(err) != fault.Refused || e.Reason != c.reason || e.Object != string(tok.Ref) {
+			t.Errorf("%s: %v, for %q", name, err, e.Reason)
+		}
+		// By its number, the record still says which token it was.
+		_, err = l.Direct(t.Context(), bank, detokenize.Query{Number: tok.Number, Where: q.Where}, detokenize.Authorisation)
+		if e := l.notes.last(); fault.KindOf(err) != fault.Refused || e.Object != string(tok.Ref) {
+			t.Errorf("%s, by number: %v, recorded of %s", name, err, e.Object)
+		}
+	}
+	_, err := l.Verify(t.Context(), bank, detokenize.Query{Number: l.tok.Number, TapID: "none"})
+	if e := l.notes.last(); fault.KindOf(err) != fault.Refused || e.Reason != "no-tap" || e.Object != string(l.tok.Ref) {
+		t.Errorf("a tap that there is not: %v, recorded %+v", err, e)
+	}
+}
+
+// judged is evidence whose judging ends with an error.
+type judged struct {
+	detokenize.Evidence
+	err error
+}
+
+func (j judged) Judge(context.Context, access.Caller, account.Tap, token.Use) (account.Result, token.Token, error) {
+	return account.Result{}, token.Token{}, j.err
+}
+
+// TestJudgingThatFails: what proves nothing is refused, who shows too much of it is told to
+// wait, and what could not be judged is nobody's refusal.
+func TestJudgingThatFails(t *testing.T) {
+	l := newLab(t)
+	evidence := l.cfg.Evidence
+	tap := l.tap(l.tok, 0, 5)
+	for kind, recorded := range map[fault.Kind]string{fault.Refused: "bad-tap", fault.TooFast: "misses", fault.StoreDown: "judge-tap"} {
+		l.with(func(c *detokenize.Config) { c.Evidence = judged{evidence, fault.New(kind, "so it ends")} })
+		_, err := l.Verify(t.Context(), bank, detokenize.Query{Ref: l.tok.Ref, Tap: &tap})
+		if e := l.notes.last(); fault.KindOf(err) != kind || e.Reason != recorded {
+			t.Errorf("%s: %v, recorded %+v", kind, err, e)
+		}
 	}
 }
