@@ -111,7 +111,7 @@ func publicTemplate(label string, role keyref.Role) []*pkcs11.Attribute {
 // ulong reads a CK_ULONG, which is in the machine's own order.
 func ulong(b []byte) (uint, error) {
 	if len(b) != 8 {
-		return 0, fmt.Errorf("%w: a number of the HSM has %d bytes", ErrUnavailable, len(b))
+		return 0, odd{fmt.Sprintf("a number has %d bytes", len(b))}
 	}
 	return uint(binary.NativeEndian.Uint64(b)), nil
 }

@@ -163,6 +163,9 @@ func (read reader) flag(typ uint) (bool, error) {
 	if code(err) == pkcs11.CKR_ATTRIBUTE_TYPE_INVALID {
 		return false, nil
 	}
+	if len(b) > 1 {
+		return false, odd{fmt.Sprintf("what attribute %#x allows has %d bytes", typ, len(b))}
+	}
 	return len(b) == 1 && b[0] != 0, err
 }
 

@@ -47,10 +47,53 @@ void tv_free(struct tv_batch *b) { wipe(b, sizeof *b); munmap(b, sizeof *b); }
 ck_byte *tv_secret_new(void) { return locked(TV_SECRET); }
 void tv_secret_free(ck_byte *secret) { wipe(secret, TV_SECRET); munmap(secret, TV_SECRET); }
 
+/* made is the outcome of a call that makes a key: a module that says so has to give
+ * its handle, which is never 0. What it wrote there with an error means nothing. */
+static ck_ulong made(ck_ulong rv, ck_ulong *h) {
+	if (rv) *h = 0;
+	return rv || *h ? rv : TV_ODD_HANDLE;
+}
+
+/* blank reports whether nothing was written where zeros were. */
+static int blank(const ck_byte *p, ck_ulong n) { while (n && !*p) p++, n--; return !n; }
+
+static ck_ulong derive_key(struct ck_functions *f, ck_ulong s, struct ck_mechanism *m, ck_ulong base,
+		struct ck_attribute *t, ck_ulong n, ck_ulong *h) {
+	*h = 0;
+	return made(((ck_derive)f->fn[CK_DERIVE_KEY])(s, m, base, t, n, h), h);
+}
+
+static ck_ulong create(struct ck_functions *f, ck_ulong s, struct ck_attribute *t, ck_ulong n, ck_ulong *h) {
+	*h = 0;
+	return made(((ck_create)f->fn[CK_CREATE_OBJECT])(s, t, n, h), h);
+}
+
 static ck_ulong derive(struct ck_functions *f, ck_ulong s, ck_ulong base, struct tv_step *st, ck_ulong *h) {
 	struct ck_string_data d = { st->data, sizeof st->data };
 	struct ck_mechanism m = { CKM_DES3_ECB_ENCRYPT_DATA, &d, sizeof d };
-	return ((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, templates[st->kind], ATTRIBUTES, h);
+	return derive_key(f, s, &m, base, templates[st->kind], ATTRIBUTES, h);
+}
+
+/* encipher enciphers n bytes, whole blocks, of which as many come out. The last is
+ * zero by chance once in 2^64 times: else nothing was written. */
+static ck_ulong encipher(struct ck_functions *f, ck_ulong s, struct ck_mechanism *m, ck_ulong key, ck_byte *in, ck_ulong n,
+		ck_byte *out) {
+	ck_ulong len = n, rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, m, key);
+	memset(out + n - TV_BLOCK, 0, TV_BLOCK);
+	if (!rv) rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, in, n, out, &len);
+	if (rv) return rv;
+	if (len != n) return TV_ODD_LENGTH;
+	return blank(out + n - TV_BLOCK, TV_BLOCK) ? TV_ODD_SILENT : 0;
+}
+
+/* value reads the n bytes of a key that may be read. */
+static ck_ulong value(struct ck_functions *f, ck_ulong s, ck_ulong h, ck_byte *out, ck_ulong n) {
+	struct ck_attribute a = { CKA_VALUE, out, n };
+	memset(out, 0, n);
+	ck_ulong rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, h, &a, 1);
+	if (rv) return rv;
+	if (a.len != n) return TV_ODD_LENGTH;
+	return blank(out, n) ? TV_ODD_SILENT : 0;
 }
 
 static ck_ulong destroy(struct ck_functions *f, ck_ulong s, ck_ulong h) { return ((ck_destroy)f->fn[CK_DESTROY_OBJECT])(s, h); }
@@ -58,15 +101,10 @@ static ck_ulong destroy(struct ck_functions *f, ck_ulong s, ck_ulong h) { return
 /* macs enciphers each message from a zero IV and keeps the last block. */
 static ck_ulong macs(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
 	struct ck_mechanism m = { CKM_DES3_CBC, zero_iv, sizeof zero_iv };
-	ck_byte out[TV_DATA], *in = j->data;
-	for (ck_ulong i = 0, n; i < j->messages; in += j->len[i++]) {
-		ck_ulong rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, &m, key);
-		if (rv) return rv;
-		n = sizeof out;
-		rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, in, j->len[i], out, &n);
-		if (rv) return rv;
-		if (n != j->len[i]) return CKR_GENERAL_ERROR;
-		memcpy(j->mac[i], out + n - TV_BLOCK, TV_BLOCK);
+	ck_byte out[TV_DATA + TV_SPARE], *in = j->data;
+	for (ck_ulong i = 0, rv; i < j->messages; in += j->len[i++]) {
+		if ((rv = encipher(f, s, &m, key, in, j->len[i], out))) return rv;
+		memcpy(j->mac[i], out + j->len[i] - TV_BLOCK, TV_BLOCK);
 	}
 	return 0;
 }
@@ -74,11 +112,9 @@ static ck_ulong macs(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv
 /* blocks enciphers the first message in place. */
 static ck_ulong blocks(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
 	struct ck_mechanism ecb = { CKM_DES3_ECB, NULL, 0 }, cbc = { CKM_DES3_CBC, zero_iv, sizeof zero_iv };
-	ck_byte out[TV_DATA];
-	ck_ulong n = sizeof out, rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, j->op == TV_ECB ? &ecb : &cbc, key);
-	if (!rv) rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, j->data, j->len[0], out, &n);
-	if (!rv && n != j->len[0]) rv = CKR_GENERAL_ERROR;
-	if (!rv) memcpy(j->data, out, n);
+	ck_byte out[TV_DATA + TV_SPARE];
+	ck_ulong rv = encipher(f, s, j->op == TV_ECB ? &ecb : &cbc, key, j->data, j->len[0], out);
+	if (!rv) memcpy(j->data, out, j->len[0]);
 	wipe(out, sizeof out);
 	return rv;
 }
@@ -87,16 +123,15 @@ static ck_ulong blocks(struct ck_functions *f, ck_ulong s, ck_ulong key, struct 
  * DES. No standard mechanism does it inside, so the value passes through buf,
  * which is locked memory, and is wiped at once. */
 static ck_ulong fold(struct ck_functions *f, ck_ulong s, ck_ulong key, ck_byte *buf, ck_ulong *h) {
-	struct ck_attribute value = { CKA_VALUE, buf, 24 }, t[ATTRIBUTES + 1];
-	ck_ulong rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, key, &value, 1);
-	if (!rv && value.len != 24) rv = CKR_GENERAL_ERROR;
+	struct ck_attribute t[ATTRIBUTES + 1];
+	ck_ulong rv = value(f, s, key, buf, 24);
 	if (!rv) {
 		for (int i = 0; i < 8; i++) buf[i] ^= buf[8 + i];
 		memcpy(buf + 8, buf, 8);
 		memcpy(buf + 16, buf, 8);
 		memcpy(t, templates[TV_ENCRYPTS], sizeof templates[TV_ENCRYPTS]);
 		t[ATTRIBUTES].type = CKA_VALUE; t[ATTRIBUTES].value = buf; t[ATTRIBUTES].len = 24;
-		rv = ((ck_create)f->fn[CK_CREATE_OBJECT])(s, t, ATTRIBUTES + 1, h);
+		rv = create(f, s, t, ATTRIBUTES + 1, h);
 	}
 	wipe(buf, 24);
 	return rv;
@@ -104,12 +139,10 @@ static ck_ulong fold(struct ck_functions *f, ck_ulong s, ck_ulong key, ck_byte *
 
 /* once derives a key, enciphers n bytes under it and destroys it. */
 static ck_ulong once(struct ck_functions *f, ck_ulong s, ck_ulong base, struct tv_step *st, struct ck_mechanism *m, ck_byte *in, ck_ulong n, ck_byte *out) {
-	ck_ulong h, len = n, rv = derive(f, s, base, st, &h);
+	ck_ulong h, rv = derive(f, s, base, st, &h);
 	if (rv) return rv;
-	rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, m, h);
-	if (!rv) rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, in, n, out, &len);
+	rv = encipher(f, s, m, h, in, n, out);
 	ck_ulong bad = destroy(f, s, h);
-	if (!rv && len != n) rv = CKR_GENERAL_ERROR;
 	return rv ? rv : bad;
 }
 
@@ -118,7 +151,7 @@ static ck_ulong once(struct ck_functions *f, ck_ulong s, ck_ulong base, struct t
 static ck_ulong retail(struct ck_functions *f, ck_ulong s, ck_ulong key, struct tv_job *j) {
 	struct ck_mechanism ecb = { CKM_DES3_ECB, NULL, 0 }, cbc = { CKM_DES3_CBC, zero_iv, sizeof zero_iv };
 	ck_ulong n = j->len[0] - TV_BLOCK, rv = 0;
-	ck_byte out[TV_DATA], *last = j->data + n;
+	ck_byte out[TV_DATA + TV_SPARE], *last = j->data + n;
 	if (n) {
 		if ((rv = once(f, s, key, &j->step[j->steps - 2], &cbc, j->data, n, out))) return rv;
 		for (int i = 0; i < TV_BLOCK; i++) last[i] ^= out[n - TV_BLOCK + i];
@@ -173,6 +206,21 @@ int tv_keep(const char *module, char **why, int *nss) {
 	return 1;
 }
 
+/* missing stands where a table has nothing. */
+static ck_ulong missing(void) { return CKR_FUNCTION_NOT_SUPPORTED; }
+
+int tv_holes(struct ck_functions *f) {
+	int n = 0;
+	for (int i = 0; i <= CK_LAST; i++) n += !f->fn[i];
+	return n;
+}
+
+void tv_whole(struct ck_functions *f, struct ck_functions *whole) {
+	whole->major = f->major;
+	whole->minor = f->minor;
+	for (int i = 0; i < CK_FUNCTIONS; i++) whole->fn[i] = i <= CK_LAST && f->fn[i] ? f->fn[i] : (void *)missing;
+}
+
 ck_ulong tv_slots(struct ck_functions *f, int present, ck_ulong *room, ck_ulong *n) {
 	return ((ck_slots)f->fn[CK_GET_SLOT_LIST])(present != 0, room, n);
 }
@@ -194,7 +242,7 @@ ck_ulong tv_create(struct ck_functions *f, ck_ulong s, ck_ulong *types, ck_ulong
 	struct ck_attribute t[32];
 	if (n > 32) return CKR_GENERAL_ERROR;
 	fill(t, types, lens, n, blob);
-	return ((ck_create)f->fn[CK_CREATE_OBJECT])(s, t, n, h);
+	return create(f, s, t, n, h);
 }
 
 ck_ulong tv_derive(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_ulong mechanism, ck_byte *data, ck_ulong len,
@@ -204,7 +252,7 @@ ck_ulong tv_derive(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_ulong m
 	struct ck_attribute t[32];
 	if (n > 32) return CKR_GENERAL_ERROR;
 	fill(t, types, lens, n, blob);
-	return ((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, t, n, h);
+	return derive_key(f, s, &m, base, t, n, h);
 }
 
 ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong s, ck_byte *in, ck_ulong n, ck_byte *out, ck_ulong *room) {
@@ -225,9 +273,7 @@ ck_ulong tv_sign(struct ck_functions *f, ck_ulong s, ck_ulong mechanism, ck_ulon
 	FLAG(CKA_VERIFY, no), FLAG(CKA_WRAP, no), FLAG(CKA_UNWRAP, no)
 
 static ck_ulong read_once(struct ck_functions *f, ck_ulong s, ck_ulong h, ck_byte *secret, ck_ulong len) {
-	struct ck_attribute value = { CKA_VALUE, secret, len };
-	ck_ulong rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, h, &value, 1);
-	if (!rv && value.len != len) rv = CKR_GENERAL_ERROR;
+	ck_ulong rv = value(f, s, h, secret, len);
 	/* one that can be read and stays is a failure of its own */
 	ck_ulong bad = destroy(f, s, h);
 	return rv ? rv : bad;
@@ -241,7 +287,7 @@ ck_ulong tv_reveal(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_ulong m
 	struct ck_attribute t[] = { { CKA_CLASS, &secret_key, sizeof secret_key }, { CKA_KEY_TYPE, &generic, sizeof generic },
 		{ CKA_VALUE_LEN, &len, sizeof len }, READ_ONCE };
 	ck_ulong h, rv = len > TV_SECRET ? CKR_GENERAL_ERROR :
-		((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, t, sizeof t / sizeof *t, &h);
+		derive_key(f, s, &m, base, t, sizeof t / sizeof *t, &h);
 	return rv ? rv : read_once(f, s, h, secret, len);
 }
 
@@ -251,6 +297,34 @@ ck_ulong tv_ecdh(struct ck_functions *f, ck_ulong s, ck_ulong base, ck_byte *poi
 	struct ck_mechanism m = { CKM_ECDH1_DERIVE, &p, sizeof p };
 	struct ck_attribute t[] = { { CKA_CLASS, &secret_key, sizeof secret_key }, { CKA_KEY_TYPE, &generic, sizeof generic },
 		{ CKA_VALUE_LEN, &length, sizeof length }, READ_ONCE };
-	ck_ulong h, rv = ((ck_derive)f->fn[CK_DERIVE_KEY])(s, &m, base, t, sizeof t / sizeof *t, &h);
+	ck_ulong h, rv = derive_key(f, s, &m, base, t, sizeof t / sizeof *t, &h);
 	return rv ? rv : read_once(f, s, h, secret, TV_SECRET);
+}
+
+ck_ulong tv_random(struct ck_functions *f, ck_ulong s, ck_byte *out, ck_ulong n) {
+	return ((ck_random)f->fn[CK_GENERATE_RANDOM])(s, out, n);
+}
+
+ck_ulong tv_find(struct ck_functions *f, ck_ulong s, ck_ulong *found, ck_ulong most, ck_ulong *n) {
+	return ((ck_find)f->fn[CK_FIND_OBJECTS])(s, found, most, n);
+}
+
+ck_ulong tv_get(struct ck_functions *f, ck_ulong s, ck_ulong h, ck_ulong *types, ck_ulong *lens, ck_ulong n, ck_byte *blob) {
+	struct ck_attribute t[32];
+	if (n > 32) return CKR_GENERAL_ERROR;
+	for (ck_ulong i = 0; i < n; i++) {
+		t[i].type = types[i];
+		t[i].value = blob && lens[i] ? blob : NULL;
+		t[i].len = lens[i];
+		if (blob) blob += lens[i];
+	}
+	ck_ulong rv = ((ck_get)f->fn[CK_GET_ATTRIBUTE_VALUE])(s, h, t, n);
+	for (ck_ulong i = 0; i < n; i++) lens[i] = t[i].len;
+	return rv;
+}
+
+ck_ulong tv_wrap(struct ck_functions *f, ck_ulong s, ck_ulong by, ck_ulong key, ck_byte *out, ck_ulong *room) {
+	struct ck_oaep p = { CKM_SHA_1, CKG_MGF1_SHA1, CKZ_DATA_SPECIFIED, NULL, 0 };
+	struct ck_mechanism m = { CKM_RSA_PKCS_OAEP, &p, sizeof p };
+	return ((ck_wrap)f->fn[CK_WRAP_KEY])(s, &m, by, key, out, room);
 }

@@ -9,8 +9,15 @@ enum {
 	TV_STEPS = 4,      /* three levels and a process key */
 	TV_MESSAGES = 4,   /* MACs in one job */
 	TV_DATA = 2048,    /* message bytes of one job */
+	TV_SPARE = 64,     /* bytes after an answer, for a module that writes more than it says */
 	TV_BLOCK = 8
 };
+
+/* What no module answers, because it is the answer that is out of the standard:
+ * another length than is right, no handle of what was made, nothing written. */
+#define TV_ODD_LENGTH 0x5456000000000001UL
+#define TV_ODD_HANDLE 0x5456000000000002UL
+#define TV_ODD_SILENT 0x5456000000000003UL
 
 /* What a derived key may do. */
 enum { TV_DERIVES = 0, TV_ENCRYPTS = 1, TV_READABLE = 2 };
@@ -60,6 +67,11 @@ ck_ulong tv_run(struct ck_functions *f, ck_ulong session, struct tv_batch *b, ck
  * It returns 0 and says why where it is none, and otherwise whether it is NSS. */
 int tv_keep(const char *module, char **why, int *nss);
 
+/* tv_holes counts the functions that a table lacks. tv_whole copies it, and puts one
+ * in their place that says so. */
+int tv_holes(struct ck_functions *f);
+void tv_whole(struct ck_functions *f, struct ck_functions *whole);
+
 /* tv_slots lists the slots in one call: how many there are, and which if room is not
  * NULL. */
 ck_ulong tv_slots(struct ck_functions *f, int present, ck_ulong *room, ck_ulong *n);
@@ -76,6 +88,16 @@ ck_ulong tv_derive(struct ck_functions *f, ck_ulong session, ck_ulong base, ck_u
 /* tv_cipher ends an encryption (fn CK_ENCRYPT) or decryption (CK_DECRYPT) that
  * was initialised, in one call, with the room that the caller gives. */
 ck_ulong tv_cipher(struct ck_functions *f, int fn, ck_ulong session, ck_byte *in, ck_ulong n, ck_byte *out, ck_ulong *room);
+
+/* tv_get reads up to 32 attributes of an object into blob, one after the other, each
+ * into as many bytes as lens says, and says in lens how many it has. Without blob only
+ * the lengths are asked. */
+ck_ulong tv_get(struct ck_functions *f, ck_ulong session, ck_ulong object, ck_ulong *types, ck_ulong *lens, ck_ulong n,
+	ck_byte *blob);
+ck_ulong tv_find(struct ck_functions *f, ck_ulong session, ck_ulong *found, ck_ulong most, ck_ulong *n);
+ck_ulong tv_random(struct ck_functions *f, ck_ulong session, ck_byte *out, ck_ulong n);
+/* tv_wrap enciphers a key by RSA-OAEP with SHA-1 in one call. */
+ck_ulong tv_wrap(struct ck_functions *f, ck_ulong session, ck_ulong by, ck_ulong key, ck_byte *out, ck_ulong *room);
 
 /* tv_sign signs or MACs in, by a mechanism without parameters, in two calls. */
 ck_ulong tv_sign(struct ck_functions *f, ck_ulong session, ck_ulong mechanism, ck_ulong key, ck_byte *in, ck_ulong n,

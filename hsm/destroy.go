@@ -35,6 +35,12 @@ func (t *Token) Destroy(ctx context.Context, ref keyref.Ref) error {
 				}
 				gone++
 			}
+			if found, err = t.find(s, 1, pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true), pkcs11.NewAttribute(pkcs11.CKA_LABEL, label)); err != nil {
+				return err
+			}
+			if len(found) > 0 {
+				return odd{fmt.Sprintf("it says that it destroyed %q, which is still there", label)}
+			}
 		}
 		if gone == 0 {
 			return fmt.Errorf("%w: no object is labelled %q", ErrKeyMissing, ref.Label())

@@ -27,6 +27,9 @@ const (
 // misread reports whether err may come of a token that another process wrote at
 // the moment in which the module read it.
 func (m *module) misread(err error) bool {
+	if errors.As(err, new(odd)) {
+		return false
+	}
 	if !errors.Is(err, errNoToken) && !errors.Is(err, errNoPIN) && code(err) != pkcs11.CKR_GENERAL_ERROR {
 		return false
 	}

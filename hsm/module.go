@@ -46,11 +46,12 @@ type cryptoki interface {
 	GenerateKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	GenerateKeyPair(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, public, private []*pkcs11.Attribute) (pkcs11.ObjectHandle, pkcs11.ObjectHandle, error)
 	UnwrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, by pkcs11.ObjectHandle, wrapped []byte, t []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
-	WrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, by, k pkcs11.ObjectHandle) ([]byte, error)
+	WrapKey(s pkcs11.SessionHandle, by, k pkcs11.ObjectHandle) ([]byte, error)
 	GenerateRandom(s pkcs11.SessionHandle, n int) ([]byte, error)
 }
 
-// calls makes them: those of miekg/pkcs11, and ours where that is wasteful.
+// calls makes them: those of miekg/pkcs11, and ours where that is wasteful or believes
+// too much, see answers.go.
 type calls struct {
 	*pkcs11.Ctx
 	native native
@@ -201,11 +202,12 @@ func (m *module) slot(label string) (uint, pkcs11.TokenInfo, error) {
 	if err != nil {
 		return 0, info, fmt.Errorf("%w: listing the slots: %w", ErrUnavailable, told(err))
 	}
-	blank, others := 0, []string(nil)
+	blank, others, unread := 0, []string(nil), ""
 	for _, s := range slots {
 		i, err := m.ctx.GetTokenInfo(s)
-		if err != nil {
-			continue // a token that was just pulled out is not ours
+		if err != nil { // a token that was just pulled out is not ours
+			unread = fmt.Sprintf(" (of slot %d the module says nothing: %v)", s, told(err))
+			continue
 		}
 		if i.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 {
 			blank++
@@ -223,7 +225,7 @@ func (m *module) slot(label string) (uint, pkcs11.TokenInfo, error) {
 	case blank > 0:
 		return 0, info, noToken(label, others, fmt.Sprintf("if this HSM is new (%d of its slots hold a token that nobody initialised), make it by a ceremony of the kind init-token; for a trial, tapvault init makes one on SoftHSM", blank))
 	}
-	return 0, info, noToken(label, others, "if it is not among them, connect the HSM that has it")
+	return 0, info, noToken(label, others, "if it is not among them, connect the HSM that has it"+unread)
 }
 
 // noToken says that no token has a label, and what there is.

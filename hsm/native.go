@@ -13,6 +13,7 @@ package hsm
 import "C"
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -44,12 +45,40 @@ func keep(module string) (isNSS bool, err error) {
 // nobody, so it is read where it is kept, behind the library's handle.
 func table(ctx *pkcs11.Ctx) *C.struct_ck_functions {
 	kept := *(**struct{ library, functions unsafe.Pointer })(unsafe.Pointer(ctx))
-	return (*C.struct_ck_functions)(kept.functions)
+	f := whole((*C.struct_ck_functions)(kept.functions))
+	kept.functions = unsafe.Pointer(f)
+	return f
+}
+
+// wholes are the tables that stand in for those with holes. A module is never
+// unloaded, so each is made once. loaded has to be locked.
+var wholes = map[*C.struct_ck_functions]*C.struct_ck_functions{}
+
+// whole is a table without holes, into which a call would crash: there, a function
+// answers that the module does not have it.
+func whole(f *C.struct_ck_functions) *C.struct_ck_functions {
+	if f == nil || C.tv_holes(f) == 0 {
+		return f
+	}
+	w := wholes[f]
+	if w == nil {
+		w = (*C.struct_ck_functions)(C.malloc(C.size_t(unsafe.Sizeof(*w)))) // never nil
+		wholes[f] = w
+	}
+	C.tv_whole(f, w)
+	return w
 }
 
 func rvError(rv C.ck_ulong) error {
-	if rv == 0 {
+	switch rv {
+	case 0:
 		return nil
+	case C.TV_ODD_LENGTH:
+		return odd{oddLength}
+	case C.TV_ODD_HANDLE:
+		return odd{oddHandle}
+	case C.TV_ODD_SILENT:
+		return odd{oddSilent}
 	}
 	return pkcs11.Error(rv)
 }
@@ -113,18 +142,41 @@ func (n native) reveal(s pkcs11.SessionHandle, base pkcs11.ObjectHandle, mech ui
 
 // cipher ends an encryption or decryption in one call. Unlike miekg's calls it
 // does not ask for the length first, which NSS answers for GCM without the
-// tag, and leaves no plaintext in freed memory.
+// tag, and leaves no plaintext in freed memory. The room is filled with what goes
+// in, which is what comes out once in 2^64 times, unless nothing was written.
 func (n native) cipher(s pkcs11.SessionHandle, fn C.int, in []byte, room int) ([]byte, error) {
-	out := make([]byte, room+1) // never empty, so that it has a first byte
-	src := append(in[:len(in):len(in)], 0)
+	out := make([]byte, room+spareBytes)
+	src := append(in[:len(in):len(in)], 0) // never empty, so that it has a first byte
 	defer clear(src)
+	copy(out, in)
 	got := C.ck_ulong(room)
 	rv := C.tv_cipher(n.f, fn, C.ck_ulong(s), (*C.ck_byte)(&src[0]), C.ck_ulong(len(in)), (*C.ck_byte)(&out[0]), &got)
-	if rv != 0 {
+	switch {
+	case rv != 0:
+		clear(out)
 		return nil, rvError(rv)
+	case got > C.ck_ulong(room):
+		clear(out)
+		return nil, odd{oddLength}
+	case got >= leastTold && unwritten(out[:got], in):
+		clear(out)
+		return nil, odd{oddSilent}
 	}
-	return out[:min(int(got), room)], nil
+	return out[:got], nil
 }
+
+// unwritten reports whether out is in, with zeros behind.
+func unwritten(out, in []byte) bool {
+	n := min(len(out), len(in))
+	return subtle.ConstantTimeCompare(out[:n], in[:n]) == 1 && blank(out[n:])
+}
+
+const (
+	// spareBytes stand after an answer, for a module that writes more than it says.
+	spareBytes = C.TV_SPARE
+	// leastTold is how many bytes are not by chance what they were.
+	leastTold = 8
+)
 
 func (n native) encrypt(s pkcs11.SessionHandle, in []byte, room int) ([]byte, error) {
 	return n.cipher(s, C.CK_ENCRYPT, in, room)
@@ -133,53 +185,6 @@ func (n native) encrypt(s pkcs11.SessionHandle, in []byte, room int) ([]byte, er
 func (n native) decrypt(s pkcs11.SessionHandle, in []byte, room int) ([]byte, error) {
 	return n.cipher(s, C.CK_DECRYPT, in, room)
 }
-
-// Sign signs or MACs data in one crossing and two calls. miekg's way takes three
-// of either, because it asks for the length first.
-func (c calls) Sign(s pkcs11.SessionHandle, mech uint, key pkcs11.ObjectHandle, data []byte) ([]byte, error) {
-	in, out := append(data[:len(data):len(data)], 0), make([]byte, mostSigned)
-	defer clear(in)
-	got := C.ck_ulong(len(out))
-	rv := C.tv_sign(c.native.f, C.ck_ulong(s), C.ck_ulong(mech), C.ck_ulong(key), (*C.ck_byte)(&in[0]), C.ck_ulong(len(data)),
-		(*C.ck_byte)(&out[0]), &got)
-	if rv != 0 {
-		return nil, rvError(rv)
-	}
-	return out[:min(int(got), len(out))], nil
-}
-
-const (
-	// spareSlots is how many slots may come while they are listed.
-	spareSlots = 64
-	mostSlots  = 1 << 16
-)
-
-// GetSlotList lists the slots. Unlike miekg's it gives room for more than were counted:
-// a token that is put in between counting and listing is answered by an error where a
-// module looks at the room, and NSS softokn, which does not, writes past its end.
-func (c calls) GetSlotList(tokenPresent bool) ([]uint, error) {
-	var present C.int
-	if tokenPresent {
-		present = 1
-	}
-	var counted C.ck_ulong // which also has a module look for new slots
-	if rv := C.tv_slots(c.native.f, present, nil, &counted); rv != 0 {
-		return nil, rvError(rv)
-	}
-	room := make([]C.ck_ulong, min(counted, mostSlots)+spareSlots)
-	n := C.ck_ulong(len(room))
-	if rv := C.tv_slots(c.native.f, present, &room[0], &n); rv != 0 {
-		return nil, rvError(rv)
-	}
-	slots := make([]uint, min(int(n), len(room)))
-	for i := range slots {
-		slots[i] = uint(room[i])
-	}
-	return slots, nil
-}
-
-// mostSigned is longer than a signature by P-256 and than every MAC.
-const mostSigned = 128
 
 // ecdh puts the secret that an EC key shares with an uncompressed point into
 // memory from newSecret.

@@ -5,6 +5,7 @@ package hsm
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 
@@ -86,7 +87,10 @@ func (t *Token) gcmSeal(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, iv, plain
 		return nil, err
 	}
 	if len(ct) != len(plain)+tagLen {
-		return nil, pkcs11.Error(pkcs11.CKR_GENERAL_ERROR)
+		return nil, odd{oddLength}
+	}
+	if subtle.ConstantTimeCompare(p.IV(), iv) != 1 {
+		return nil, odd{"it seals under an IV of its own, and not under that which it was given"}
 	}
 	return ct, nil
 }
@@ -98,6 +102,13 @@ func (t *Token) gcmOpen(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, iv, seale
 		return nil, err
 	}
 	plain, err := t.mod.native.decrypt(s, sealed, len(sealed))
+	if err == nil && len(plain) != len(sealed)-tagLen {
+		clear(plain)
+		err = odd{oddLength}
+	}
+	if errors.As(err, new(odd)) {
+		return nil, err
+	}
 	switch code(err) {
 	case pkcs11.CKR_ENCRYPTED_DATA_INVALID, pkcs11.CKR_ENCRYPTED_DATA_LEN_RANGE, pkcs11.CKR_GENERAL_ERROR,
 		pkcs11.CKR_SIGNATURE_INVALID, pkcs11.CKR_FUNCTION_FAILED:
@@ -113,9 +124,6 @@ func (t *Token) HMAC(ctx context.Context, ref keyref.Ref, msg []byte) (mac [32]b
 	}
 	err = t.withKey(ctx, "computing with", ref, keyref.HMAC, func(s pkcs11.SessionHandle, k *key) error {
 		b, err := t.sign(s, pkcs11.CKM_SHA256_HMAC, k.first, msg)
-		if err == nil && len(b) != len(mac) {
-			err = pkcs11.Error(pkcs11.CKR_GENERAL_ERROR)
-		}
 		copy(mac[:], b)
 		return err
 	})
@@ -129,9 +137,6 @@ func (t *Token) Sign(ctx context.Context, ref keyref.Ref, digest [32]byte) (sig 
 			return ErrKeyUnfit
 		}
 		b, err := t.sign(s, pkcs11.CKM_ECDSA, k.first, digest[:])
-		if err == nil && len(b) != len(sig) {
-			err = pkcs11.Error(pkcs11.CKR_GENERAL_ERROR)
-		}
 		copy(sig[:], b)
 		return err
 	})
@@ -165,9 +170,7 @@ func (t *Token) Random(ctx context.Context, b []byte) error {
 			return pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN)
 		}
 		r, err := t.mod.ctx.GenerateRandom(s, len(b))
-		if err == nil && copy(b, r) != len(b) {
-			err = pkcs11.Error(pkcs11.CKR_GENERAL_ERROR)
-		}
+		copy(b, r)
 		return err
 	})
 }

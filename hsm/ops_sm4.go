@@ -110,7 +110,7 @@ func (t *Token) sm4MAC(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, msg []byte
 	}
 	out, err := t.mod.native.encrypt(s, padded, len(padded))
 	if err == nil && len(out) != len(padded) {
-		err = pkcs11.Error(pkcs11.CKR_GENERAL_ERROR)
+		err = odd{oddLength}
 	}
 	if err != nil {
 		return mac, err

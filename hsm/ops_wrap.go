@@ -93,10 +93,9 @@ func (t *Token) wrap(s pkcs11.SessionHandle, master pkcs11.ObjectHandle, path ke
 	if err != nil {
 		return nil, err
 	}
-	p := pkcs11.NewOAEPParams(pkcs11.CKM_SHA_1, pkcs11.CKG_MGF1_SHA1, pkcs11.CKZ_DATA_SPECIFIED, nil)
-	out, err = t.mod.ctx.WrapKey(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_RSA_PKCS_OAEP, p)}, to, leaf)
+	out, err = t.mod.ctx.WrapKey(s, to, leaf)
 	if err == nil && len(out) != peer.Size() {
-		err = pkcs11.Error(pkcs11.CKR_GENERAL_ERROR)
+		err = odd{oddLength}
 	}
 	return out, err
 }

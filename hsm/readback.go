@@ -53,7 +53,7 @@ func (t *Token) readBack(s pkcs11.SessionHandle, ref keyref.Ref, spec keyref.Spe
 // compute with: SoftHSM can be killed between a key's attributes and its value.
 // What says that the token is gone stays what it is.
 func spoilt(label string, err error) error {
-	if code(err) == pkcs11.CKR_OK || lost(err) || errors.Is(err, errSearching) {
+	if code(err) == pkcs11.CKR_OK || lost(err) || errors.Is(err, errSearching) || ofModule(err) {
 		return err
 	}
 	return fmt.Errorf("%w: %q cannot be used, as a key whose birth was cut off: %v", ErrKeyUnfit, label, err)

@@ -113,9 +113,18 @@ func (t *Token) doubted(st *state) bool {
 // judge looks at the outcome of calls in the anchor session. t.mu must be held.
 func (t *Token) judge(err error) { t.suspect = t.suspect || code(err) != pkcs11.CKR_OK }
 
-func (t *Token) loggedIn(s pkcs11.SessionHandle) bool {
+func (t *Token) loggedIn(s pkcs11.SessionHandle) bool { return t.noLogin(s) == nil }
+
+// noLogin is why s is not known to be logged in.
+func (t *Token) noLogin(s pkcs11.SessionHandle) error {
 	info, err := t.mod.ctx.GetSessionInfo(s)
-	return err == nil && info.State == pkcs11.CKS_RW_USER_FUNCTIONS
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w, as far as can be told: %v", pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN), told(err))
+	case info.State != pkcs11.CKS_RW_USER_FUNCTIONS:
+		return pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN)
+	}
+	return nil
 }
 
 // refill finds the keys of an old state again and stores the new state.

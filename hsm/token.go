@@ -197,8 +197,8 @@ func (t *Token) Health(ctx context.Context) error {
 		return opError("looking after the HSM", err)
 	}
 	return t.with(ctx, "looking after the HSM", func(s pkcs11.SessionHandle, st *state) error {
-		if !t.loggedIn(s) {
-			return pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN)
+		if err := t.noLogin(s); err != nil {
+			return err
 		}
 		if _, err := t.mod.ctx.GenerateRandom(s, 8); err != nil {
 			return fmt.Errorf("drawing randomness: %w", err)

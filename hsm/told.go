@@ -21,6 +21,7 @@ var meanings = map[pkcs11.Error]string{
 	pkcs11.CKR_HOST_MEMORY:             "the module has no memory left on this machine",
 	pkcs11.CKR_SLOT_ID_INVALID:         "the slot has gone: was the HSM pulled out?",
 	pkcs11.CKR_SESSION_COUNT:           "the token opens no more sessions: lower hsm.workers and hsm.max_sessions, or see who else uses it",
+	pkcs11.CKR_BUFFER_TOO_SMALL:        "the module wants more room than its answer may take by the standard: ask its vendor",
 	pkcs11.CKR_CANT_LOCK:               "the module cannot be called by several threads at once, which it has to be",
 	pkcs11.CKR_NEED_TO_CREATE_THREADS:  "the module cannot be called by several threads at once, which it has to be",
 	pkcs11.CKR_FUNCTION_NOT_SUPPORTED:  "the module does not have this function at all: use another",
@@ -48,7 +49,7 @@ func (m meant) Unwrap() error { return m.error }
 // told gives an error that names a bare code words, once.
 func told(err error) error {
 	words := meanings[code(err)]
-	if words == "" || errors.As(err, new(meant)) {
+	if words == "" || errors.As(err, new(meant)) || errors.As(err, new(odd)) {
 		return err
 	}
 	return meant{err, words}

@@ -52,7 +52,7 @@ func (t *Token) trySeal(s pkcs11.SessionHandle, r keyref.Ref, k *key) error {
 		return err
 	}
 	back, err := t.gcmOpen(s, k.second, iv, sealed, nil)
-	if lost(err) { // says nothing about the keys
+	if lost(err) || ofModule(err) { // says nothing about the keys
 		return err
 	}
 	if err != nil || subtle.ConstantTimeCompare(back, text) != 1 {
@@ -113,7 +113,7 @@ func (t *Token) encipher(s pkcs11.SessionHandle, h pkcs11.ObjectHandle, in [8]by
 	}
 	b, err := t.mod.native.encrypt(s, in[:], len(in))
 	if err == nil && len(b) != len(out) {
-		err = pkcs11.Error(pkcs11.CKR_GENERAL_ERROR)
+		err = odd{oddLength}
 	}
 	if err != nil {
 		return out, fmt.Errorf("enciphering: %w", err)

@@ -145,11 +145,11 @@ func (w *wrapping) CloseSession(s pkcs11.SessionHandle) error {
 	return w.Cryptoki.CloseSession(s)
 }
 
-func (w *wrapping) WrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, by, k pkcs11.ObjectHandle) ([]byte, error) {
+func (w *wrapping) WrapKey(s pkcs11.SessionHandle, by, k pkcs11.ObjectHandle) ([]byte, error) {
 	if w.fail != nil {
 		return nil, w.fail
 	}
-	return w.Cryptoki.WrapKey(s, m, by, k)
+	return w.Cryptoki.WrapKey(s, by, k)
 }
 
 // TestWrapLeavesNothing: of each call the element's key, the key between and

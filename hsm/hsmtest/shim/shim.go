@@ -33,7 +33,9 @@ const (
 	Finalize        Call = 1
 	GetInfo         Call = 2
 	GetSlotList     Call = 4
+	GetSlotInfo     Call = 5
 	GetTokenInfo    Call = 6
+	GetMechanism    Call = 8
 	OpenSession     Call = 12
 	CloseSession    Call = 13
 	GetSessionInfo  Call = 15
@@ -54,6 +56,8 @@ const (
 	Sign            Call = 43
 	GenerateKey     Call = 58
 	GenerateKeyPair Call = 59
+	WrapKey         Call = 60
+	UnwrapKey       Call = 61
 	DeriveKey       Call = 62
 	GenerateRandom  Call = 64
 )
@@ -62,11 +66,11 @@ const functions = 68
 
 // control is struct control of shim.c.
 type control struct {
-	delayUS, removed, drop, logout, reused, open, removeIn, dropIn, cut, away, narrow atomic.Uint64
-	fn                                                                                [functions]fault
+	delayUS, removed, drop, logout, reused, open, removeIn, dropIn, cut, away, narrow, major atomic.Uint64
+	fn                                                                                       [functions]fault
 }
 
-type fault struct{ mode, rv, skip, count, delayUS, calls atomic.Uint64 }
+type fault struct{ mode, rv, skip, count, delayUS, calls, hole atomic.Uint64 }
 
 // Shim is a module that was made by [Build].
 type Shim struct {
@@ -118,6 +122,14 @@ type Fault struct {
 
 // Fail breaks a call until [Shim.Heal].
 func (s *Shim) Fail(c Call, f Fault) {
+	mode := uint64(1)
+	if f.Done {
+		mode = 2
+	}
+	s.breaks(c, mode, f)
+}
+
+func (s *Shim) breaks(c Call, mode uint64, f Fault) {
 	x := &s.c.fn[c]
 	x.mode.Store(0)
 	x.rv.Store(uint64(f.Code))
@@ -126,10 +138,40 @@ func (s *Shim) Fail(c Call, f Fault) {
 	if f.Times == 0 {
 		x.count.Store(1 << 62)
 	}
-	if x.mode.Store(1); f.Done {
-		x.mode.Store(2)
-	}
+	x.mode.Store(mode)
 }
+
+// Untruth is something that a module says and is not so.
+type Untruth uint
+
+// Untruths. Of [Untruths] all calls can be guilty; the last two are about [GetTokenInfo].
+const (
+	TooLong       Untruth = iota + 1 // its answer is longer than it is, or there are more
+	HugeLength                       // of ^0 bytes, which the standard keeps for "cannot be had"
+	NoLength                         // of no bytes
+	HugeWhenAsked                    // of 2^40 bytes, when the length is asked
+	NothingDone                      // it did what it was asked, and touched nothing
+	NoHandle                         // the handle of what it made is 0
+	TooSmall                         // the room is too small
+	Zeros                            // a label is filled up with zeros
+	NotText                          // a label is no UTF-8, and has no end
+)
+
+// Untruths are those that any call may say.
+var Untruths = map[Untruth]string{TooLong: "too long", HugeLength: "huge", NoLength: "no length", HugeWhenAsked: "huge when asked",
+	NothingDone: "nothing done", NoHandle: "no handle", TooSmall: "too small"}
+
+// Lie has a call say what is not so, times times, or until [Shim.Heal] if that is 0.
+func (s *Shim) Lie(c Call, what Untruth, times int) {
+	s.breaks(c, 4, Fault{Code: uint(what), Times: times})
+}
+
+// Hole leaves a call out of the list of functions, from when the module is loaded next
+// until [Shim.Heal].
+func (s *Shim) Hole(c Call) { s.c.fn[c].hole.Store(1) }
+
+// Version has the list of functions be of a version of PKCS #11, as [Shim.Hole] does.
+func (s *Shim) Version(major byte) { s.c.major.Store(uint64(major)) }
 
 // Hang keeps a call from returning until [Shim.Heal].
 func (s *Shim) Hang(c Call) { s.c.fn[c].mode.Store(3) }
@@ -181,9 +223,11 @@ func (s *Shim) Heal() {
 	s.c.dropIn.Store(0)
 	s.Insert()
 	s.Delay(0)
+	s.Version(0)
 	for i := range s.c.fn {
 		s.c.fn[i].mode.Store(0)
 		s.c.fn[i].delayUS.Store(0)
+		s.c.fn[i].hole.Store(0)
 	}
 }
 

@@ -18,17 +18,20 @@ typedef unsigned long word;
 typedef word (*call)(word, word, word, word, word, word, word, word);
 
 enum { FUNCTIONS = 68, INITIALIZE = 0, FINALIZE = 1, INFO = 2, FUNCTION_LIST = 3, SLOT_LIST = 4, SLOT_INFO = 5, TOKEN_INFO = 6, MECHANISM_INFO = 8, INIT_PIN = 10,
-	SET_PIN = 11, OPEN = 12, CLOSE = 13, CLOSE_ALL = 14, SESSION_INFO = 15, LOGOUT = 19, DESTROY = 22, FIND_FINAL = 28, WAIT = 67 };
-enum { FAIL = 1, DO_THEN_FAIL = 2, HANG = 3 };
+	SET_PIN = 11, OPEN = 12, CREATE = 20, COPY = 21, ATTRIBUTE = 24, FIND = 27, ENCRYPT = 30, DECRYPT = 34, SIGN = 43, GENERATE = 58, PAIR = 59,
+	WRAP = 60, UNWRAP = 61, DERIVE = 62, CLOSE = 13, CLOSE_ALL = 14, SESSION_INFO = 15, LOGOUT = 19, DESTROY = 22, FIND_FINAL = 28, WAIT = 67 };
+enum { FAIL = 1, DO_THEN_FAIL = 2, HANG = 3, LIE = 4 };
+/* what is untrue in the answer to a call; the order is that of shim.go */
+enum { TOO_LONG = 1, HUGE_LENGTH, NO_LENGTH, HUGE_WHEN_ASKED, NOTHING_DONE, NO_HANDLE, TOO_SMALL, ZEROS, NOT_TEXT };
 #define DEVICE_REMOVED 0x32UL
 #define TOKEN_NOT_PRESENT 0xE0UL
 #define BUFFER_TOO_SMALL 0x150UL
 
-struct fault { uint64_t mode, rv, skip, count, delay_us, calls; };
-struct control { uint64_t delay_us, removed, drop, logout, reused, open, remove_in, drop_in, cut, away, narrow; struct fault fn[FUNCTIONS]; };
+struct fault { uint64_t mode, rv, skip, count, delay_us, calls, hole; };
+struct control { uint64_t delay_us, removed, drop, logout, reused, open, remove_in, drop_in, cut, away, narrow, major; struct fault fn[FUNCTIONS]; };
 
 struct list { unsigned char major, minor; call fn[FUNCTIONS]; };
-static struct list mine, *real;
+static struct list mine, given, *real; /* given is mine with its holes */
 static struct control *ctl;
 
 /* sessions that are open; sick are those in which a call was made to fail */
@@ -145,6 +148,51 @@ static int narrow(word present, word list, word room) {
 	return 1;
 }
 
+/* length is where a call says how long its answer is, or how many there are, and filled whether it was given room for them. */
+static word *length(int n, word b, word c, word d, word e, word f, int *filled) {
+	*filled = 1;
+	if (n == SLOT_LIST) { *filled = b != 0; return (word *)c; }
+	if (n == FIND) return (word *)d;
+	if (n == WRAP) { *filled = e != 0; return (word *)f; }
+	if (n == ENCRYPT || n == DECRYPT || n == SIGN) { *filled = d != 0; return (word *)e; }
+	return NULL;
+}
+
+static word *handle(int n, word d, word e, word f, word g, word h) {
+	switch (n) {
+	case CREATE: return (word *)d;
+	case OPEN: case COPY: case GENERATE: return (word *)e;
+	case DERIVE: return (word *)f;
+	case PAIR: return (word *)g;
+	case UNWRAP: return (word *)h;
+	}
+	return NULL;
+}
+
+static void stretch(word *len, word kind, int filled) {
+	if (kind == TOO_LONG && filled) *len += 9;
+	if (kind == HUGE_LENGTH) *len = ~0UL;
+	if (kind == NO_LENGTH && filled) *len = 0;
+	if (kind == HUGE_WHEN_ASKED && !filled) *len = 1UL << 40;
+}
+
+/* lie forwards a call and spoils what it answers. */
+static word lie(int n, word kind, word a, word b, word c, word d, word e, word f, word g, word h) {
+	if (kind == NOTHING_DONE) return 0;
+	if (kind == TOO_SMALL) return BUFFER_TOO_SMALL;
+	int filled;
+	word rv = forward(n, a, b, c, d, e, f, g, h), *len = length(n, b, c, d, e, f, &filled), *made = handle(n, d, e, f, g, h);
+	if (rv) return rv;
+	if (len) stretch(len, kind, filled);
+	struct { word type; void *value; word len; } *t = (void *)c;
+	if (n == ATTRIBUTE) for (word i = 0; i < d; i++) stretch(&t[i].len, kind, t[i].value != NULL);
+	if (made && kind == NO_HANDLE) *made = 0;
+	char *label = (char *)b; /* of 32 bytes */
+	if (n == TOKEN_INFO && kind == ZEROS) for (int i = 31; i >= 0 && label[i] == ' '; i--) label[i] = 0;
+	if (n == TOKEN_INFO && kind == NOT_TEXT) memset(label, 0xff, 32);
+	return 0;
+}
+
 static word pass(int n, word a, word b, word c, word d, word e, word f, word g, word h) {
 	struct fault *x = &ctl->fn[n];
 	inc(&x->calls);
@@ -165,6 +213,7 @@ static word pass(int n, word a, word b, word c, word d, word e, word f, word g, 
 	if (of_session(n) && n != CLOSE && n != DESTROY && n != FIND_FINAL && sicken(a, 0)) inc(&ctl->reused);
 	uint64_t mode = get(&x->mode);
 	if (!mode || lower(&x->skip) || !lower(&x->count)) return forward(n, a, b, c, d, e, f, g, h);
+	if (mode == LIE) return lie(n, get(&x->rv), a, b, c, d, e, f, g, h);
 	if (of_session(n)) sicken(a, 1);
 	if (mode == DO_THEN_FAIL) forward(n, a, b, c, d, e, f, g, h);
 	else if (n == CLOSE) forward(n, a, b, c, d, e, f, g, h); /* a session is given up either way */
@@ -216,11 +265,17 @@ word C_GetFunctionList(struct list **out) {
 			EACH(SET)
 			*(void **)&mine.fn[FUNCTION_LIST] = (void *)C_GetFunctionList;
 			ctl = c;
+			given = mine;
 		}
+	}
+	if (ctl) {
+		for (int i = 0; i < FUNCTIONS; i++) given.fn[i] = get(&ctl->fn[i].hole) ? NULL : mine.fn[i];
+		if (get(&ctl->major)) given.major = get(&ctl->major);
+		else given.major = mine.major;
 	}
 	pthread_mutex_unlock(&lock);
 	if (!ctl) return 5; /* CKR_GENERAL_ERROR */
-	*out = &mine;
+	*out = &given;
 	return 0;
 }
 
