@@ -70,6 +70,7 @@ type issue struct {
 	cred   credential.Credential
 	script [payload.KeySize]byte
 	orders uint32    // number of the last script obeyed
+	owed   []uint16  // slots that a script took and the journal does not surely know
 	masked bool      // TAC keys are under the PIN
 	hw     mask.HMAC // nil: the mask needs no hardware
 	proof  *ProofKey // nil: no device proofs

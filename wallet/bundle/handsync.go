@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -107,7 +108,7 @@ func (h *Handset) purse(ref token.Ref) (*purse, error) {
 
 // Apply does what the answer to a sync says: it takes a bundle in, obeys
 // scripts, and forgets what the service has heard. An answer to a sync that was
-// answered before does nothing.
+// answered before does nothing; one that failed can be applied again.
 func (h *Handset) Apply(ref token.Ref, a SyncAnswer) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -120,13 +121,8 @@ func (h *Handset) Apply(ref token.Ref, a SyncAnswer) error {
 			return err
 		}
 	}
-	for _, s := range a.Scripts {
-		if p.card == nil {
-			break
-		}
-		if err := p.card.Obey(s); err != nil {
-			return err
-		}
+	if err := p.obey(a.Scripts); err != nil {
+		return err
 	}
 	for _, ctr := range p.reported {
 		p.heard[ctr] = true
@@ -136,6 +132,21 @@ func (h *Handset) Apply(ref token.Ref, a SyncAnswer) error {
 		h.ahead = max(0, h.cfg.Now().Sub(a.At))
 	}
 	return nil
+}
+
+// obey carries out all scripts that are for bundles of the card. There is one for each
+// bundle of the token, also for those that another phone has, or that this one had
+// before it started anew.
+func (p *purse) obey(scripts [][]byte) (failed error) {
+	for _, s := range scripts {
+		if p.card == nil {
+			break
+		}
+		if err := p.card.Obey(s); err != nil && !errors.Is(err, ErrSealed) {
+			failed = err
+		}
+	}
+	return failed
 }
 
 // take opens a bundle and puts it on the token's card.

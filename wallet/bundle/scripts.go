@@ -9,8 +9,9 @@ import (
 )
 
 // Obey carries out a script whose MAC holds under the script key of one of the
-// card's bundles. Each number is obeyed once. Slots that it takes are in the
-// journal before Obey returns, so they do not come back with a restart.
+// card's bundles. Each number is obeyed once. Slots that it takes are gone whatever the
+// journal says, and are in it before Obey returns nil, so they do not come back with a
+// restart.
 func (c *Card) Obey(script []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -23,10 +24,13 @@ func (c *Card) Obey(script []byte) error {
 			return nil
 		}
 		for _, ctr := range c.condemned(i, o) {
-			if err := c.cfg.Journal.Commit(Record{Ctr: ctr}); err != nil {
+			c.erase(ctr)
+			i.owed = append(i.owed, ctr)
+		}
+		for ; len(i.owed) > 0; i.owed = i.owed[1:] {
+			if err := c.cfg.Journal.Commit(Record{Ctr: i.owed[0]}); err != nil {
 				return fmt.Errorf("throwing a slot away: %w", err)
 			}
-			c.erase(ctr)
 		}
 		i.orders = o.Seq
 		return nil
@@ -69,10 +73,12 @@ func (c *Card) reports(heard map[uint16]bool) ([]payload.Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading journal: %w", err)
 	}
-	out := []payload.Report{}
+	out, said := []payload.Report{}, map[uint16]bool{}
 	for _, r := range recs {
+		again := said[r.Ctr] // a journal that failed may have kept its record, and was told once more
+		said[r.Ctr] = true
 		switch {
-		case heard[r.Ctr]:
+		case again, heard[r.Ctr]:
 		case r.Type == 0:
 			out = append(out, payload.Report{Ctr: r.Ctr, Status: payload.Discarded})
 		case r.Sealed != "":
