@@ -234,8 +234,8 @@ func (h *Handset) Count(ref token.Ref) int {
 // Remaining is what is left of a token's amount; see [Handset.Count].
 func (h *Handset) Remaining(ref token.Ref) token.Amount {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	p := h.purses[ref]
-	h.mu.Unlock()
 	if p == nil || p.card == nil {
 		return 0
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -333,4 +334,43 @@ func TestClockOfASync(t *testing.T) {
 			t.Errorf("%v wrong, then right: it says %v", wrong, got)
 		}
 	}
+}
+
+// TestShownWhileSyncing: what a screen shows may be asked for while a sync is answered.
+func TestShownWhileSyncing(t *testing.T) {
+	h, issuer, _ := guarded(t, func(*bundle.HandsetConfig) {})
+	stop := make(chan struct{})
+	var screen sync.WaitGroup
+	for _, look := range []func(){func() { h.Remaining(wallettest.Ref) }, func() { h.Count(wallettest.Ref) }, func() { h.Ack(wallettest.Ref) }, h.Lock, h.Reset,
+		func() { h.Vouched("TRUSTED", noon) }, func() { _, _, _ = h.Keys() }, func() { _ = h.EnterPIN("907346") },
+		func() {
+			_, _ = h.Transmit(t.Context(), []byte{0x00, 0xA4, 0x04, 0x00, 8, 0xA0, 0, 0, 6, 0x32, 1, 1, 5, 0})
+		}} {
+		screen.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					look()
+				}
+			}
+		})
+	}
+	for range 8 {
+		q, err := h.Sync(wallettest.Ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := issuer.Sync(t.Context(), h, q, mask.Secret{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Apply(wallettest.Ref, a); err != nil {
+			t.Fatal(err)
+		}
+		h.PINChanged(1)
+	}
+	close(stop)
+	screen.Wait()
 }
