@@ -158,8 +158,15 @@ func (h *Handset) EnterPIN(digits string) error {
 	h.mu.Unlock()
 	s := h.cfg.Stretch(p, mask.Salt(h.cfg.Wallet, epoch))
 	defer s.Wipe()
-	for _, c := range h.cards() {
-		c.OpenWindow(&s)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.epoch != epoch { // what it opened would pay with wrong MACs
+		return errors.New("bundle: the PIN was changed meanwhile: enter the new one")
+	}
+	for _, p := range h.purses {
+		if p.card != nil {
+			p.card.OpenWindow(&s)
+		}
 	}
 	return nil
 }

@@ -374,3 +374,24 @@ func TestShownWhileSyncing(t *testing.T) {
 	close(stop)
 	screen.Wait()
 }
+
+// TestPINChangedWhileEntered: a PIN that is stretched while the service takes another one
+// opens nothing that the other one guards.
+func TestPINChangedWhileEntered(t *testing.T) {
+	var h *bundle.Handset
+	meanwhile := func() {}
+	h, _, _ = guarded(t, func(c *bundle.HandsetConfig) {
+		c.Stretch = func(p mask.PIN, salt [mask.SaltSize]byte) mask.Secret {
+			meanwhile()
+			return quick(p, salt)
+		}
+	})
+	meanwhile = func() { h.PINChanged(2) }
+	if err := h.EnterPIN("907346"); err == nil || shows(t, h) {
+		t.Errorf("the PIN of before: %v", err)
+	}
+	meanwhile = func() {}
+	if err := h.EnterPIN("907346"); err != nil {
+		t.Errorf("the PIN of now: %v", err)
+	}
+}
