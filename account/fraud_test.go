@@ -210,11 +210,6 @@ func denied(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		l.want("its evidence", l.one(x), account.Posted, "")
-		if status == account.ReportLive { // by its clock alone: it is asked once more
-			l.stands("once", w, tok.Ref, account.WalletActive)
-			l.pass(time.Minute)
-			l.sync(w, tok.Ref, tierA, said...)
-		}
 		l.stands(string(status), w, tok.Ref, account.WalletSuspended, token.ByRisk)
 		if got := l.signals(w); !slices.Contains(got, string(detect.Denied)) {
 			t.Errorf("%v", got)

@@ -36,10 +36,9 @@ type Lot struct {
 	NotAfter time.Time    // of the token
 	Issued   time.Time
 
-	// What the phone said of it: the last moment at which it had not used it, by its own
-	// clock; the last of which that is sure, whatever that clock shows; the first at which
-	// it had thrown it away, and since when it says nothing.
-	UnusedAt, SurelyUnused, DiscardedAt, GapAt time.Time
+	// What the phone said of it: the last moment at which it had not used it, the
+	// first at which it had thrown it away, and since when it says nothing.
+	UnusedAt, DiscardedAt, GapAt time.Time
 
 	Released bool // its time is over: it funds nothing and holds nothing
 	Refunded bool // nobody asked for what the phone says it paid
@@ -140,48 +139,15 @@ func (l *Lot) Authority(now time.Time) bool {
 	return (s == SlotIssued || s == SlotDiscarded) && now.Before(l.NotAfter)
 }
 
-// Unused takes the phone's word that it had not used the slot at a moment by its clock,
-// and surely at another one. A phone signs a sync after the one before it was answered, so
-// that of two moments the earlier one, which was over when that sync came, is sure: what
-// it used since it used after that.
-func (l *Lot) Unused(at, surely time.Time) {
-	switch {
-	case at.After(l.UnusedAt):
-		l.UnusedAt, surely = at, later(surely, l.UnusedAt)
-	case at.Before(l.UnusedAt):
-		surely = later(surely, at)
-	}
-	l.SurelyUnused = later(l.SurelyUnused, surely)
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}
-
 // Contradicted returns the record that shows that the phone lied about the slot,
-// if there is one: it had thrown the slot away, or surely had not used it, at a moment
+// if there is one: it had thrown the slot away, or had not used it, at a moment
 // after that tap. A time that no TAC covers is nobody's word.
 func (l *Lot) Contradicted(skew time.Duration) (e Entry, ok bool) {
-	return l.earlier(func(e Entry) bool { return !l.DiscardedAt.IsZero() || e.before(l.SurelyUnused.Add(-skew)) })
-}
-
-// Doubted returns the record that contradicts the phone's word by the phone's clock alone,
-// if there is one and the phone did not show it itself. What the phone says next tells
-// whether it lied.
-func (l *Lot) Doubted(skew time.Duration) (e Entry, ok bool) {
-	return l.earlier(func(e Entry) bool { return e.Sources&ByPhone == 0 && e.before(l.UnusedAt.Add(-skew)) })
-}
-
-func (l *Lot) earlier(is func(Entry) bool) (e Entry, ok bool) {
-	i := slices.IndexFunc(l.Entries, func(e Entry) bool { return e.Outcome != Replay && is(e) })
-	if i < 0 {
-		return Entry{}, false
+	for _, e := range l.Entries {
+		early := e.TACGood && !l.UnusedAt.IsZero() && e.Moment.Before(l.UnusedAt.Add(-skew))
+		if e.Outcome != Replay && (early || !l.DiscardedAt.IsZero()) {
+			return e, true
+		}
 	}
-	return l.Entries[i], true
+	return Entry{}, false
 }
-
-// before reports whether a TAC dates e before a moment.
-func (e Entry) before(at time.Time) bool { return e.TACGood && e.Moment.Before(at) }

@@ -71,9 +71,6 @@ func (f Funds) result(ref token.Ref) SyncResult {
 		if l.Live(f.Now) && !l.GapAt.IsZero() && f.Now.Sub(l.GapAt) < gapWait {
 			out = SyncGaps
 		}
-		if e, ok := l.Doubted(clocks); ok && f.Now.Sub(e.Received) < gapWait {
-			out = SyncGaps
-		}
 	}
 	return out
 }
@@ -86,17 +83,14 @@ func Hear(lots []*Lot, w Word) {
 	for _, r := range w.Reports {
 		said[r.Ctr] = r.Status
 	}
-	at, surely := w.At, knew(lots, said)
+	at := w.At
 	if at.IsZero() {
-		at = surely
-	}
-	if at.Before(surely) { // its clock is behind, and by that it is held to less
-		surely = at
+		at = knew(lots, said)
 	}
 	for _, l := range lots {
 		switch status := said[l.Ctr()]; {
-		case status == ReportLive:
-			l.Unused(at, surely)
+		case status == ReportLive && at.After(l.UnusedAt):
+			l.UnusedAt = at
 		case status == ReportDiscarded && (l.DiscardedAt.IsZero() || at.Before(l.DiscardedAt)):
 			l.DiscardedAt = at
 		}

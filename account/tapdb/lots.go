@@ -27,7 +27,6 @@ type lotRow struct {
 	IssuedAt    int64
 	State       string
 	UnusedAt    int64
-	SurelyAt    int64
 	DiscardedAt int64
 	GapAt       int64
 	Released    bool
@@ -61,7 +60,7 @@ func (o *octets) Scan(v any) error {
 func (lotRow) TableName() string { return "slots" }
 
 // changing are the columns of a slot that can change.
-var changing = []string{"state", "unused_at", "surely_at", "discarded_at", "gap_at", "released", "refunded", "free", "charged",
+var changing = []string{"state", "unused_at", "discarded_at", "gap_at", "released", "refunded", "free", "charged",
 	"charged_part", "party", "suspended", "fraud", "fraud_party", "transfers"}
 
 // inOne bounds the values of one statement's list.
@@ -71,7 +70,7 @@ func toLotRow(l *account.Lot) lotRow {
 	return lotRow{
 		TokenRef: string(l.Ref), Ctr: l.Ctr(), UD: l.UD.Bytes(), Wallet: string(l.Wallet), Bundle: l.Bundle, Held: int64(l.Held),
 		NotAfter: l.NotAfter.UnixMilli(), IssuedAt: l.Issued.UnixMilli(), State: string(l.State()),
-		UnusedAt: store.Millis(l.UnusedAt), SurelyAt: store.Millis(l.SurelyUnused), DiscardedAt: store.Millis(l.DiscardedAt), GapAt: store.Millis(l.GapAt),
+		UnusedAt: store.Millis(l.UnusedAt), DiscardedAt: store.Millis(l.DiscardedAt), GapAt: store.Millis(l.GapAt),
 		Released: l.Released, Refunded: l.Refunded, Free: l.Posted.Free, Charged: int64(l.Posted.Charged),
 		ChargedPart: int64(l.Posted.ChargedPart), Party: l.Posted.Party, Suspended: int64(l.Posted.Suspended),
 		Fraud: int64(l.Posted.Fraud), FraudParty: l.Posted.FraudParty, Transfers: l.N,
@@ -86,7 +85,7 @@ func (r lotRow) lot() (*account.Lot, error) {
 	}
 	return &account.Lot{
 		Ref: token.Ref(r.TokenRef), UD: ud, Wallet: token.WalletID(r.Wallet), Bundle: r.Bundle, Held: token.Amount(r.Held),
-		NotAfter: store.Moment(r.NotAfter), Issued: store.Moment(r.IssuedAt), UnusedAt: store.Moment(r.UnusedAt), SurelyUnused: store.Moment(r.SurelyAt),
+		NotAfter: store.Moment(r.NotAfter), Issued: store.Moment(r.IssuedAt), UnusedAt: store.Moment(r.UnusedAt),
 		DiscardedAt: store.Moment(r.DiscardedAt), GapAt: store.Moment(r.GapAt), Released: r.Released, Refunded: r.Refunded, N: r.Transfers,
 		Posted: account.Posting{Free: r.Free, Charged: token.Amount(r.Charged), ChargedPart: token.Amount(r.ChargedPart),
 			Party: r.Party, Suspended: token.Amount(r.Suspended), Fraud: token.Amount(r.Fraud), FraudParty: r.FraudParty},
