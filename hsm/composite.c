@@ -74,11 +74,12 @@ static ck_ulong derive(struct ck_functions *f, ck_ulong s, ck_ulong base, struct
 	return derive_key(f, s, &m, base, templates[st->kind], ATTRIBUTES, h);
 }
 
-/* encipher enciphers n bytes, whole blocks, of which as many come out. The last is
- * zero by chance once in 2^64 times: else nothing was written. */
+/* encipher enciphers n bytes, whole blocks, of which as many come out. Some modules
+ * want room for one block more; out has TV_SPARE. The last block is zero by chance
+ * once in 2^64 times: else nothing was written. */
 static ck_ulong encipher(struct ck_functions *f, ck_ulong s, struct ck_mechanism *m, ck_ulong key, ck_byte *in, ck_ulong n,
 		ck_byte *out) {
-	ck_ulong len = n, rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, m, key);
+	ck_ulong len = n + TV_BLOCK, rv = ((ck_encrypt_init)f->fn[CK_ENCRYPT_INIT])(s, m, key);
 	memset(out + n - TV_BLOCK, 0, TV_BLOCK);
 	if (!rv) rv = ((ck_encrypt)f->fn[CK_ENCRYPT])(s, in, n, out, &len);
 	if (rv) return rv;
@@ -156,7 +157,9 @@ static ck_ulong retail(struct ck_functions *f, ck_ulong s, ck_ulong key, struct 
 		if ((rv = once(f, s, key, &j->step[j->steps - 2], &cbc, j->data, n, out))) return rv;
 		for (int i = 0; i < TV_BLOCK; i++) last[i] ^= out[n - TV_BLOCK + i];
 	}
-	return once(f, s, key, &j->step[j->steps - 1], &ecb, last, TV_BLOCK, j->mac[0]);
+	rv = once(f, s, key, &j->step[j->steps - 1], &ecb, last, TV_BLOCK, out);
+	if (!rv) memcpy(j->mac[0], out, TV_BLOCK);
+	return rv;
 }
 
 static ck_ulong run(struct ck_functions *f, ck_ulong s, struct tv_job *j, ck_byte *buf, ck_ulong *left) {
