@@ -9,8 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +37,8 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 		Short: "Walk the audit record, compare it with its checkpoints, and say where it breaks",
 		Long: `Walk the audit record's chain from its first line, and compare it with each of its
 checkpoints, which the HSM signed. An auditor adds those that were kept elsewhere, with the
-public keys of /.well-known/audit.json, and needs nothing of the service:
+public keys of /.well-known/audit.json, and needs nothing of the service. Kept are the
+answers of /v1/audit/checkpoint, one a line:
 
   tapvault audit verify audit.log --checkpoints mine --keys audit.json`,
 		Args: atMostOne("audit verify [FILE]"),
@@ -166,11 +169,33 @@ func checkpointsOf(file, signed string) ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
-	notes, _, err := auditor.Kept(f)
+	in := io.Reader(f)
+	if signed != "" { // the service drops half a line of its own; of what somebody else kept, none is passed over
+		if in, err = ended(f); err != nil {
+			return nil, err
+		}
+	}
+	notes, _, err := auditor.Kept(in)
 	if err == nil && signed != "" && len(notes) == 0 {
 		err = fmt.Errorf("%s holds no checkpoint: nothing would be compared", signed)
 	}
+	if err != nil && signed != "" {
+		err = withHint(err, "--checkpoints takes the answers of /v1/audit/checkpoint, one a line, as `jq -c .` prints them")
+	}
 	return notes, err
+}
+
+// ended reads a file whose last line may not end.
+func ended(f *os.File) (io.Reader, error) {
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return f, err
+	}
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, st.Size()-1); err != nil || last[0] == '\n' {
+		return f, err
+	}
+	return io.MultiReader(f, strings.NewReader("\n")), nil
 }
 
 // openCheckpoints checks the signatures of checkpoints, and that they are of

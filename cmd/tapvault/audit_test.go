@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,20 @@ func TestAuditVerifyAgainstCheckpoints(t *testing.T) {
 	if err := os.WriteFile(both, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	early, err := os.ReadFile(short + ".checkpoints")
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := os.ReadFile(file + ".checkpoints")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unended, half := filepath.Join(t.TempDir(), "unended"), filepath.Join(t.TempDir(), "half")
+	for name, newest := range map[string][]byte{unended: bytes.TrimSuffix(late, []byte("\n")), half: late[:len(late)/2]} {
+		if err := os.WriteFile(name, slices.Concat(early, newest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, x := range []struct {
 		name, file, signed, keys string
 		code                     int
@@ -115,6 +130,9 @@ func TestAuditVerifyAgainstCheckpoints(t *testing.T) {
 		{"two truths", file, both, keys, cli.Failed, "somebody was shown another record"},
 		{"checkpoints taken away", bare, "", keys, cli.OK, "no checkpoint was there to compare it with"},
 		{"checkpoints emptied", file, empty, keys, cli.Failed, "holds no checkpoint"},
+		{"cut, and the newest checkpoint ends no line", short, unended, keys, cli.Failed, "it ends after 2 records, and a checkpoint was signed over 4"},
+		{"half a checkpoint", short, half, keys, cli.Failed, "line 2 is none"},
+		{"half a checkpoint, what to do", short, half, keys, cli.Failed, "answers of /v1/audit/checkpoint, one a line"},
 		{"no such checkpoints", file, "missing", keys, cli.Failed, "missing"},
 		{"no keys", file, "", file, cli.Failed, "not the answer of /.well-known/audit.json"},
 	} {
