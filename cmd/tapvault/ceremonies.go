@@ -14,6 +14,7 @@ import (
 
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
+	"github.com/tapvault/tapvault/internal/cli"
 	"github.com/tapvault/tapvault/internal/durable"
 	"github.com/tapvault/tapvault/keyceremony/engine"
 	"github.com/tapvault/tapvault/keyceremony/rehearsal"
@@ -50,7 +51,7 @@ func (a *app) holdCeremonies(ctx context.Context, cfg assembly.Config, dir strin
 	}
 	fmt.Fprintln(a.stderr, "tapvault: making rehearsal keys in key ceremonies")
 	for _, plan := range plans {
-		fmt.Fprintf(a.stderr, "tapvault: ceremony %s: %s\n", plan.Script.Ceremony, plan.Script.Reason)
+		fmt.Fprintln(a.stderr, cli.Hang("tapvault: ", "          ", "ceremony "+plan.Script.Ceremony+": "+plan.Script.Reason))
 		if err := hold(ctx, cfg, dir, plan, players[plan.Script.Token]); err != nil {
 			return 0, fmt.Errorf("holding the ceremony %s: %w", plan.Script.Ceremony, err)
 		}

@@ -75,6 +75,9 @@ func (a *app) localDefaults(id string, key, url, ca *string) error {
 		return nil
 	}
 	cfg, err := a.loadConfig()
+	if errors.Is(err, fs.ErrNotExist) { // as at a caller's own machine
+		return withHint(err, "call it in the folder of tapvault.yaml, or name that with --config; where there is none, --key, --url and --ca are all needed")
+	}
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (p *parts) settled(ctx context.Context, approvals *quorum.Service) error {
 	}
 	act := quorum.Act{Verb: quorum.Settings, Method: quorum.Run, Path: "serve", Body: body, Right: "settings:change"}
 	if err := use(ctx, who, act); err != nil {
-		return fmt.Errorf("comparing ranges and requestors with what was approved: %w: ask with `tapvault approvals request --verb settings`", err)
+		return fmt.Errorf("comparing ranges and requestors with what was approved: %w: ask with `tapvault approvals request --id YOU --verb settings`, of a process that runs with the settings of before", err)
 	}
 	_, err = kept.Allow(ctx, settingsName, &was, digest, p.opt.Now())
 	return err
