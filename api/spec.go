@@ -29,8 +29,9 @@ type (
 		Tags       []docTag
 		Paths      map[string]map[string]json.RawMessage
 		Components struct {
-			Schemas   map[string]docSchema
-			Responses map[string]docResponse
+			Schemas    map[string]docSchema
+			Responses  map[string]docResponse
+			Parameters map[string]docParameter
 		}
 	}
 	docTag       struct{ Name, Description string }
@@ -39,8 +40,15 @@ type (
 		OperationID          string
 		Summary, Description string
 		Tags                 []string
+		Parameters           []docParameter
 		RequestBody          docResponse
 		Responses            map[string]docResponse
+	}
+	docParameter struct {
+		Ref                   string `json:"$ref"`
+		Name, In, Description string
+		Required              bool
+		Schema                docSchema
 	}
 	docResponse struct {
 		Ref         string `json:"$ref"`
@@ -128,6 +136,9 @@ func (d docSpec) sections() ([]section, error) {
 			if err := json.Unmarshal(raw, &op); err != nil {
 				return nil, err
 			}
+			if err := d.parameters(&op, item["parameters"]); err != nil {
+				return nil, err
+			}
 			i := slices.IndexFunc(d.Tags, func(t docTag) bool { return len(op.Tags) > 0 && t.Name == op.Tags[0] })
 			if i < 0 {
 				return nil, fmt.Errorf("%s has no tag that is listed", path)
@@ -140,6 +151,24 @@ func (d docSpec) sections() ([]section, error) {
 		slices.SortFunc(out[i].Operations, func(a, b docOperation) int { return strings.Compare(a.Path, b.Path) })
 	}
 	return out, nil
+}
+
+// parameters are those of all operations of a path, and then op's own; references to
+// shared ones are followed.
+func (d docSpec) parameters(op *docOperation, ofPath json.RawMessage) error {
+	var all []docParameter
+	if ofPath != nil {
+		if err := json.Unmarshal(ofPath, &all); err != nil {
+			return err
+		}
+	}
+	op.Parameters = append(all, op.Parameters...)
+	for i, p := range op.Parameters {
+		if p.Ref != "" {
+			op.Parameters[i] = d.Components.Parameters[p.Ref[strings.LastIndex(p.Ref, "/")+1:]]
+		}
+	}
+	return nil
 }
 
 // resolve follows a reference to a shared answer.

@@ -181,9 +181,18 @@ func TestPage(t *testing.T) {
 	e := newEdge(t)
 	s := find(t, "/docs")
 	page := e.do(s, s.request()).Body.String()
-	for path := range e.spec.Paths.Map() {
+	for path, item := range e.spec.Paths.Map() {
 		if !strings.Contains(page, path) {
 			t.Errorf("the page does not show %s", path)
+		}
+		for method, op := range item.Operations() {
+			_, shown, _ := strings.Cut(page, `<h3 id="`+op.OperationID+`">`)
+			shown, _, _ = strings.Cut(shown, "<h3 ")
+			for _, p := range append(item.Parameters[:len(item.Parameters):len(item.Parameters)], op.Parameters...) {
+				if row := "<td><code>" + p.Value.Name + "</code></td><td>" + p.Value.In + "</td>"; !strings.Contains(shown, row) {
+					t.Errorf("the page does not show that %s %s takes %s", method, path, p.Value.Name)
+				}
+			}
 		}
 	}
 	for name := range e.spec.Components.Schemas {
