@@ -15,8 +15,8 @@ import (
 	"github.com/tapvault/tapvault/internal/obs"
 )
 
-// TestDeployNamesWhatThereIs holds alert rules and dashboard to the metrics:
-// a rule over a metric that nobody gives never fires.
+// TestDeployNamesWhatThereIs holds alert rules, dashboard and docs/operations.md to the
+// metrics: a rule over a metric that nobody gives never fires. docs/operations.md names all.
 func TestDeployNamesWhatThereIs(t *testing.T) {
 	gauge := func(name string) obs.Gauge {
 		return obs.Gauge{Name: name, Help: "-", Value: func() float64 { return 1 }}
@@ -41,8 +41,8 @@ func TestDeployNamesWhatThereIs(t *testing.T) {
 	if gone := `tapvault_http_requests_total{route="/x",status="gone"} 1`; !strings.Contains(w.Body.String(), gone) {
 		t.Errorf("what api observes when a caller left is not counted as %s", gone)
 	}
-	for _, name := range []string{"alerts.yml", "dashboard.json"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", "docs", "deploy", name))
+	for _, name := range []string{"deploy/alerts.yml", "deploy/dashboard.json", "operations.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,9 +57,22 @@ func TestDeployNamesWhatThereIs(t *testing.T) {
 			if m == "process_start_time_seconds" {
 				t.Errorf("%s names %s, which needs /proc/stat: the systemd unit hides it", name, m)
 			}
+			if strings.HasSuffix(name, ".md") && strings.Contains(w.Body.String(), "# TYPE "+m+" histogram\n") {
+				continue // a rule needs one of its series, and a reader its name
+			}
 			if !strings.Contains(w.Body.String(), "\n"+m+"{") && !strings.Contains(w.Body.String(), "\n"+m+" ") {
 				t.Errorf("%s names %s, which nobody gives", name, m)
 			}
+		}
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^tapvault_\w+`).FindAllString(w.Body.String(), -1) {
+		m = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(m, "_bucket"), "_count"), "_sum")
+		if !strings.Contains(string(text), "| `"+m+"`") && !strings.Contains(string(text), ", `"+m+"` |") {
+			t.Errorf("docs/operations.md does not say what %s is", m)
 		}
 	}
 }
