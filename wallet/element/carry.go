@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"github.com/tapvault/tapvault/access"
@@ -137,7 +138,11 @@ func (s *Service) sync(ctx context.Context, e Element, r message.Receipt, t toke
 	q := account.SyncRequest{Wallet: e.Wallet, Ref: e.Ref, ID: fmt.Sprintf("%s-%d", e.ID, r.Number), Digest: sha256.Sum256(e.Receipt),
 		Clock: last.At, Reports: reports(r),
 		Terms: account.Terms{Limit: s.cfg.Terms.Limit, Ceiling: s.cfg.Terms.Ceiling, Layout: s.cfg.Terms.Layout, KeyVersion: e.KeyVersion}}
-	if r.State == message.Erased {
+	erased, err := s.erased(ctx, e) // or told to be, since it said this
+	if err != nil {
+		return err
+	}
+	if erased = erased || r.State == message.Erased; erased {
 		q.Terms.Limit, q.Terms.Layout = 0, nil
 	}
 	done, err := s.cfg.Accounts.Sync(ctx, s.self(e), q)
@@ -145,14 +150,17 @@ func (s *Service) sync(ctx context.Context, e Element, r message.Receipt, t toke
 		return err
 	}
 	switch {
-	case r.State == message.Erased:
+	case erased:
 		return nil
 	case done.State == account.WalletSuspended || done.State == account.WalletClosed:
-		return s.put(ctx, e.ID, "erase|"+string(e.Ref), func(e Element, m message.Script) (Script, error) { return s.mac(ctx, e, m) }, message.Erase)
-	case done.Grant == nil || len(done.Grant.Slots) == 0:
+		err = s.put(ctx, e.ID, "erase|"+string(e.Ref), func(e Element, m message.Script) (Script, error) { return s.mac(ctx, e, m) }, message.Erase, false)
+	case done.Grant != nil && len(done.Grant.Slots) > 0:
+		err = s.raise(ctx, e, t, *done.Grant)
+	}
+	if errors.Is(err, errErased) {
 		return nil
 	}
-	return s.raise(ctx, e, t, *done.Grant)
+	return err
 }
 
 // self is whoever enrolled the element: a courier acts for nobody.
@@ -171,9 +179,12 @@ func (s *Service) raise(ctx context.Context, e Element, t token.Token, g account
 		return err
 	}
 	return s.put(ctx, e.ID, "grant|"+g.BundleID, func(e Element, m message.Script) (Script, error) {
+		if e.Ref != t.Ref { // it was given its next token, which takes the slots of this one away
+			return Script{}, errErased
+		}
 		m.Body = l.Bytes()
 		return s.mac(ctx, e, m)
-	}, message.SetLimit)
+	}, message.SetLimit, false)
 }
 
 // itself is who the record names for what no caller asked for: a courier brings a

@@ -93,8 +93,9 @@ func (a accounts) Holder(ctx context.Context, ref token.Ref) (token.WalletID, to
 type cuts struct {
 	element.Store
 	element.Accounts
-	n     int // calls until then; negative: none
-	after bool
+	n         int // calls until then; negative: none
+	after     bool
+	meanwhile func() // happens while a sync is answered
 }
 
 func (c *cuts) call(f func() error) error {
@@ -123,6 +124,9 @@ func (c *cuts) Settled(ctx context.Context, id token.DeviceID, n uint32) error {
 
 func (c *cuts) Sync(ctx context.Context, a access.Caller, q account.SyncRequest) (out account.Settlement, err error) {
 	err = c.call(func() (err error) { out, err = c.Accounts.Sync(ctx, a, q); return err })
+	if c.meanwhile != nil {
+		c.meanwhile()
+	}
 	return out, err
 }
 
@@ -148,7 +152,10 @@ type stand struct {
 	keys  *gone
 	log   *silent
 	tok   func() token.Token
+	next  func() token.Ref // another token, bound to the element
+	hold  func()           // suspends the first one
 	money func() account.Balances
+	pin   string // sealed
 	id    token.DeviceID
 	e     *applet.Element
 }
@@ -198,9 +205,20 @@ func newStand(t *testing.T, h *hsm.Token) *stand {
 	must(err)
 	s.id = e.ID
 	must(taps.Bind(ctx, by, w.ID, tok.Ref, e.ID))
+	s.next = func() token.Ref {
+		next, err := v.Writer().Issue(ctx, v.Order(t, 2), "bank", access.Attempt{})
+		must(err)
+		must(taps.Bind(ctx, by, w.ID, next.Ref, e.ID))
+		return next.Ref
+	}
+	s.hold = func() {
+		_, err := v.Writer().Move(ctx, tok.Ref, s.tok().State, token.Suspend, v.Clock.Now())
+		must(err)
+	}
 	p, err := mask.ParsePIN([]byte("482915"))
 	must(err)
-	_, err = s.Order(ctx, server, e.ID, element.Order{Verb: message.Issue, Ref: tok.Ref, PIN: string(payload.PINText(w.ID, p))})
+	s.pin = string(payload.PINText(w.ID, p))
+	_, err = s.Order(ctx, server, e.ID, element.Order{Verb: message.Issue, Ref: tok.Ref, PIN: s.pin})
 	must(err)
 	public, err := h.PublicKey(ctx, keyref.Ref{Usage: keyref.CredSign, Version: 1})
 	must(err)

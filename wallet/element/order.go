@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,8 +74,11 @@ func (s *Service) Order(ctx context.Context, c access.Caller, id token.DeviceID,
 			return s.unblock(ctx, e, m, pin, has)
 		}
 		return s.mac(ctx, e, m)
-	}, o.Verb)
-	if err != nil {
+	}, o.Verb, has)
+	switch {
+	case errors.Is(err, errErased) && o.Verb != message.Erase:
+		return Element{}, s.refuse(ctx, c, id, "erased")
+	case err != nil && !errors.Is(err, errErased): // asked for twice, it is erased once
 		return Element{}, err
 	}
 	return s.cfg.Store.Element(ctx, id)
@@ -82,11 +86,21 @@ func (s *Service) Order(ctx context.Context, c access.Caller, id token.DeviceID,
 
 // put makes the element's next script, unless there is one for its cause. Making
 // one has no effect until it is stored, so one that came too late is made again.
-func (s *Service) put(ctx context.Context, id token.DeviceID, cause string, build func(Element, message.Script) (Script, error), v message.Verb) error {
+//
+// Behind one that erases, nothing but an issue that has a PIN is made ([errErased]): an
+// element without a token and a PIN obeys no other, and would stand before it for good.
+func (s *Service) put(ctx context.Context, id token.DeviceID, cause string, build func(Element, message.Script) (Script, error), v message.Verb, pin bool) error {
 	for range turns {
 		e, err := s.cfg.Store.Element(ctx, id)
 		if err != nil {
 			return err
+		}
+		erased, err := s.erased(ctx, e)
+		if err != nil {
+			return err
+		}
+		if erased && (v != message.Issue || !pin) {
+			return errErased
 		}
 		made, err := build(e, message.Script{Verb: v, Serial: e.Serial, Seq: e.Seq + 1})
 		if err != nil {
@@ -100,7 +114,16 @@ func (s *Service) put(ctx context.Context, id token.DeviceID, cause string, buil
 	return errBusy
 }
 
-var errBusy = fault.New(fault.Overloaded, "too many scripts are made for this element at once")
+// erased reports whether the last script that was made for e erases it.
+func (s *Service) erased(ctx context.Context, e Element) (bool, error) {
+	last, _, err := s.cfg.Store.Script(ctx, e.ID, e.Seq)
+	return last.Verb == message.Erase, err
+}
+
+var (
+	errBusy   = fault.New(fault.Overloaded, "too many scripts are made for this element at once")
+	errErased = errors.New("element: it was told to forget what it holds")
+)
 
 func (s *Service) refuse(ctx context.Context, c access.Caller, id token.DeviceID, reason string) error {
 	return s.cfg.Gate.Refuse(ctx, c, access.ElementProvide, string(id), reason, wallet.ErrRefused)

@@ -1,0 +1,116 @@
+package element_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/wallet"
+	"github.com/tapvault/tapvault/wallet/element"
+	"github.com/tapvault/tapvault/wallet/element/message"
+)
+
+// order orders something under an attempt's key.
+func (s *stand) order(key string, o element.Order) error {
+	o.Attempt = access.Attempt{Key: key}
+	_, err := s.Order(s.t.Context(), server, s.id, o)
+	return err
+}
+
+// inStep has a courier go until the element has obeyed all.
+func (s *stand) inStep() element.Element {
+	s.t.Helper()
+	for rounds := 0; ; rounds++ {
+		more, err := s.round()
+		if err != nil || rounds > 5 {
+			s.t.Fatalf("round %d: %v", rounds, err)
+		}
+		if !more {
+			break
+		}
+	}
+	e, err := s.Get(s.t.Context(), server, s.id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return e
+}
+
+// TestNothingBehindAnErasure: an element that has forgotten all obeys nothing but an issue
+// that brings a PIN, and would stand before anything else for good. So nothing else is
+// made: who orders it twice, by two callers or two attempts, has it erased once.
+func TestNothingBehindAnErasure(t *testing.T) {
+	s := newStand(t, elementKeys(t))
+	if e := s.inStep(); e.Seq != 2 || e.State != element.Issued {
+		t.Fatalf("%+v", e)
+	}
+	for _, key := range []string{"a", "b", "a"} {
+		if err := s.order(key, element.Order{Verb: message.Erase}); err != nil {
+			t.Errorf("erasing, attempt %s: %v", key, err)
+		}
+	}
+	if err := s.order("c", element.Order{Verb: message.Unblock}); !errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("unblocking what is to be erased: %v", err)
+	}
+	if e := s.inStep(); e.Seq != 3 || e.Acked != 3 || e.State != element.Erased {
+		t.Errorf("erased: %+v", e)
+	}
+	next := s.next()
+	if err := s.order("d", element.Order{Verb: message.Issue, Ref: next}); !errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("a token without a PIN for an element that has none: %v", err)
+	}
+	if err := s.order("e", element.Order{Verb: message.Issue, Ref: next, PIN: s.pin}); err != nil {
+		t.Errorf("a token with a PIN: %v", err)
+	}
+	if e := s.inStep(); e.Acked != e.Seq || e.Seq < 4 || e.State != element.Issued || e.Ref != next {
+		t.Errorf("issued again: %+v", e)
+	}
+}
+
+// TestErasedBeforeItsReceiptIsSettled: a receipt that somebody brought before an erasure
+// was ordered, and that is settled after it, raises nothing.
+func TestErasedBeforeItsReceiptIsSettled(t *testing.T) {
+	h := elementKeys(t)
+	for _, after := range []bool{false, true} {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			s := newStand(t, h)
+			if more, err := s.round(); err != nil || !more {
+				t.Fatalf("issuing: %v, %v", more, err)
+			}
+			s.cuts.n, s.cuts.after = 2, after // its sync
+			if _, err := s.round(); !errors.Is(err, errCut) {
+				t.Fatal(err)
+			}
+			if err := s.order("a", element.Order{Verb: message.Erase}); err != nil {
+				t.Fatal(err)
+			}
+			if e := s.inStep(); e.Seq != 2 || e.Acked != 2 || e.State != element.Erased {
+				t.Errorf("%+v", e)
+			}
+			if b := s.money(); !after && (b.Reserve != 0 || b.Available != 30000) {
+				t.Errorf("for an element that is erased: %+v", b)
+			}
+		})
+	}
+}
+
+// TestGrantOfTheTokenBefore: slots that were granted under a token while the element was
+// given its next one are not brought behind that: it would take them for none of its own.
+func TestGrantOfTheTokenBefore(t *testing.T) {
+	s := newStand(t, elementKeys(t))
+	if more, err := s.round(); err != nil || !more {
+		t.Fatalf("issuing: %v, %v", more, err)
+	}
+	next := s.next()
+	s.cuts.meanwhile = func() {
+		s.cuts.meanwhile = nil
+		s.hold()
+		if err := s.order("a", element.Order{Verb: message.Issue, Ref: next}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := s.inStep(); e.Acked != e.Seq || e.State != element.Issued || e.Ref != next {
+		t.Errorf("%+v", e)
+	}
+}
