@@ -51,6 +51,7 @@ type Handset struct {
 	ahead   time.Duration // of the service's clock, by the last answer: a sync that has to wait must not speak for later
 	purses  map[token.Ref]*purse
 	current *Card // that the reader talks to
+	paid    *Card // that the last debit was for; it has the answer, should a reader ask for it again
 
 	integrity *payload.Integrity // nil: only what enrolment said
 }
@@ -140,7 +141,7 @@ func (h *Handset) PINChanged(epoch uint32) {
 			}
 			delete(h.purses, ref)
 		}
-		h.current = nil
+		h.current, h.paid = nil, nil
 	}
 	h.epoch = epoch
 }
@@ -192,13 +193,24 @@ func (h *Handset) cards() (all []*Card) {
 }
 
 // Transmit answers one command APDU of a reader. SELECT chooses the token: the
-// first that can pay now.
+// first that can pay now. GET TRANSACTION PROOF goes to the one that paid last, which may
+// have nothing left to pay with.
 func (h *Handset) Transmit(ctx context.Context, command []byte) ([]byte, error) {
-	if len(command) > 1 && command[1] == 0xA4 {
+	var ins byte
+	if len(command) > 1 {
+		ins = command[1]
+	}
+	if ins == 0xA4 {
 		h.choose()
 	}
 	h.mu.Lock()
 	c := h.current
+	switch {
+	case ins == 0x54:
+		h.paid = c
+	case ins == 0x5A && h.paid != nil:
+		c = h.paid
+	}
 	h.mu.Unlock()
 	if c == nil {
 		return apdu.Response{SW: apdu.FileNotFound}.Bytes(), ctx.Err()
