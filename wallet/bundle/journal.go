@@ -74,7 +74,8 @@ type File struct {
 	mu   sync.Mutex
 	f    *os.File
 	recs []Record
-	torn bool // the last write may have left part of a record
+	end  int64 // of the last record that is kept
+	torn bool  // a write that failed may have left something behind end
 }
 
 var bundleID = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
@@ -118,32 +119,45 @@ func (j *File) load() error {
 		}
 		j.recs, whole = append(j.recs, r), whole+n
 	}
-	if err := j.f.Truncate(int64(whole)); err != nil {
-		return fmt.Errorf("repairing journal: %w", err)
-	}
-	_, err = j.f.Seek(int64(whole), 0)
-	return err
+	j.end = int64(whole)
+	return j.cut()
 }
 
-// Commit implements [Journal].
+// cut removes what stands behind the last record that is kept: nothing was answered
+// for it, and what follows half a record could not be read.
+func (j *File) cut() error {
+	_, err := j.f.Seek(j.end, io.SeekStart)
+	if err == nil {
+		err = j.f.Truncate(j.end)
+	}
+	if err != nil {
+		return fmt.Errorf("repairing journal: %w", err)
+	}
+	return nil
+}
+
+// Commit implements [Journal]. After one that failed it goes on where the last record
+// ends, so a disk that was full for a moment does not end the handset.
 func (j *File) Commit(r Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	b := r.bytes()
-	if j.torn { // what follows half a record could not be read
-		return errors.New("writing journal: it was torn: open it again")
-	}
 	if len(r.Sealed) > maxSealed {
 		return errors.New("writing journal: a sealed tap is too long")
 	}
+	if j.torn {
+		if err := j.cut(); err != nil {
+			return err
+		}
+	}
+	b := r.bytes()
+	j.torn = true
 	if _, err := j.f.Write(b); err != nil {
-		j.torn = true
 		return fmt.Errorf("writing journal: %w", err)
 	}
 	if err := j.f.Sync(); err != nil {
 		return fmt.Errorf("flushing journal: %w", err)
 	}
-	j.recs = append(j.recs, r)
+	j.recs, j.end, j.torn = append(j.recs, r), j.end+int64(len(b)), false
 	return nil
 }
 
