@@ -53,8 +53,8 @@ type Config struct {
 // Client calls one service as one client. It is safe for concurrent use.
 type Client struct {
 	cfg   Config
-	login sync.Mutex // one login at a time
-	mu    sync.Mutex // guards the next two
+	login chan struct{} // room for one: one login at a time
+	mu    sync.Mutex    // guards the next two
 	token string
 	until time.Time // renew from here on
 }
@@ -87,7 +87,7 @@ func New(cfg Config) (*Client, error) {
 			t.TLSClientConfig.Certificates = []tls.Certificate{*cfg.Certificate}
 		}
 	}
-	return &Client{cfg: cfg}, nil
+	return &Client{cfg: cfg, login: make(chan struct{}, 1)}, nil
 }
 
 // NewHTTP returns what [Config].HTTP is by default: TLS 1.3, the given roots

@@ -391,3 +391,58 @@ func TestFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestLoginOfAnother: who waits for another caller's login waits no longer than its own
+// context lets it.
+func TestLoginOfAnother(t *testing.T) {
+	s := newService(t)
+	answer, asked, left := s.answer, make(chan struct{}), make(chan struct{})
+	s.answer = func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-left
+		answer(w, r)
+	}
+	c := s.client("a", p256(t), func(c *client.Config) {
+		h := *s.Client()
+		h.Timeout = 10 * time.Second
+		c.HTTP = &h
+	})
+	first := make(chan error, 1)
+	go func() {
+		_, err := c.AccessToken(t.Context())
+		first <- err
+	}()
+	<-asked
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := c.AccessToken(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("the other one: %v", err)
+	}
+	close(left)
+	if err := <-first; err != nil {
+		t.Errorf("the first one, which the other one waited for: %v", err)
+	}
+}
+
+// TestStreamOfAStranger: a stream is not tried for ever by a client that may no longer
+// log in.
+func TestStreamOfAStranger(t *testing.T) {
+	s := newService(t)
+	c := s.client("a", p256(t))
+	if err := s.db.SetDisabled(t.Context(), "a", true); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	answer, tries := s.answer, 0
+	s.answer = func(w http.ResponseWriter, r *http.Request) {
+		if tries++; tries == 2 {
+			stop()
+		}
+		answer(w, r)
+	}
+	err := c.Stream(ctx, "", func(wire.Event, string) error { return nil })
+	if !client.IsProblem(err, "unauthenticated") || tries != 1 {
+		t.Errorf("%d logins: %v", tries, err)
+	}
+}

@@ -72,14 +72,21 @@ func parsePrivate(b *pem.Block) (k any, err error) {
 	return k, nil
 }
 
+// errLogin is what a login fails with.
+var errLogin = errors.New("logging in")
+
 // AccessToken returns a token that is good for some time yet; it logs in when
 // there is none.
 func (c *Client) AccessToken(ctx context.Context) (string, error) {
 	if t := c.current(); t != "" {
 		return t, nil
 	}
-	c.login.Lock()
-	defer c.login.Unlock()
+	select {
+	case c.login <- struct{}{}:
+		defer func() { <-c.login }()
+	case <-ctx.Done():
+		return "", fmt.Errorf("%w: %w", errLogin, ctx.Err())
+	}
 	if t := c.current(); t != "" {
 		return t, nil
 	}
@@ -88,7 +95,7 @@ func (c *Client) AccessToken(ctx context.Context) (string, error) {
 		answer, err = c.exchange(ctx)
 	}
 	if err != nil {
-		return "", fmt.Errorf("logging in: %w", err)
+		return "", fmt.Errorf("%w: %w", errLogin, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

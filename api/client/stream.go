@@ -65,11 +65,12 @@ type takeError struct{ err error }
 
 func (e *takeError) Error() string { return e.err.Error() }
 
-// again reports whether a stream that ended with err may be opened again.
+// again reports whether a stream that ended with err may be opened again. An access token
+// that is not taken is renewed; whoever may not log in has no other.
 func again(err error) bool {
 	var p *Error
-	return !errors.As(err, &p) || p.Status == http.StatusTooManyRequests || p.Status == http.StatusUnauthorized ||
-		p.Status >= http.StatusInternalServerError
+	return !errors.As(err, &p) || p.Status == http.StatusTooManyRequests || p.Status >= http.StatusInternalServerError ||
+		p.Status == http.StatusUnauthorized && !errors.Is(err, errLogin)
 }
 
 // streamOnce reads one stream to its end. It never returns nil.
