@@ -441,11 +441,15 @@ type shelf struct {
 	snapshot []byte
 	deltas   map[uint64][]byte // by the version they lead on from
 	gone     bool
+	down     bool // snapshots do not come through
 	asked    []string
 }
 
 func (s *shelf) Snapshot(context.Context) ([]byte, error) {
 	s.asked = append(s.asked, "snapshot")
+	if s.down {
+		return nil, errors.New("no network")
+	}
 	return s.snapshot, nil
 }
 
@@ -500,6 +504,36 @@ func TestFile(t *testing.T) {
 		if err := f.Take(doc, noon.Add(9*time.Hour)); err == nil || open().Current().Version() != 50 {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestSnapshotThatDoesNotCome: a reader asks for a snapshot now and then, so that its file
+// stays short. Where a list of megabytes does not come through it hears denials all the
+// same, from deltas, as long as they lead on.
+func TestSnapshotThatDoesNotCome(t *testing.T) {
+	s := newSigner(t)
+	f, err := OpenFile(filepath.Join(t.TempDir(), "list"), s.pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := &shelf{snapshot: s.snapshot(t, noon, 1), deltas: map[uint64][]byte{}}
+	if err := f.Update(t.Context(), src, noon); err != nil {
+		t.Fatal(err)
+	}
+	src.down = true
+	for v := uint64(1); v < maxDeltas+5; v++ {
+		src.deltas[v] = s.delta(t, Delta{Head: head(noon.Add(time.Duration(v) * time.Second)), From: v, To: v + 1, Adds: of(t, int(v))})
+		if err := f.Update(t.Context(), src, noon); err != nil || f.Current().Version() != v+1 {
+			t.Fatalf("version %d is held, want %d: %v", f.Current().Version(), v+1, err)
+		}
+	}
+	src.gone = true
+	if err := f.Update(t.Context(), src, noon); err == nil {
+		t.Error("nothing came, and that is no error")
+	}
+	src.down, src.snapshot = false, s.snapshot(t, noon.Add(time.Hour), maxDeltas+5, of(t, 7)...)
+	if err := f.Update(t.Context(), src, noon.Add(time.Hour)); err != nil || len(f.docs) != 1 || f.Current().Len() != 1 {
+		t.Errorf("a snapshot came: %d documents, %d entries, %v", len(f.docs), f.Current().Len(), err)
 	}
 }
 

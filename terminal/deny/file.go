@@ -111,9 +111,12 @@ func quiet(doc []byte) bool {
 // Update asks src for what is newer and takes it in.
 func (f *File) Update(ctx context.Context, src Source, now time.Time) error {
 	f.mu.Lock()
-	whole := len(f.docs) == 0 || len(f.docs) > maxDeltas
+	held := len(f.docs)
 	f.mu.Unlock()
-	if !whole {
+	if held > maxDeltas && f.renew(ctx, src, now) == nil {
+		return nil
+	}
+	if held > 0 { // also where no snapshot comes: a list that is long hears denials
 		l := f.Current()
 		doc, err := src.Delta(ctx, l.version, l.Tag())
 		switch {
@@ -126,6 +129,11 @@ func (f *File) Update(ctx context.Context, src Source, now time.Time) error {
 			return err
 		}
 	}
+	return f.renew(ctx, src, now)
+}
+
+// renew takes a snapshot in, in the place of all that is held.
+func (f *File) renew(ctx context.Context, src Source, now time.Time) error {
 	doc, err := src.Snapshot(ctx)
 	if err != nil {
 		return fmt.Errorf("fetching the deny list: %w", err)
