@@ -109,6 +109,12 @@ func TestTiers(t *testing.T) {
 	kind := func(c credential.Class, most token.Amount, n int) []account.SlotKind {
 		return slices.Repeat([]account.SlotKind{{Class: c, Cap: most}}, n)
 	}
+	turns := func(n int) (all []account.SlotKind) {
+		for i := range n {
+			all = append(all, kind(credential.Medium, token.Amount(500+10*(i%2)), 2)...)
+		}
+		return all
+	}
 	missing := DefaultTiers()
 	delete(missing, TierB)
 	more := DefaultTiers()
@@ -124,6 +130,7 @@ func TestTiers(t *testing.T) {
 		"much express":       edit(TierA, func(t *Terms) { t.Layout = kind(credential.Express, 100, 4) }),
 		"odd cap":            edit(TierA, func(t *Terms) { t.Layout = kind(credential.Medium, 1005, 1) }),
 		"a long life":        edit(TierA, func(t *Terms) { t.TTL = 8 * 24 * time.Hour }),
+		"many kinds in turn": edit(TierSE, func(t *Terms) { t.Layout = turns(9) }),
 	} {
 		if ts.Validate() == nil {
 			t.Errorf("%s: accepted", name)
@@ -133,6 +140,11 @@ func TestTiers(t *testing.T) {
 		t.Layout = append(kind(credential.Express, 500, 3), kind(credential.Medium, 1000, 8)...)
 	}).Validate(); err != nil {
 		t.Errorf("express in tier A: %v", err)
+	}
+	for name, n := range map[Tier]int{TierSE: 8, TierA: 9} {
+		if err := edit(name, func(t *Terms) { t.Layout = turns(n) }).Validate(); err != nil {
+			t.Errorf("%d kinds in turn in tier %s: %v", n, name, err)
+		}
 	}
 }
 

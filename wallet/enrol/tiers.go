@@ -81,7 +81,7 @@ func (ts Tiers) Validate() error {
 
 func (t Terms) validate(name Tier) error {
 	var sum token.Amount
-	express := 0
+	express, kinds := 0, len(slices.Compact(slices.Clone(t.Layout)))
 	for i, k := range t.Layout {
 		if _, err := credential.NewUD(time.Unix(1<<31, 0), 0, k.Cap, k.Class, 1); err != nil {
 			return fmt.Errorf("slot %d: %w", i, err)
@@ -101,6 +101,8 @@ func (t Terms) validate(name Tier) error {
 		return nil
 	case len(t.Layout) < 1 || len(t.Layout) > payload.MaxSlots:
 		return fmt.Errorf("a bundle has 1 to %d slots", payload.MaxSlots)
+	case name == TierSE && kinds > payload.MaxKinds:
+		return fmt.Errorf("its slots are of %d kinds in turn, and a secure element takes %d: put equal ones beside each other", kinds, payload.MaxKinds)
 	case sum > t.Limit || t.Limit > t.Ceiling:
 		return fmt.Errorf("caps of %d fen, a limit of %d and a ceiling of %d", sum, t.Limit, t.Ceiling)
 	case t.TTL < time.Hour || t.TTL > 7*24*time.Hour:

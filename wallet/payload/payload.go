@@ -26,6 +26,9 @@ const KeySize = 16
 // MaxSlots is how many slots one payload holds at most.
 const MaxSlots = 64
 
+// MaxKinds is of how many kinds in turn slots are that a script brings to a secure element.
+const MaxKinds = 8
+
 // Slot is one single-use purchase: its descriptor and its two keys.
 type Slot struct {
 	UD       credential.UD

@@ -7,10 +7,11 @@ import (
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/credential"
 	"github.com/tapvault/tapvault/wallet/mask"
+	"github.com/tapvault/tapvault/wallet/payload"
 )
 
 const (
-	maxRuns   = 8
+	maxRuns   = payload.MaxKinds
 	maxCipher = 512 // of an RSA key of 4096 bits
 	maxAID    = 16
 )
