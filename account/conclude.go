@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tapvault/tapvault/access"
@@ -225,8 +226,16 @@ func (s *Service) suspendTokens(ctx context.Context, w token.WalletID, only toke
 	if err != nil {
 		return err
 	}
-	for _, b := range all {
-		if only != "" && b.Ref != only || now.After(b.NotAfter.Add(s.cfg.Skew)) {
+	if only != "" {
+		all = slices.DeleteFunc(all, func(b Binding) bool { return b.Ref != only })
+	}
+	pays := make([]bool, len(all))
+	err = together(len(all), func(i int) error { pays[i] = s.mayPay(ctx, all[i], now); return nil })
+	if err != nil {
+		return err
+	}
+	for i, b := range all {
+		if !pays[i] {
 			continue
 		}
 		if err := s.suspendToken(ctx, b.Ref, by, now); err != nil {
@@ -234,6 +243,16 @@ func (s *Service) suspendTokens(ctx context.Context, w token.WalletID, only toke
 		}
 	}
 	return nil
+}
+
+// mayPay reports whether a token may still be used somewhere. Its window may have become
+// longer since it was bound. One that cannot be read may.
+func (s *Service) mayPay(ctx context.Context, b Binding, now time.Time) bool {
+	if !now.After(b.NotAfter.Add(s.cfg.Skew)) {
+		return true
+	}
+	t, err := s.cfg.Tokens.Token(ctx, b.Ref)
+	return err != nil || !now.After(t.NotAfter.Add(s.cfg.Skew))
 }
 
 // suspendToken holds back a token and those that follow it by renewal, the first
