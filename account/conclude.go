@@ -33,7 +33,11 @@ func (s *Service) conclude(ctx context.Context) {
 // ended or something it needed was down. It returns how many it dealt with.
 // Tokens are suspended first: of what a crash leaves undone in between, the
 // wallet's state comes last.
-func (s *Service) Redo(ctx context.Context) (n int, err error) {
+func (s *Service) Redo(ctx context.Context) (n int, err error) { return s.redo(ctx, "") }
+
+// redo is Redo of which only what fails of one wallet is an error or, for "", of any: what
+// cannot be done about others must not keep its phone from being answered.
+func (s *Service) redo(ctx context.Context, of token.WalletID) (n int, err error) {
 	var errs []error
 	var last Finding
 	for range looks {
@@ -45,8 +49,9 @@ func (s *Service) Redo(ctx context.Context) (n int, err error) {
 		for _, f := range pending {
 			last = f
 			if err := fault.Safely(func() error { return s.follow(ctx, f) }); err != nil {
-				failed++
-				errs = append(errs, fmt.Errorf("acting on a signal: %w", err))
+				if failed++; of == "" || f.Wallet == of {
+					errs = append(errs, fmt.Errorf("acting on a signal: %w", err))
+				}
 				continue
 			}
 			n++

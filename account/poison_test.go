@@ -9,6 +9,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/cryptogram"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/credential"
 )
@@ -86,4 +87,59 @@ func TestSignalsThatFailHoldUpNoOther(t *testing.T) {
 	if _, err := l.Redo(t.Context()); err == nil {
 		t.Error("nobody is told of signals that fail")
 	}
+}
+
+// TestSignalsThatFailKeepNoOtherFromSyncing: a phone is answered though signals of other
+// wallets cannot be acted on; one whose own cannot has to wait, and is given nothing.
+func TestSignalsThatFailKeepNoOtherFromSyncing(t *testing.T) {
+	l := newWalletLab(t)
+	w, tok, slots := l.ready()
+	bad, badTok, badSlots := l.ready()
+	l.broken.down = true // no token can be suspended
+	l.one(l.ride(badTok, badSlots[0]))
+	l.one(l.ride(badTok, badSlots[0], func(x *account.Tap) { x.Rand[3]++; x.Amount = 300 }))
+	if got := l.sync(w, tok.Ref, tierA, words(slots)...); got.Result != account.SyncClean || got.State != account.WalletActive {
+		t.Errorf("a wallet of which nothing was found: %+v", got)
+	}
+	if got, err := l.Sync(t.Context(), phone, l.request(bad, badTok.Ref, tierA, words(badSlots)...)); err == nil {
+		t.Errorf("the wallet of the signal: %+v", got)
+	}
+	l.broken.down = false
+	if got := l.sync(bad, badTok.Ref, tierA, words(badSlots)...); got.State != account.WalletSuspended || got.Grant != nil {
+		t.Errorf("the wallet of the signal, once it can be acted on: %+v", got)
+	}
+}
+
+// TestWrongPINsThatWait: wrong PINs that were recorded, and not acted on because so much of
+// other wallets came before, give their phone no new slots.
+func TestWrongPINsThatWait(t *testing.T) {
+	l := newWalletLab(t)
+	w, tok, slots := l.ready()
+	other, _, _ := l.ready()
+	n := 0
+	before := func() { // as much as one look acts on
+		for range 100 {
+			n++
+			l.spoil("INSERT INTO signals (id, kind, severity, wallet, token_ref, ctr, terminal, found_at, handled) VALUES (?, 'PHONE_ONLY', 1, ?, 'trX', 0, ?, ?, ?)",
+				fmt.Sprintf("%032d", n), string(other), make([]byte, 6), n, false)
+		}
+	}
+	var taps []account.Tap
+	for i := range 5 { // each typed anew
+		at := l.vault.Clock.Now().Add(time.Duration(i-5) * 10 * time.Minute)
+		taps = append(taps, wrong(l.ride(tok, slots[i], func(x *account.Tap) { x.At = cryptogram.DateTimeOf(at.In(shanghai)) })))
+	}
+	before()
+	l.upload(taps...)
+	if got := l.wallet(w).State; got != account.WalletActive {
+		t.Fatalf("what came last was acted on: %s", got)
+	}
+	before()
+	if got := l.sync(w, tok.Ref, tierA, words(slots, taps...)...); got.Grant != nil {
+		t.Errorf("after five wrong PINs it was given %d slots: %+v", len(got.Grant.Slots), got)
+	}
+	if _, err := l.Redo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.stands("in the end", w, tok.Ref, account.WalletSuspended, token.ByPINLock)
 }

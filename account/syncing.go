@@ -72,7 +72,7 @@ func (s *Service) sync(ctx context.Context, r SyncRequest, first time.Time) (out
 	if e.Decisions, err = s.hear(ctx, r, first, e.PIN); err != nil {
 		return out, err
 	}
-	if _, err := s.Redo(ctx); err != nil {
+	if _, err := s.redo(ctx, r.Wallet); err != nil {
 		return out, err
 	}
 	if e.PIN, _, err = s.triedOnline(ctx, r.Wallet); err != nil {

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/detect"
 	"github.com/tapvault/tapvault/account/ledgerdb"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
@@ -170,11 +171,11 @@ func (d *DB) grant(tx *gorm.DB, e account.SyncEnd, f *account.Funds, kinds []acc
 	return err
 }
 
-// openSignals reports whether detection found something of a wallet that was not
-// acted on yet.
+// openSignals reports whether detection found something of a wallet that may hold it back
+// and was not acted on yet. What a wrong PIN leads to is known only then.
 func openSignals(tx *gorm.DB, w token.WalletID) (bool, error) {
 	var n int64
-	err := tx.Model(&signalRow{}).Where("wallet = ? AND handled = ? AND severity > 1", string(w), false).Count(&n).Error
+	err := tx.Model(&signalRow{}).Where("wallet = ? AND handled = ? AND (severity > 1 OR kind = ?)", string(w), false, string(detect.WrongPIN)).Count(&n).Error
 	if err != nil {
 		return false, fmt.Errorf("counting signals: %w", err)
 	}
