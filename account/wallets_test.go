@@ -2,6 +2,7 @@ package account_test
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -193,5 +194,32 @@ func TestProgressOfAnothersTerminal(t *testing.T) {
 	before := now.Add(-time.Hour)
 	if far, err := l.Progress(t.Context(), gate, "gate-8", number, before); err != nil || !far.Equal(before) {
 		t.Errorf("its own: %v, %v", far, err)
+	}
+}
+
+// TestAnsweredTheSameAgain: who asks again, having lost the answer, is told the same, to the
+// last digit of its times.
+func TestAnsweredTheSameAgain(t *testing.T) {
+	l := newWalletLab(t)
+	l.vault.Clock.Add(345 * time.Microsecond) // of which rows keep milliseconds
+	w := l.open(0, account.Opening{})
+	restricted := l.open(0, account.Opening{RealName: true})
+	l.happen(restricted, account.ChargeFailed, 0)
+	for name, ask := range map[string]func(access.Attempt) (account.Wallet, error){
+		"opened": func(a access.Attempt) (account.Wallet, error) {
+			return l.Open(t.Context(), bank, account.Opening{Attempt: a})
+		},
+		"restored": func(a access.Attempt) (account.Wallet, error) {
+			return l.Restore(t.Context(), operator, restricted, "r", a)
+		},
+		"closed": func(a access.Attempt) (account.Wallet, error) { return l.Close(t.Context(), phone, w, a) },
+	} {
+		first, err := ask(access.Attempt{Key: name})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if again, err := ask(access.Attempt{Key: name}); err != nil || !reflect.DeepEqual(again, first) {
+			t.Errorf("%s: %+v, then %+v, %v", name, first, again, err)
+		}
 	}
 }

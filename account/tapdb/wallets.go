@@ -181,6 +181,7 @@ func (d *DB) change(tx *gorm.DB, id token.WalletID, fn func(*account.Wallet)) (a
 	if done.RowsAffected != 1 {
 		return account.Wallet{}, account.ErrState
 	}
+	w = row.wallet() // as it is read when the same is asked for again
 	if w.State == before.State {
 		return w, nil
 	}
