@@ -30,6 +30,7 @@ import (
 const (
 	mine  = token.WalletID("wlAAAAAAAAAAAAAAAAAAAAAAAAAA")
 	yours = token.WalletID("wlBBBBBBBBBBBBBBBBBBBBBBBBBB")
+	shut  = token.WalletID("wlDDDDDDDDDDDDDDDDDDDDDDDDDD")
 	money = 10_000
 )
 
@@ -54,6 +55,8 @@ func (owners) Owner(_ context.Context, id token.WalletID) (token.Requestor, bool
 		return "50110000001", true, nil
 	case yours:
 		return "50110000002", false, nil
+	case shut:
+		return "50110000001", false, fault.New(fault.WalletState, "the wallet is closed")
 	}
 	return "", false, fault.New(fault.WalletUnknown, "no such wallet")
 }
@@ -259,6 +262,7 @@ func TestSpelledOtherwise(t *testing.T) {
 // TestRepeated: one debit, one MAC2, however often it is asked for.
 func TestRepeated(t *testing.T) {
 	w := newWorld(t)
+	w.now = w.now.Add(345 * time.Microsecond) // of which rows keep milliseconds
 	c := newCard(t, 1)
 	o, mac1 := c.start(credit(700))
 	first := must[load.Begun](t)(w.begin(c, o, mac1))
@@ -266,7 +270,7 @@ func TestRepeated(t *testing.T) {
 	later.At = afterNoon
 	for _, again := range []load.Order{o, later} {
 		got := must[load.Begun](t)(w.begin(c, again, mac1))
-		if got.ID != first.ID || got.MAC2 != first.MAC2 || got.At != at || got.Probe != first.Probe {
+		if got.ID != first.ID || got.MAC2 != first.MAC2 || got.At != at || got.Probe != first.Probe || !got.CreatedAt.Equal(first.CreatedAt) {
 			t.Error("asked again, answered differently")
 		}
 	}
@@ -309,6 +313,33 @@ func TestRepeated(t *testing.T) {
 	// The order of a settled load is given out again: the card takes none of it.
 	if got := must[load.Begun](t)(w.begin(c, anew, mac)); got.State != load.Settled {
 		t.Errorf("%s", got.State)
+	}
+}
+
+// TestRepeatedAfterANewSession: a request that comes again after its card was initialised anew,
+// and the order was given out for that, is no MAC that does not hold.
+func TestRepeatedAfterANewSession(t *testing.T) {
+	w := newWorld(t)
+	c := newCard(t, 1)
+	o, mac1 := c.start(credit(600))
+	begin := func(key string, o load.Order, mac1 [4]byte) (load.Begun, error) {
+		return w.service.Begin(t.Context(), bank, c.name, o, mac1, access.Attempt{Key: key})
+	}
+	first := must[load.Begun](t)(begin("a", o, mac1))
+	anew, mac := c.start(credit(600))
+	second := must[load.Begun](t)(begin("b", anew, mac))
+	if again, err := begin("a", o, mac1); !errors.Is(err, load.ErrChanged) || again.MAC2 != [4]byte{} {
+		t.Errorf("a request of the session before: %v", err)
+	}
+	if e := w.log.entries[len(w.log.entries)-1]; e.Outcome != audit.Refused || e.Reason != "counter" {
+		t.Errorf("recorded: %+v", e)
+	}
+	tac, err := c.obey(second.At, second.MAC2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := must[load.Record](t)(w.confirm(c, first.ID, tac)); r.State != load.Settled {
+		t.Errorf("%s", r.State)
 	}
 }
 
@@ -474,6 +505,8 @@ func TestRefusals(t *testing.T) {
 		"no role":           {terminal, o, mac1, fault.Denied},
 		"another requestor": {rival, o, mac1, fault.WalletUnknown},
 		"no account":        {bank, change(func(o *load.Order) { o.Account = "wlCCCCCCCCCCCCCCCCCCCCCCCCCC" }), mac1, fault.WalletUnknown},
+		"closed":            {bank, change(func(o *load.Order) { o.Account = shut }), mac1, fault.WalletState},
+		"another's closed":  {rival, change(func(o *load.Order) { o.Account = shut }), mac1, fault.WalletUnknown},
 		"held back":         {rival, change(func(o *load.Order) { o.Account = yours }), mac1, fault.WalletState},
 		"nothing":           {bank, change(func(o *load.Order) { o.Amount = 0 }), mac1, fault.TransactionBad},
 		"no such type":      {bank, change(func(o *load.Order) { o.Type = cryptogram.PurchasePurse }), mac1, fault.TransactionBad},
@@ -511,6 +544,16 @@ func TestRefusals(t *testing.T) {
 	}
 	if _, err := w.service.Orders(ctx, rival, load.Filter{Account: mine, Limit: 9}); fault.KindOf(err) != fault.WalletUnknown {
 		t.Errorf("another requestor's orders: %v", err)
+	}
+	give.Account = shut
+	if _, err := w.service.Begin(ctx, bank, other.name, give, mac, access.Attempt{}); fault.KindOf(err) != fault.WalletState {
+		t.Errorf("money for an account that is closed: %v", err)
+	}
+	if _, err := w.service.Orders(ctx, bank, load.Filter{Account: shut, Limit: 9}); err != nil {
+		t.Errorf("orders of an account that is closed: %v", err)
+	}
+	if _, err := w.service.Orders(ctx, rival, load.Filter{Account: shut, Limit: 9}); fault.KindOf(err) != fault.WalletUnknown {
+		t.Errorf("another requestor's closed account: %v", err)
 	}
 	for range 10 {
 		if _, err := w.confirm(c, b.ID, bad); !errors.Is(err, cryptogram.ErrMismatch) {

@@ -39,7 +39,8 @@ type (
 	// Accounts knows whose accounts are.
 	Accounts interface {
 		// Owner returns the requestor of an account, and whether money may leave it
-		// for a card; an error of kind [fault.WalletUnknown] says that there is none.
+		// for a card; an error of kind [fault.WalletUnknown] says that there is none, and
+		// one of kind [fault.WalletState] that it is closed: whose it was is returned too.
 		Owner(ctx context.Context, id token.WalletID) (r token.Requestor, free bool, err error)
 	}
 	// Names makes the keyed hash that a card is known by.
@@ -135,7 +136,10 @@ func (s *Service) Begin(ctx context.Context, c access.Caller, card cardhost.Card
 	if err := o.Validate(); err != nil {
 		return Begun{}, err
 	}
-	owner, err := s.own(ctx, c, o.Account, o.Kind != Debit)
+	whose, err := s.own(ctx, c, o.Account)
+	if err == nil && (whose.closed || !whose.free && o.Kind != Debit) {
+		err = s.refuse(ctx, c, string(o.Account), "wallet-state", errHeld)
+	}
 	if err != nil {
 		return Begun{}, err
 	}
@@ -144,7 +148,7 @@ func (s *Service) Begin(ctx context.Context, c access.Caller, card cardhost.Card
 	if err != nil {
 		return Begun{}, err
 	}
-	r, err := s.record(ctx, c, card, o, owner)
+	r, err := s.record(ctx, c, card, o, whose.requestor)
 	if err != nil {
 		return Begun{}, err
 	}
@@ -155,7 +159,10 @@ func (s *Service) Begin(ctx context.Context, c access.Caller, card cardhost.Card
 	if err != nil {
 		return Begun{}, fmt.Errorf("beginning a load: %w", err)
 	}
-	if kept.At != o.At || !kept.same(o) {
+	if !kept.same(o) { // a request that is sent again after its card was initialised anew
+		return Begun{}, s.refuse(ctx, c, string(o.Account), "counter", ErrChanged)
+	}
+	if kept.At != o.At {
 		if mac2, err = s.order(ctx, c, card, kept.Order, mac1); err != nil {
 			return Begun{}, err
 		}
@@ -173,7 +180,7 @@ func (s *Service) record(ctx context.Context, c access.Caller, card cardhost.Car
 	if err != nil {
 		return Record{}, err
 	}
-	now := s.cfg.Now()
+	now := s.cfg.Now().UTC().Truncate(time.Millisecond) // as it is kept: asked again, it is answered the same
 	r := Record{Order: o, ID: id, Card: name, Requestor: owner, Client: c.ID, State: Started, CreatedAt: now, ChangedAt: now}
 	if _, err := io.ReadFull(s.cfg.Rand, r.Probe[:]); err != nil {
 		return Record{}, fmt.Errorf("drawing the terminal number of a probe: %w", err)
@@ -195,24 +202,30 @@ func (s *Service) name(ctx context.Context, card cardhost.Card) ([32]byte, error
 	return name, nil
 }
 
-// own returns the requestor of an account of the caller's. That it is another
-// requestor's looks like there is none.
-func (s *Service) own(ctx context.Context, c access.Caller, id token.WalletID, spends bool) (token.Requestor, error) {
+// owner is whose an account is, and what may be ordered for it.
+type owner struct {
+	requestor token.Requestor
+	free      bool // money may leave it for a card
+	closed    bool // nothing may be ordered any more; what was ordered can still be found
+}
+
+// own returns the owner of an account of the caller's. That it is another
+// requestor's looks like there is none, closed or not.
+func (s *Service) own(ctx context.Context, c access.Caller, id token.WalletID) (o owner, err error) {
 	if !id.Valid() { // it may be a card number, which is nothing to ask a database for
-		return "", s.refuse(ctx, c, "", "unknown", errNoAccount)
+		return o, s.refuse(ctx, c, "", "unknown", errNoAccount)
 	}
-	owner, free, err := s.cfg.Accounts.Owner(ctx, id)
+	o.requestor, o.free, err = s.cfg.Accounts.Owner(ctx, id)
+	o.closed = fault.KindOf(err) == fault.WalletState
 	switch {
 	case fault.KindOf(err) == fault.WalletUnknown:
-		return "", s.refuse(ctx, c, string(id), "unknown", err)
-	case err != nil:
-		return "", fmt.Errorf("looking for an account: %w", err)
-	case c.Requestor == "" || string(owner) != c.Requestor:
-		return "", s.refuse(ctx, c, string(id), "other-requestor", errNoAccount)
-	case spends && !free:
-		return "", s.refuse(ctx, c, string(id), "wallet-state", errHeld)
+		return o, s.refuse(ctx, c, string(id), "unknown", err)
+	case err != nil && !o.closed:
+		return o, fmt.Errorf("looking for an account: %w", err)
+	case c.Requestor == "" || string(o.requestor) != c.Requestor:
+		return o, s.refuse(ctx, c, string(id), "other-requestor", errNoAccount)
 	}
-	return owner, nil
+	return o, nil
 }
 
 // Accounts that cannot be used.
@@ -257,7 +270,7 @@ func (s *Service) Orders(ctx context.Context, c access.Caller, f Filter) ([]Reco
 	if err := s.cfg.Gate.Allow(ctx, c, access.CardLoad, object(string(f.Account))); err != nil {
 		return nil, err
 	}
-	if _, err := s.own(ctx, c, f.Account, false); err != nil {
+	if _, err := s.own(ctx, c, f.Account); err != nil {
 		return nil, err
 	}
 	all, err := s.cfg.Store.List(ctx, f)

@@ -60,7 +60,7 @@ func (d *DB) decide(tx *gorm.DB, x load.Decision) (load.Record, error) {
 	if err := d.pay(tx, r, moves); err != nil {
 		return r, err
 	}
-	next.ChangedAt = x.At
+	next.ChangedAt = x.At.UTC().Truncate(time.Millisecond)
 	if next, err = swap(tx, next); err != nil {
 		return r, err
 	}

@@ -182,7 +182,7 @@ func (d *DB) finish(tx *gorm.DB, id string, revision int64, f load.Finding) (loa
 	if err := d.arrived(tx, moves); err != nil {
 		return r, err
 	}
-	next.ChangedAt = d.cfg.Now()
+	next.ChangedAt = d.cfg.Now().UTC().Truncate(time.Millisecond)
 	if next, err = swap(tx, next); err != nil {
 		return r, err
 	}

@@ -82,7 +82,7 @@ func TestEachDatabase(t *testing.T) {
 	storetest.Dialects(t, func(t *testing.T, config func(testing.TB) store.Config) {
 		for name, test := range map[string]func(*testing.T, store.Config){
 			"RoundTrip": roundTrip, "Attempts": attempts, "TwoProcesses": twoProcesses, "Told": told, "ForeignRows": foreignRows, "Stale": stale, "List": listed, "Overdue": overdue, "Unreadable": unreadable, "Closed": closed,
-			"Decided": decided, "Books": books, "Race": race, "ClosedMeanwhile": closedMeanwhile, "Waiting": waiting, "Held": held, "Astray": astray, "PhonesHear": phonesHear,
+			"Kept": kept, "Decided": decided, "Books": books, "Race": race, "ClosedMeanwhile": closedMeanwhile, "Waiting": waiting, "Held": held, "Astray": astray, "PhonesHear": phonesHear,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, config(t)) })
 		}
@@ -187,6 +187,39 @@ func twoProcesses(t *testing.T, config store.Config) {
 	if got := balances(t, first); got.Available != 100_000-100*(open+settled) || got.CardLoad != 100*open {
 		t.Errorf("%d settled, %d open, %+v", settled, open, got)
 	}
+}
+
+// kept: what is returned of an order at each step is what is read of it afterwards.
+func kept(t *testing.T, config store.Config) {
+	db := storetest.Open(t, config)
+	fund(t, db, 1000)
+	at := now()
+	d, err := loaddb.New(loaddb.Config{Store: db, Now: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, anew := order(1, 1, 7, 100), order(2, 1, 7, 100)
+	anew.Balance, anew.Terminal, anew.At = 5, [6]byte{6, 6}, cryptogram.DateTimeOf(at.Add(time.Minute))
+	want := anew
+	want.ID, want.Revision = first.ID, 1
+	is := func(step string, want load.Record) func(load.Record, error) {
+		return func(got load.Record, err error) {
+			t.Helper()
+			if err != nil || got != want {
+				t.Fatalf("%s: returned\n%+v, %v, not\n%+v", step, got, err, want)
+			}
+			if got, err = d.Record(t.Context(), want.ID); err != nil || got != want {
+				t.Errorf("%s: kept\n%+v, %v, not\n%+v", step, got, err, want)
+			}
+		}
+	}
+	is("begun", first)(d.Begin(t.Context(), first, access.Attempt{}))
+	is("ordered anew", want)(d.Begin(t.Context(), anew, access.Attempt{}))
+	at = at.Add(time.Hour + 345*time.Microsecond)
+	want.State, want.ChangedAt, want.Revision = load.Suspense, now().Add(time.Hour), 2
+	is("unclear", want)(d.Finish(t.Context(), want.ID, 1, load.Unclear))
+	want.State, want.ChangedAt, want.Revision = load.Reversed, now().Add(2*time.Hour), 3
+	is("decided", want)(d.Decide(t.Context(), load.Decision{Load: want.ID, In: load.Suspense, Verdict: load.Reverse, Reason: "r", Evidence: "e", By: "op", At: at.Add(time.Hour)}))
 }
 
 // told: each step is told once, and what needs a look opens a case.
