@@ -101,11 +101,14 @@ func (s *Service) Cancel(ctx context.Context, c access.Caller, id string) (Appro
 		return Approval{}, err
 	}
 	return s.change(ctx, c, access.ApprovalRequest, a, func(a *Approval, now time.Time) error {
-		if a.State != Pending && a.State != Approved && a.State != Cancelled {
-			return ErrState
+		switch a.State {
+		case Cancelled: // since when it was
+			return nil
+		case Pending, Approved:
+			a.State, a.EndedAt = Cancelled, now
+			return nil
 		}
-		a.State, a.EndedAt = Cancelled, now
-		return nil
+		return ErrState
 	})
 }
 

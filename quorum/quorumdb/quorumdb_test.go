@@ -341,10 +341,12 @@ func cancel(b *bench) {
 	if _, err := b.one.Cancel(b.Context(), who("x", access.Operator), a.ID); !errors.Is(err, quorum.ErrVoter) {
 		b.Errorf("a bystander cancels: %v", err)
 	}
+	when := time.UnixMilli(b.now.Load())
 	for _, c := range []access.Caller{bank, officer("o3")} {
-		if got, err := b.two.Cancel(b.Context(), c, a.ID); err != nil || got.State != quorum.Cancelled {
+		if got, err := b.two.Cancel(b.Context(), c, a.ID); err != nil || got.State != quorum.Cancelled || !got.EndedAt.Equal(when) {
 			b.Errorf("%s: %+v, %v", c.ID, got, err)
 		}
+		b.now.Add(time.Minute.Milliseconds())
 	}
 	b.uses(b.one, bank, body, quorum.ErrNeeded)
 	b.approves(b.one, "o3", a, quorum.ErrState)
