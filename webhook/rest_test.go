@@ -11,6 +11,7 @@ import (
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/webhook"
+	"github.com/tapvault/tapvault/webhook/hookdb"
 )
 
 // counted makes the receiver answer so, and counts what it is sent.
@@ -176,6 +177,30 @@ func TestRestOfAWrongClock(t *testing.T) {
 	if rest, err := r.queue.Rest(t.Context(), r.end); err != nil || rest != (webhook.Rest{}) {
 		t.Errorf("%+v, %v", rest, err)
 	}
+}
+
+// TestPauseOfAWrongClock: what a process whose clock was a day ahead had in hand when it
+// ended, and what it put off, is sent by the others.
+func TestPauseOfAWrongClock(t *testing.T) {
+	storetest.OnEach(t, func(t *testing.T, db func(testing.TB) *store.DB) { pauseOfAWrongClock(t, newRig(t, db(t))) })
+}
+
+func pauseOfAWrongClock(t *testing.T, r *rig) {
+	ahead := r.now.Add(24 * time.Hour)
+	wrong := hookdb.New(r.db, r.events, func() time.Time { return ahead })
+	r.tokens(2)
+	if err := wrong.Fill(t.Context(), r.end); err != nil {
+		t.Fatal(err)
+	}
+	both, err := wrong.Claim(t.Context(), r.end, ahead.Add(time.Minute), 2)
+	if err != nil || len(both) != 2 {
+		t.Fatalf("%v, %v", both, err)
+	}
+	if err := wrong.Later(t.Context(), both[1], ahead.Add(2*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	r.drain()
+	r.wants("A 1", "B 1")
 }
 
 // TestLiveBesideDead: while an endpoint rests, one beside it is sent its events

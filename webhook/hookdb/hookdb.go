@@ -148,15 +148,29 @@ func (d *DB) Claim(ctx context.Context, e webhook.Endpoint, until time.Time, lim
 	return d.deliveries(ctx, claimed)
 }
 
+// far is longer than a delivery is ever put off: what is further ahead was put off by a
+// process whose clock was.
+const far = 2 * time.Hour
+
 // due finds what may be tried now: of each token the first, if its time has
 // come.
 func (d *DB) due(tx *gorm.DB, endpoint string, limit int) ([]row, error) {
+	now := d.now()
 	var rows []row
-	err := tx.Table("webhook_queue AS q").Where("q.endpoint = ? AND q.next_at <= ?", endpoint, d.now().UnixMilli()).
-		Where("NOT EXISTS (SELECT 1 FROM webhook_queue p WHERE p.endpoint = q.endpoint AND p.ref = q.ref AND p.position < q.position)").
-		Order("q.position").Limit(limit).Find(&rows).Error
-	if err != nil {
-		return nil, fmt.Errorf("looking for events to send: %w", err)
+	for _, when := range []struct {
+		is string
+		at time.Time
+	}{{"q.next_at <= ?", now}, {"q.next_at > ?", now.Add(far)}} {
+		var some []row
+		err := tx.Table("webhook_queue AS q").Where("q.endpoint = ? AND "+when.is, endpoint, when.at.UnixMilli()).
+			Where("NOT EXISTS (SELECT 1 FROM webhook_queue p WHERE p.endpoint = q.endpoint AND p.ref = q.ref AND p.position < q.position)").
+			Order("q.position").Limit(limit - len(rows)).Find(&some).Error
+		if err != nil {
+			return nil, fmt.Errorf("looking for events to send: %w", err)
+		}
+		if rows = append(rows, some...); len(rows) == limit {
+			break
+		}
 	}
 	return rows, nil
 }
