@@ -91,3 +91,53 @@ func TestChangeRecordsWhatItDeletes(t *testing.T) {
 		t.Errorf("recorded are %v", got)
 	}
 }
+
+// reading counts how often a token is read.
+type reading struct {
+	*rig
+	n int
+}
+
+func (r *reading) Token(ctx context.Context, ref token.Ref) (token.Token, error) {
+	r.n++
+	return r.tokens.Token(ctx, ref)
+}
+
+func (r *reading) Move(ctx context.Context, ref token.Ref, from token.State, v token.Verb, at time.Time) (token.Token, error) {
+	return r.tokens.Move(ctx, ref, from, v, at)
+}
+
+// TestChangeReadsEachTokenOnce: a PIN is changed though the wallet's token was renewed day by
+// day for long: each is read once, not once for every one before it.
+func TestChangeReadsEachTokenOnce(t *testing.T) {
+	const days = 30
+	r := newRig(t)
+	p := r.phone(t, walletA)
+	ref := p.token.Ref
+	for range days {
+		old, err := r.tokens.Token(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := r.vault.Order(t, 1)
+		o.Renews, o.Revision, o.NotBefore, o.NotAfter = old.Ref, old.Revision, old.NotAfter, old.NotAfter.Add(24*time.Hour)
+		next, err := r.tokens.Renew(t.Context(), o, "bank", access.Attempt{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref = next.Ref
+		r.accounts.bound[ref] = walletA
+	}
+	read, cfg := &reading{rig: r}, r.pcfg
+	cfg.Tokens = read
+	choice := pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: attempt("change")}
+	if epoch, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), choice); err != nil || epoch != 2 {
+		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	if read.n != days+1 {
+		t.Errorf("%d tokens were read %d times", days+1, read.n)
+	}
+	if got, err := r.tokens.Token(t.Context(), ref); err != nil || got.State != token.Deleted {
+		t.Errorf("the last is %s, %v", got.State, err)
+	}
+}

@@ -142,8 +142,12 @@ func (s *Service) finish(ctx context.Context, w token.WalletID) error {
 	if err != nil {
 		return err
 	}
+	bound := make(map[token.Ref]bool, len(refs))
 	for _, ref := range refs {
-		if err := s.deleteFrom(ctx, w, ref); err != nil {
+		bound[ref] = true
+	}
+	for _, ref := range refs {
+		if err := s.deleteFrom(ctx, w, ref, bound); err != nil {
 			return fmt.Errorf("deleting a token of the PIN before: %w", err)
 		}
 	}
@@ -151,11 +155,12 @@ func (s *Service) finish(ctx context.Context, w token.WalletID) error {
 }
 
 // deleteFrom ends a token and those that follow it by renewal, as far as no other
-// wallet has them. A successor that was fetched ahead and is bound to nobody would
+// wallet has them, and up to one of those that are bound to this one: that has its own
+// turn, or of a token that is renewed each day all would be read for each. A successor that was fetched ahead and is bound to nobody would
 // otherwise be held back for the PIN before, with nobody to let it go.
-func (s *Service) deleteFrom(ctx context.Context, w token.WalletID, ref token.Ref) error {
+func (s *Service) deleteFrom(ctx context.Context, w token.WalletID, ref token.Ref, bound map[token.Ref]bool) error {
 	next, err := s.delete(ctx, w, ref)
-	for err == nil && next != "" {
+	for err == nil && next != "" && !bound[next] {
 		of, _, holderErr := s.cfg.Accounts.Holder(ctx, next)
 		if holderErr == nil && of != w {
 			return nil
