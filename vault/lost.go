@@ -82,10 +82,12 @@ func leaveCounters(tx *gorm.DB) error {
 }
 
 // leaveVersions moves the deny list and the events on: readers take no list that
-// is older than theirs, and who reads events goes on behind the last one.
+// is older than theirs, and who reads events goes on behind the last one. Of a deny list
+// that had no version yet, the first ones may have been published since.
 func (p *Porter) leaveVersions(tx *gorm.DB) error {
-	err := tx.Exec("INSERT INTO deny_versions (version, at, switches) SELECT version + ?, ?, switches FROM deny_versions "+
-		"WHERE version = (SELECT MAX(version) FROM deny_versions)", lostVersions, p.v.cfg.Now().UnixMilli()).Error
+	err := tx.Exec("INSERT INTO deny_versions (version, at, switches) SELECT COALESCE(MAX(version), 0) + ?, ?, "+
+		"COALESCE((SELECT switches FROM deny_versions ORDER BY version DESC LIMIT 1), ?) FROM deny_versions",
+		lostVersions, p.v.cfg.Now().UnixMilli(), make([]byte, 8)).Error // 8: nothing is switched off
 	if err == nil {
 		err = tx.Exec("UPDATE event_head SET position = position + ?", lostVersions).Error
 	}

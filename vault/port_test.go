@@ -20,6 +20,7 @@ func TestPort(t *testing.T) {
 			t.Run(from+" to "+to, func(t *testing.T) { vaulttest.Port(t, a(t), b(t)) })
 		}
 		t.Run(from+", went on", func(t *testing.T) { vaulttest.PortLost(t, a(t), a(t)) })
+		t.Run(from+", went on from nothing", func(t *testing.T) { vaulttest.PortLostEarly(t, a(t), a(t)) })
 		t.Run(from+", refused", func(t *testing.T) { vaulttest.PortRefused(t, a(t), a(t)) })
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/denylist/denydb"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
+	"github.com/tapvault/tapvault/terminal/deny"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/vault"
 	"github.com/tapvault/tapvault/vault/archive"
@@ -216,5 +218,20 @@ func PortLost(t *testing.T, from, to *store.DB) {
 	}
 	if err := to.Read(t.Context()).Raw("SELECT position FROM event_head").Scan(&position).Error; err != nil || position <= 1000 {
 		t.Errorf("events go on at %d, %v", position, err)
+	}
+}
+
+// PortLostEarly is [PortLost] of an export that was made before there was a version of the
+// deny list: readers may hold those that were published since.
+func PortLostEarly(t *testing.T, from, to *store.DB) {
+	f := On(t, from, hsmtest.New(t, hsmtest.Options{Refs: Keys()}))
+	file, m := export(t, f)
+	cfg := f.cfg
+	cfg.DB = to
+	if err := vault.ImportLost(t.Context(), cfg, m, 1, opener(file), func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := denydb.New(to).Head(t.Context()); err != nil || v.Number <= 1000 || v.Switches != (deny.Switches{}) {
+		t.Errorf("the deny list goes on behind %+v, %v", v, err)
 	}
 }
