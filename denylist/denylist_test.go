@@ -228,6 +228,35 @@ func TestFollowsState(t *testing.T) {
 	})
 }
 
+// TestWindowMadeShorter: a token whose window was made shorter is denied when that has ended,
+// until the one has that devices hold keys for.
+func TestWindowMadeShorter(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		tok := r.phone(t, 1)
+		short := r.Clock.Now().Add(2 * time.Hour)
+		c := token.Change{Ref: tok.Ref, From: tok.State, Verb: token.Update, At: r.Clock.Now(), Set: token.Attributes{NotAfter: &short}, Expiry: tok.Expiry}
+		if _, err := r.Writer().Change(t.Context(), c, "", access.Attempt{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []struct {
+			when   time.Time
+			denied bool
+		}{{short, false}, {short.Add(90 * time.Minute), true}, {tok.NotAfter, true}, {tok.NotAfter.Add(90 * time.Minute), false}} {
+			r.Clock.Set(at.when)
+			if _, err := r.Writer().ExpireDue(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			doc, err := r.service.Snapshot(t.Context(), reader, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l, err := deny.Open(doc.Bytes, r.pinned); err != nil || l.Denied(tok.Number, 1, r.Clock.Now()) != at.denied {
+				t.Errorf("at %v: denied is not %t, %v", at.when, at.denied, err)
+			}
+		}
+	})
+}
+
 // TestTags: who holds what is newest is told so, and nothing more.
 func TestTags(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {

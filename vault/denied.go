@@ -21,17 +21,18 @@ type deniedRow struct {
 
 // Denied lists the tokens that may not pay although counters were handed out
 // under them, and whose windows end after a moment: those that somebody holds
-// back, also when their end came meanwhile, and those that were deleted. It is
-// made to be asked often.
+// back, also when their end came meanwhile, those that were deleted, and those whose
+// window was made shorter and has ended, while devices hold keys for the longer one. It
+// is made to be asked often.
 func (r *Reader) Denied(ctx context.Context, after time.Time) ([]token.Denied, error) {
 	var rows []deniedRow
 	// The windows as they are, and then those that were longer once. Each
 	// question has an index, whose condition stands here word for word.
-	const denied = "(suspenders <> 0 OR state = 'DELETED')"
-	for _, ends := range []string{"not_after > @after", "kept_until > 0 AND kept_until > @after AND not_after <= @after"} {
+	for _, denied := range []string{"(suspenders <> 0 OR state = 'DELETED') AND not_after > @after",
+		"kept_until > 0 AND kept_until > @after AND not_after <= @after"} {
 		var more []deniedRow
 		err := r.v.cfg.DB.Read(ctx).Table("tokens").Select("ref, not_after, kept_until").
-			Where(denied+" AND "+ends+" AND ctr_next > ctr_first", sql.Named("after", after.UnixMilli())).Find(&more).Error
+			Where(denied+" AND ctr_next > ctr_first", sql.Named("after", after.UnixMilli())).Find(&more).Error
 		if err != nil {
 			return nil, fmt.Errorf("looking for denied tokens: %w", err)
 		}

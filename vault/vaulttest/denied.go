@@ -7,8 +7,8 @@ import (
 	"github.com/tapvault/tapvault/token"
 )
 
-// denied: a token is denied as long as somebody holds it back or it is deleted,
-// keys were made under it, and its longest window has not ended.
+// denied: a token is denied as long as somebody holds it back, it is deleted or its window
+// has ended, keys were made under it, and its longest window has not ended.
 func denied(t *testing.T, f *Fixture) {
 	tok, idle := issue(t, f, 1), issue(t, f, 2)
 	if _, err := f.Writer().TakeCounters(t.Context(), tok.Ref, 3); err != nil {
@@ -43,6 +43,8 @@ func denied(t *testing.T, f *Fixture) {
 	want(now)
 	short := now.Add(2 * time.Hour)
 	do(token.Change{Ref: tok.Ref, Verb: token.Update, Set: token.Attributes{NotAfter: &short}, Expiry: tok.Expiry})
+	want(now)
+	want(short, tok.NotAfter) // nobody holds it back, and its window has ended
 	do(token.Change{Ref: tok.Ref, Verb: token.Suspend, By: token.ByHolder})
 	want(now, tok.NotAfter)
 	want(short, tok.NotAfter) // the phone still has keys for the longer window
