@@ -213,6 +213,15 @@ func kept(t *testing.T, config store.Config) {
 			}
 		}
 	}
+	limit := order(3, 3, 7, 0)
+	limit.Kind, limit.Type, limit.Balance, limit.OldLimit, limit.NewLimit = load.Overdraft, 0, 500, cryptogram.Limit{0, 0, 1}, cryptogram.Limit{0, 0, 9}
+	again := order(4, 3, 7, 0)
+	again.Order = limit.Order
+	again.Rand, again.OldLimit = [4]byte{1}, cryptogram.Limit{0, 0, 2}
+	is("a limit", limit)(d.Begin(t.Context(), limit, access.Attempt{}))
+	anewLimit := again
+	anewLimit.ID, anewLimit.Revision = limit.ID, 1
+	is("a limit ordered anew", anewLimit)(d.Begin(t.Context(), again, access.Attempt{}))
 	is("begun", first)(d.Begin(t.Context(), first, access.Attempt{}))
 	is("ordered anew", want)(d.Begin(t.Context(), anew, access.Attempt{}))
 	at = at.Add(time.Hour + 345*time.Microsecond)

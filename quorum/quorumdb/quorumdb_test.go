@@ -360,8 +360,26 @@ func changedRules(b *bench) {
 	b.approves(b.one, "o2", a, nil)
 	strict := b.service(map[quorum.Verb]quorum.Rule{quorum.DetokenizeBatch: {Needed: 2, Approvers: []string{"o1", "o3"}, Valid: time.Hour}})
 	b.uses(strict, bank, body, quorum.ErrNeeded)
+	full := batch(body)
+	full.Fits = func(context.Context) error { return errors.New("the batch is too large") }
+	if err := strict.Use(b.Context(), bank, full); !errors.Is(err, quorum.ErrNeeded) {
+		b.Errorf("what is not approved is looked at: %v", err)
+	}
 	b.uses(b.service(nil), bank, body, nil) // no rule, no approval
 	b.uses(b.one, bank, body, nil)
+	// Whichever of the rule of its time and today's asks for more votes holds.
+	lax := b.service(map[quorum.Verb]quorum.Rule{quorum.DetokenizeBatch: {Needed: 1, Approvers: []string{"o1", "o2"}, Valid: time.Hour}})
+	few, err := lax.Request(b.Context(), bank, quorum.Ask{Verb: quorum.DetokenizeBatch, Method: "POST", Path: path, Body: []byte(body), Reason: "why"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if got := b.approves(lax, "o1", few, nil); got.State != quorum.Approved {
+		b.Errorf("by the rule of its time: %+v", got)
+	}
+	b.uses(b.one, bank, body, quorum.ErrNeeded)
+	if got := b.approves(lax, "o1", b.asked(body), nil); got.State != quorum.Pending {
+		b.Errorf("by a rule that asks for fewer than its time's did: %+v", got)
+	}
 	for name, r := range map[string]quorum.Rule{"none": {Approvers: []string{"a"}, Valid: time.Hour}, "too many": {Needed: 2, Approvers: []string{"a"}, Valid: time.Hour},
 		"twice": {Needed: 1, Approvers: []string{"a", "a"}, Valid: time.Hour}, "for ever": {Needed: 1, Approvers: []string{"a"}, Valid: 10000 * time.Hour}} {
 		if err := r.Check(); err == nil {
