@@ -192,8 +192,12 @@ func (s *Service) raise(ctx context.Context, e Element, t token.Token, g account
 const itself = "service:element"
 
 // active takes a token to ACTIVE: its element has said that it holds it. Each step is
-// recorded under the token before it is made.
+// recorded under the token before it is made. One that waits for its issuer stays as it
+// is, and is given no slots: the element may have to be told to forget it.
 func (s *Service) active(ctx context.Context, e Element, t token.Token) (err error) {
+	if !t.Decision.Allows() {
+		return nil
+	}
 	for _, v := range []token.Verb{token.Deliver, token.Activate} {
 		if v == token.Deliver && t.State != token.Requested || v == token.Activate && t.State != token.Delivered {
 			continue

@@ -153,7 +153,7 @@ type stand struct {
 	log   *silent
 	tok   func() token.Token
 	next  func() token.Ref // another token, bound to the element
-	hold  func()           // suspends the first one
+	move  func(token.Verb) // the first one
 	money func() account.Balances
 	pin   string // sealed
 	id    token.DeviceID
@@ -211,8 +211,8 @@ func newStand(t *testing.T, h *hsm.Token) *stand {
 		must(taps.Bind(ctx, by, w.ID, next.Ref, e.ID))
 		return next.Ref
 	}
-	s.hold = func() {
-		_, err := v.Writer().Move(ctx, tok.Ref, s.tok().State, token.Suspend, v.Clock.Now())
+	s.move = func(verb token.Verb) {
+		_, err := v.Writer().Move(ctx, tok.Ref, s.tok().State, verb, v.Clock.Now())
 		must(err)
 	}
 	p, err := mask.ParsePIN([]byte("482915"))

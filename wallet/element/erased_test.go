@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet"
 	"github.com/tapvault/tapvault/wallet/element"
 	"github.com/tapvault/tapvault/wallet/element/message"
@@ -105,12 +106,44 @@ func TestGrantOfTheTokenBefore(t *testing.T) {
 	next := s.next()
 	s.cuts.meanwhile = func() {
 		s.cuts.meanwhile = nil
-		s.hold()
+		s.move(token.Suspend)
 		if err := s.order("a", element.Order{Verb: message.Issue, Ref: next}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if e := s.inStep(); e.Acked != e.Seq || e.State != element.Issued || e.Ref != next {
 		t.Errorf("%+v", e)
+	}
+}
+
+// TestStepUpMeanwhile: the card's issuer wants to see the holder after the token was ordered
+// for an element. Its courier is answered all the same: the element gets no slots, can be
+// erased, and gets them once the issuer approves.
+func TestStepUpMeanwhile(t *testing.T) {
+	h := elementKeys(t)
+	for _, erase := range []bool{false, true} {
+		t.Run(fmt.Sprint(erase), func(t *testing.T) {
+			s := newStand(t, h)
+			s.move(token.StepUp)
+			if e := s.inStep(); e.Seq != 1 || e.Acked != 1 || e.State != element.Issued || s.tok().State != token.Requested {
+				t.Errorf("%+v, its token is %s", e, s.tok().State)
+			}
+			if b := s.money(); b.Reserve != 0 {
+				t.Errorf("for a token that may not pay: %+v", b)
+			}
+			if erase {
+				if err := s.order("a", element.Order{Verb: message.Erase}); err != nil {
+					t.Fatal(err)
+				}
+				if e := s.inStep(); e.Acked != 2 || e.State != element.Erased {
+					t.Errorf("erased: %+v", e)
+				}
+				return
+			}
+			s.move(token.Approve)
+			if e := s.inStep(); e.Acked != 2 || e.Balance != 20000 || s.tok().State != token.Active {
+				t.Errorf("approved: %+v, its token is %s", e, s.tok().State)
+			}
+		})
 	}
 }
