@@ -210,6 +210,15 @@ func TestRestart(t *testing.T) {
 		t.Errorf("%d records", len(recs))
 	}
 	_ = j.Close()
+	// The file system had made room for a record, and the power went before it was written.
+	if err := os.WriteFile(files[0], append(bytes.Clone(raw), make([]byte, 512)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j = start()
+	if recs, _ := j.Records(); len(recs) != 2 {
+		t.Errorf("%d records before empty room", len(recs))
+	}
+	_ = j.Close()
 	raw[3] ^= 1
 	if err := os.WriteFile(files[0], raw, 0o600); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -81,9 +82,9 @@ type File struct {
 var bundleID = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
 
 // OpenFile opens the journal of a bundle in dir, and makes it if there is
-// none. A last record that was cut short is dropped: its purchase was never
-// answered. Damage anywhere else is an error, because a slot could be hidden
-// in it.
+// none. A last record that was cut short, or is room that nothing was written into, is
+// dropped: its purchase was never answered. Damage anywhere else is an error, because a
+// slot could be hidden in it.
 func OpenFile(dir, bundle string) (*File, error) {
 	if !bundleID.MatchString(bundle) {
 		return nil, errors.New("bundle: this id names no file")
@@ -111,7 +112,8 @@ func (j *File) load() error {
 	whole := 0
 	for {
 		r, n, err := parseRecord(b[whole:])
-		if errors.Is(err, io.ErrUnexpectedEOF) {
+		empty := len(bytes.Trim(b[whole:], "\x00")) == 0
+		if errors.Is(err, io.ErrUnexpectedEOF) || empty {
 			break
 		}
 		if err != nil {
