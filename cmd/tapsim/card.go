@@ -43,7 +43,7 @@ func cardCommand(stdout, stderr io.Writer) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&dir, "dir", "", "folder that 'tapvault init' made")
-	f.StringVar(&demoKeys, "demo-keys", "", "need no service: make a phone on throw-away keys, and write its purchase masters\nto this new file, for the PSAM of a reader that shall take it")
+	f.StringVar(&demoKeys, "demo-keys", "", "need no service: make a phone on throw-away keys, and write its purchase masters to this new file, for the PSAM of a reader that shall take it")
 	f.StringVar(&url, "url", "https://localhost:8443", "where the service listens")
 	f.StringVar(&addr, "vpcd", "127.0.0.1:"+vpcd.Port, "where the driver of the virtual reader listens")
 	return c

@@ -41,9 +41,9 @@ type callerFlags struct{ id, key, url, ca string }
 
 func (f *callerFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.id, "id", "", "client id of who calls")
-	c.Flags().StringVar(&f.key, "key", "", "file with its private key, PEM")
-	c.Flags().StringVar(&f.url, "url", "", "where the service is")
-	c.Flags().StringVar(&f.ca, "ca", "", "certificate of the service's CA, PEM")
+	c.Flags().StringVar(&f.key, "key", "", "file with its private key, PEM; clients/ID.pem beside the configuration unless told")
+	c.Flags().StringVar(&f.url, "url", "", "where the service is; this machine, at the port of listen, unless told")
+	c.Flags().StringVar(&f.ca, "ca", "", "certificate of the service's CA, PEM; tls/ca.pem beside the configuration unless told")
 }
 
 // caller is a client of the running service.

@@ -67,9 +67,9 @@ func (a *app) clientAddCommand() *cobra.Command {
 	f.StringVar(&scopes, "scopes", "", "what it may ask for, separated by commas; all of its role unless told, but for detokenize:direct, and for an issuer cards:replace")
 	f.StringVar(&keyFile, "key-file", "", "public key or certificate as PEM, or a JSON Web Key; - is standard input; a private key is refused")
 	f.StringVar(&encFile, "enc-key-file", "", "public key on P-256 to which answers are sealed, as PEM or a JSON Web Key; none unless told")
-	f.StringVar(&n.Requestor, "requestor", "", "Token Requestor ID, 11 digits, for issuers")
+	f.StringVar(&n.Requestor, "requestor", "", "Token Requestor ID, 11 digits: no issuer asks for tokens without, and other roles see those of all")
 	f.BoolVar(&n.Bound, "bound", false, "give it access tokens only that are bound to its TLS certificate")
-	f.StringVar(&n.Terminal, "terminal", "", "terminal group, for terminals; all unless told")
+	f.StringVar(&n.Terminal, "terminal", "", "terminal group: the name under which a terminal's host uploads and is paid; any unless told")
 	return c
 }
 

@@ -21,7 +21,7 @@ func (a *app) clientTokenCommand() *cobra.Command {
 		Use:   "token",
 		Short: "Log in as a client and print its access token",
 		Long: "Signs an assertion with the client's private key, exchanges it at the running service and\n" +
-			"prints the access token, for use with curl. The files of `tapvault init` are the defaults.",
+			"prints the access token, for use with curl. It needs no configuration where --key, --url and --ca are given.",
 		Args: cli.Exactly(0, "client token --id ID [--key FILE] [--url URL] [--ca FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if id == "" {
@@ -49,9 +49,9 @@ func (a *app) clientTokenCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&id, "id", "", "client id")
-	f.StringVar(&key, "key", "", "file with its private key, PEM")
-	f.StringVar(&url, "url", "", "where the service is")
-	f.StringVar(&ca, "ca", "", "certificate of the service's CA, PEM")
+	f.StringVar(&key, "key", "", "file with its private key, PEM; clients/ID.pem beside the configuration unless told")
+	f.StringVar(&url, "url", "", "where the service is; this machine, at the port of listen, unless told")
+	f.StringVar(&ca, "ca", "", "certificate of the service's CA, PEM; tls/ca.pem beside the configuration unless told")
 	f.StringVar(&scope, "scope", "", "scopes to ask for; all that it may have unless told")
 	return c
 }

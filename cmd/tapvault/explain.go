@@ -26,8 +26,7 @@ func (a *app) explainCommand() *cobra.Command {
 		Long: "Reads a transaction in the form of POST /v1/emv/explain, from a file or from standard input and\n" +
 			"never from the command line, since it names a card, and prints how the service computed the\n" +
 			"cryptogram and which known ways would have given the one that was sent. The client needs the\n" +
-			"scope emv:explain. No key, value or computed cryptogram is printed. The files of `tapvault\n" +
-			"init` are the defaults.",
+			"scope emv:explain. No key, value or computed cryptogram is printed.",
 		Args: cli.Exactly(0, "explain --id ID [--file FILE] [--key FILE] [--url URL] [--ca FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if id == "" {
@@ -53,9 +52,9 @@ func (a *app) explainCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&id, "id", "", "client id")
 	f.StringVar(&file, "file", "-", "the transaction, JSON; - is standard input")
-	f.StringVar(&key, "key", "", "file with the client's private key, PEM")
-	f.StringVar(&url, "url", "", "where the service is")
-	f.StringVar(&ca, "ca", "", "certificate of the service's CA, PEM")
+	f.StringVar(&key, "key", "", "file with the client's private key, PEM; clients/ID.pem beside the configuration unless told")
+	f.StringVar(&url, "url", "", "where the service is; this machine, at the port of listen, unless told")
+	f.StringVar(&ca, "ca", "", "certificate of the service's CA, PEM; tls/ca.pem beside the configuration unless told")
 	return c
 }
 
