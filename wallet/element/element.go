@@ -79,6 +79,8 @@ type Store interface {
 	// Put makes s durable as the element's next script, unless there is one for
 	// its cause. It reports false when another script has taken its number.
 	Put(ctx context.Context, id token.DeviceID, s Script) (bool, error)
+	// Made reports whether there is a script for a cause.
+	Made(ctx context.Context, id token.DeviceID, cause string) (bool, error)
 	// Script returns a script by its number; found is false when there is none.
 	Script(ctx context.Context, id token.DeviceID, seq uint32) (s Script, found bool, err error)
 	// Hear keeps what a receipt says: Acked, Number, Receipt, State, Tries and Balance

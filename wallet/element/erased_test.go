@@ -46,6 +46,9 @@ func TestNothingBehindAnErasure(t *testing.T) {
 	if e := s.inStep(); e.Seq != 2 || e.State != element.Issued {
 		t.Fatalf("%+v", e)
 	}
+	if err := s.order("before", element.Order{Verb: message.Unblock}); err != nil {
+		t.Fatal(err)
+	}
 	for _, key := range []string{"a", "b", "a"} {
 		if err := s.order(key, element.Order{Verb: message.Erase}); err != nil {
 			t.Errorf("erasing, attempt %s: %v", key, err)
@@ -54,7 +57,10 @@ func TestNothingBehindAnErasure(t *testing.T) {
 	if err := s.order("c", element.Order{Verb: message.Unblock}); !errors.Is(err, wallet.ErrRefused) {
 		t.Errorf("unblocking what is to be erased: %v", err)
 	}
-	if e := s.inStep(); e.Seq != 3 || e.Acked != 3 || e.State != element.Erased {
+	if err := s.order("before", element.Order{Verb: message.Unblock}); err != nil {
+		t.Errorf("unblocking, asked for again with the same attempt: %v", err)
+	}
+	if e := s.inStep(); e.Seq != 4 || e.Acked != 4 || e.State != element.Erased {
 		t.Errorf("erased: %+v", e)
 	}
 	next := s.next()
@@ -64,7 +70,7 @@ func TestNothingBehindAnErasure(t *testing.T) {
 	if err := s.order("e", element.Order{Verb: message.Issue, Ref: next, PIN: s.pin}); err != nil {
 		t.Errorf("a token with a PIN: %v", err)
 	}
-	if e := s.inStep(); e.Acked != e.Seq || e.Seq < 4 || e.State != element.Issued || e.Ref != next {
+	if e := s.inStep(); e.Acked != e.Seq || e.Seq < 5 || e.State != element.Issued || e.Ref != next {
 		t.Errorf("issued again: %+v", e)
 	}
 }

@@ -100,6 +100,9 @@ func (s *Service) put(ctx context.Context, id token.DeviceID, cause string, buil
 			return err
 		}
 		if erased && (v != message.Issue || !pin) {
+			if made, err := s.cfg.Store.Made(ctx, id, cause); err != nil || made { // before the erasure, and is asked for again
+				return err
+			}
 			return errErased
 		}
 		made, err := build(e, message.Script{Verb: v, Serial: e.Serial, Seq: e.Seq + 1})

@@ -130,15 +130,9 @@ func find(db *gorm.DB, id string) (element.Element, error) {
 
 // Put implements [element.Store].
 func (d *DB) Put(ctx context.Context, id token.DeviceID, s element.Script) (done bool, err error) {
-	err = d.store.Tx(ctx, func(tx *gorm.DB) error {
-		done = false
-		var n int64
-		if err := tx.Model(&scriptRow{}).Where("element = ? AND cause = ?", string(id), s.Cause).Count(&n).Error; err != nil {
-			return fmt.Errorf("looking for a script: %w", err)
-		}
-		if n > 0 {
-			done = true
-			return nil
+	err = d.store.Tx(ctx, func(tx *gorm.DB) (err error) {
+		if done, err = made(tx, id, s.Cause); err != nil || done {
+			return err
 		}
 		set := map[string]any{"seq": int64(s.Seq)}
 		if s.Ref != "" {
@@ -156,6 +150,19 @@ func (d *DB) Put(ctx context.Context, id token.DeviceID, s element.Script) (done
 		return nil
 	})
 	return done && err == nil, err
+}
+
+// Made implements [element.Store].
+func (d *DB) Made(ctx context.Context, id token.DeviceID, cause string) (bool, error) {
+	return made(d.store.Read(ctx), id, cause)
+}
+
+func made(tx *gorm.DB, id token.DeviceID, cause string) (bool, error) {
+	var n int64
+	if err := tx.Model(&scriptRow{}).Where("element = ? AND cause = ?", string(id), cause).Count(&n).Error; err != nil {
+		return false, fmt.Errorf("looking for a script: %w", err)
+	}
+	return n > 0, nil
 }
 
 // Script implements [element.Store].
