@@ -169,7 +169,17 @@ func (s *Service) self(e Element) access.Caller {
 }
 
 // raise makes the script of a grant. Its money is reserved.
+//
+// The element makes its slots to the credential's end. Where the token's end was changed
+// since the grant, that of the granted slots stands: with others it would pay like a
+// forger. A token that ends before they do brings none.
 func (s *Service) raise(ctx context.Context, e Element, t token.Token, g account.Grant) error {
+	if u := g.Slots[0]; u.HourExp != credential.Hours(t.NotAfter) {
+		if u.Expires().After(t.NotAfter) {
+			return nil
+		}
+		t.NotAfter = u.Expires()
+	}
 	cred, err := s.cfg.Credentials.Certify(ctx, t, g.Slots, credential.Risk(credential.TierElement, s.cfg.Terms.Offline))
 	if err != nil {
 		return err

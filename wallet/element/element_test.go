@@ -95,7 +95,8 @@ type cuts struct {
 	element.Accounts
 	n         int // calls until then; negative: none
 	after     bool
-	meanwhile func() // happens while a sync is answered
+	meanwhile func()        // happens while a sync is answered
+	grant     account.Grant // the last one
 }
 
 func (c *cuts) call(f func() error) error {
@@ -124,6 +125,9 @@ func (c *cuts) Settled(ctx context.Context, id token.DeviceID, n uint32) error {
 
 func (c *cuts) Sync(ctx context.Context, a access.Caller, q account.SyncRequest) (out account.Settlement, err error) {
 	err = c.call(func() (err error) { out, err = c.Accounts.Sync(ctx, a, q); return err })
+	if out.Grant != nil {
+		c.grant = *out.Grant
+	}
 	if c.meanwhile != nil {
 		c.meanwhile()
 	}
@@ -154,6 +158,7 @@ type stand struct {
 	tok   func() token.Token
 	next  func() token.Ref // another token, bound to the element
 	move  func(token.Verb) // the first one
+	until func(time.Time)  // changes the end of the first one
 	money func() account.Balances
 	pin   string // sealed
 	id    token.DeviceID
@@ -210,6 +215,11 @@ func newStand(t *testing.T, h *hsm.Token) *stand {
 		must(err)
 		must(taps.Bind(ctx, by, w.ID, next.Ref, e.ID))
 		return next.Ref
+	}
+	s.until = func(to time.Time) {
+		_, err := v.Writer().Change(ctx, token.Change{Ref: tok.Ref, From: s.tok().State, Verb: token.Update, At: v.Clock.Now(),
+			Set: token.Attributes{NotAfter: &to}, Expiry: s.tok().Expiry}, "", access.Attempt{})
+		must(err)
 	}
 	s.move = func(verb token.Verb) {
 		_, err := v.Writer().Move(ctx, tok.Ref, s.tok().State, verb, v.Clock.Now())

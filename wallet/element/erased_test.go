@@ -3,7 +3,9 @@ package element_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/token"
@@ -149,6 +151,40 @@ func TestStepUpMeanwhile(t *testing.T) {
 			s.move(token.Approve)
 			if e := s.inStep(); e.Acked != 2 || e.Balance != 20000 || s.tok().State != token.Active {
 				t.Errorf("approved: %+v, its token is %s", e, s.tok().State)
+			}
+		})
+	}
+}
+
+// TestTokenThatEndsOtherwise: the end of a token is changed between a grant and its script.
+// The slots that the element makes are those that were granted, which it could not pay with
+// otherwise without being taken for a forger; or it is given none.
+func TestTokenThatEndsOtherwise(t *testing.T) {
+	h := elementKeys(t)
+	for by, raised := range map[time.Duration]bool{2 * time.Hour: true, 0: true, -2 * time.Hour: false} {
+		t.Run(by.String(), func(t *testing.T) {
+			s := newStand(t, h)
+			if more, err := s.round(); err != nil || !more {
+				t.Fatalf("issuing: %v, %v", more, err)
+			}
+			s.cuts.n = 3 // the script of the grant
+			if _, err := s.round(); !errors.Is(err, errCut) {
+				t.Fatal(err)
+			}
+			s.until(s.tok().NotAfter.Add(by))
+			c, err := s.Carry(t.Context(), server, s.id, nil)
+			if err != nil || (c.Script != nil) != raised {
+				t.Fatalf("a script: %v, %v", c.Script != nil, err)
+			}
+			if !raised {
+				return
+			}
+			l, err := message.ParseLimit(c.Script[14 : len(c.Script)-16])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if uds, err := l.UDs(version); err != nil || !slices.Equal(uds, s.cuts.grant.Slots) || l.Credential.NotAfter.After(s.tok().NotAfter) {
+				t.Errorf("until %v, of a token until %v: %v\n%v\nwere granted", l.Credential.NotAfter, s.tok().NotAfter, uds, s.cuts.grant.Slots)
 			}
 		})
 	}
