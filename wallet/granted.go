@@ -79,6 +79,9 @@ func (s *Service) granted(ctx context.Context, t token.Token, g Grant) (Bundle, 
 	if p.Credential, err = s.credential(ctx, t, g.Slots, g.ProofKey, g.Risk); err != nil {
 		return Bundle{}, err
 	}
+	if !p.Credential.Covers(g.Slots[0]) { // they were granted before the token was made to end sooner: no phone would open them
+		return Bundle{}, ErrState
+	}
 	var hw [mask.SecretSize]byte
 	defer clear(hw[:])
 	if b.Hardware, err = s.hardware(g, &hw); err != nil {

@@ -163,6 +163,43 @@ func TestKilledBetweenGrantAndBundle(t *testing.T) {
 	}
 }
 
+// TestTokenEndsSoonerMeanwhile: slots that were granted until the end of a token that ends
+// sooner by now are in no bundle, which no phone could open: its sync is answered without,
+// and so is the next one.
+func TestTokenEndsSoonerMeanwhile(t *testing.T) {
+	r := newRig(t)
+	p := r.phone(t, walletA)
+	wcfg, ecfg := r.wcfg, r.cfg
+	wcfg.Granted = &cutting{Granted: walletdb.New(r.db)}
+	broken, err := wallet.New(wcfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecfg.Bundles = broken
+	if _, err := p.ask(t, r.with(t, ecfg)); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	tok, err := r.tokens.Token(t.Context(), p.token.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sooner := tok.NotAfter.Add(-2 * time.Hour)
+	if _, err := r.tokens.Change(t.Context(), token.Change{Ref: tok.Ref, From: tok.State, Verb: token.Update, At: r.vault.Clock.Now(),
+		Set: token.Attributes{NotAfter: &sooner}, Expiry: tok.Expiry}, "", attempt("sooner")); err != nil {
+		t.Fatal(err)
+	}
+	first, err := p.Sync(tok.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := p.sync(t); a.Bundle != nil || p.Count(tok.Ref) != 0 {
+		t.Errorf("%d slots until after the end of their token", p.Count(tok.Ref))
+	}
+	if next, err := p.Sync(tok.Ref); err != nil || next.ID == first.ID {
+		t.Errorf("the phone is not done with that sync: %v", err)
+	}
+}
+
 // TestOneSyncAtOnce: a phone that asks twice at the same time gets one bundle.
 func TestOneSyncAtOnce(t *testing.T) {
 	r := newRig(t)
