@@ -175,3 +175,16 @@ func TestAPhonesClockEndsNoGap(t *testing.T) {
 		}
 	}
 }
+
+// TestClosedWalletTakesPaymentsOnly: of a closed wallet that owes something, what pays it is
+// taken, and nothing else happens to it.
+func TestClosedWalletTakesPaymentsOnly(t *testing.T) {
+	f := account.Funds{Wallet: account.Wallet{ID: "wlAAAAAAAAAAAAAAAAAAAAAAAAAA", State: account.WalletClosed, RealName: true, Card: true},
+		Balances: ledger.Balances{Due: 300}}
+	for kind, want := range map[account.HappeningKind]error{account.TopUp: nil, account.Refund: nil, account.WebSpend: account.ErrState,
+		account.CardBound: account.ErrState, account.CardUnbound: account.ErrState, account.ChargeFailed: account.ErrState} {
+		if _, _, err := f.Effect(account.Happening{ID: "e", Kind: kind, Amount: 100}); !errors.Is(err, want) {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}

@@ -257,6 +257,41 @@ func TestWindowMadeShorter(t *testing.T) {
 	})
 }
 
+// TestTwoEntriesOfOneToken: lifting what an operator ordered about a token leaves its
+// suspension on the list, also for a process that begins then; and of a suspension that
+// ended nothing says that it was listed after that.
+func TestTwoEntriesOfOneToken(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		tok := r.phone(t, 1)
+		r.move(t, tok.Ref, token.Suspend)
+		order := func(until time.Duration) denylist.Version {
+			t.Helper()
+			line := denylist.Line{ID: denylist.ID{Kind: deny.MinCtr, Name: string(tok.Ref)}, Ctr: 2, Until: r.Clock.Now().Add(until).Truncate(time.Second)}
+			v, err := r.service.Order(t.Context(), operator, denylist.Order{Line: &line, Reason: "test"}, access.Attempt{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		order(time.Hour)
+		lifted := order(-time.Hour)
+		v, lines, err := r.node(t).Now(t.Context(), operator)
+		if err != nil || v.Number != lifted.Number || len(lines) != 1 || lines[0].Kind != deny.Token {
+			t.Errorf("version %d of %d with %+v, %v", v.Number, lifted.Number, lines, err)
+		}
+		r.Clock.Add(time.Minute)
+		r.move(t, tok.Ref, token.Resume)
+		if err := r.service.Publish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for since, want := range map[time.Time]bool{r.Clock.Now().Add(-time.Minute): true, r.Clock.Now(): false} {
+			if v, ok, err := r.service.Listed(t.Context(), tok.Ref, since); err != nil || ok != want {
+				t.Errorf("listed since %v: %t in %d, %v", since, ok, v.Number, err)
+			}
+		}
+	})
+}
+
 // TestTags: who holds what is newest is told so, and nothing more.
 func TestTags(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
