@@ -125,7 +125,8 @@ func parseCursor(s string, f token.Filter) (token.Mark, error) {
 		return token.Mark{}, ErrCursor
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || b[0] != cursorVersion || string(b[cursorSize-cursorHash:]) != string(filterHash(f)) {
+	// Line ends are passed over in what is decoded, so it may be short.
+	if err != nil || len(b) != cursorSize || b[0] != cursorVersion || string(b[cursorSize-cursorHash:]) != string(filterHash(f)) {
 		return token.Mark{}, ErrCursor
 	}
 	m := token.Mark{CreatedAt: time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:9]))).UTC(), Ref: token.Ref(b[9 : 9+cursorRef])}
