@@ -71,7 +71,10 @@ func (b *batch) foreign(t Tap, v verdict) bool {
 
 // reject answers that record i is no evidence, and keeps why.
 func (b *batch) reject(i int, t Tap, v verdict, why Reason) {
-	b.results[i] = Result{Outcome: Rejected, Reason: why, Control: v.control}
+	b.results[i] = Result{Outcome: Rejected, Reason: why}
+	if why == NotAllowed {
+		b.results[i].Control = v.control
+	}
 	if v.token.Ref != "" {
 		b.refusals = append(b.refusals, Refusal{v.token.Ref, t, b.results[i].precise(), b.reporter, b.cfg.Now()})
 	}
@@ -90,11 +93,11 @@ func (b *batch) excused(ctx context.Context, t Tap, v verdict) (Reason, error) {
 		return v.reason, err
 	}
 	if !after {
-		return "", nil
+		return v.bound(), nil
 	}
 	fresh, err := b.fresh(ctx, t, v.moment)
 	if err != nil || fresh {
-		return "", err
+		return v.bound(), err
 	}
 	return v.reason, nil
 }

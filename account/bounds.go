@@ -36,7 +36,8 @@ func (s *Service) place(terminal string) token.Use {
 }
 
 // bind judges a tap by what its token's controls say without the totals; the
-// journal asks them again, with the totals, in the transaction that posts it.
+// journal asks them again, with the totals, in the transaction that posts it. What
+// speaks against the tap besides may be excused, and then the controls still count.
 func (v *verdict) bind(t Tap, where token.Use) {
 	if v.token.Controls.IsZero() {
 		return
@@ -46,9 +47,18 @@ func (v *verdict) bind(t Tap, where token.Use) {
 		where.Channel = token.Contactless
 	}
 	v.bounds = &Bounds{v.token.Controls, where}
-	if v.control = v.bounds.Judge(0, 0); v.control != "" {
-		v.reason = NotAllowed
+	v.control = v.bounds.Judge(0, 0)
+	if v.reason == "" {
+		v.reason = v.bound()
 	}
+}
+
+// bound reports what the controls say, without the totals.
+func (v verdict) bound() Reason {
+	if v.control != "" {
+		return NotAllowed
+	}
+	return ""
 }
 
 // precise is the reason for the record: callers are told only that the controls

@@ -1,0 +1,84 @@
+package account_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/token"
+)
+
+// bound makes a token under controls, good for so long, and gives it to a wallet.
+func (l *walletLab) bound(w token.WalletID, c token.Controls, d time.Duration) token.Token {
+	l.t.Helper()
+	l.cards++
+	o := l.vault.Order(l.t, l.cards)
+	o.Controls = c
+	if d != 0 {
+		o.NotAfter = o.NotBefore.Add(d)
+	}
+	tok, err := l.vault.Writer().Issue(l.t.Context(), o, "bank", access.Attempt{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := l.Bind(l.t.Context(), phone, w, tok.Ref, device); err != nil {
+		l.t.Fatal(err)
+	}
+	return tok
+}
+
+func (l *walletLab) suspend(ref token.Ref) {
+	l.t.Helper()
+	tok := l.tokenState(ref)
+	if _, err := l.vault.Writer().Move(l.t.Context(), ref, tok.State, token.Suspend, l.vault.Clock.Now()); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// TestExcusedUnderControls: a tap of a suspended token that is taken, as its terminal
+// could not know of that, is judged by the token's controls like any other.
+func TestExcusedUnderControls(t *testing.T) {
+	l := newWalletLab(t)
+	w := l.open(10000, account.Opening{})
+	tok := l.bound(w, token.Controls{MaxAmount: 199, MaxSum: 300}, 0)
+	slots := l.sync(w, tok.Ref, tierA).Grant.Slots
+	amount := func(fen token.Amount) func(*account.Tap) { return func(x *account.Tap) { x.Amount = fen } }
+	l.vault.Clock.Add(time.Hour)
+	l.want("first", l.one(l.ride(tok, slots[0], amount(150))), account.Posted, "")
+	l.suspend(tok.Ref)
+	l.vault.Clock.Add(time.Minute)
+	l.want("nobody could know", l.one(l.ride(tok, slots[1], amount(100))), account.Posted, "")
+	for i, tc := range []struct {
+		fen     token.Amount
+		control string
+	}{{200, "control-amount"}, {51, "control-sum"}} {
+		r := l.one(l.ride(tok, slots[2+i], amount(tc.fen)))
+		if r.Outcome != account.Rejected || r.Reason != account.NotAllowed || r.Control != tc.control {
+			t.Errorf("%s: %+v", tc.control, r)
+		}
+	}
+	if b := l.funds(w).Balances; b.Available+b.Reserve != 10000-250 {
+		t.Errorf("the holder has %+v", b)
+	}
+}
+
+// TestLateExcusesNoSuspension: a tap of a wallet's token that comes late is refused when
+// the token was suspended before it and its terminal's list said so.
+func TestLateExcusesNoSuspension(t *testing.T) {
+	l := newWalletLab(t)
+	w := l.open(10000, account.Opening{})
+	tok := l.bound(w, token.Controls{}, 7*24*time.Hour)
+	slots := l.sync(w, tok.Ref, tierA).Grant.Slots
+	l.vault.Clock.Add(time.Hour)
+	before := l.ride(tok, slots[0])
+	l.vault.Clock.Add(time.Minute)
+	l.suspend(tok.Ref)
+	l.vault.Clock.Add(time.Minute)
+	excused, late := l.ride(tok, slots[1], func(x *account.Tap) { x.ListVersion = 1 }), l.ride(tok, slots[2])
+	l.lists.current = 1
+	l.vault.Clock.Add(31 * 24 * time.Hour)
+	l.want("before the suspension", l.one(before), account.Posted, account.LateManual)
+	l.want("nobody could know", l.one(excused), account.Posted, account.LateManual)
+	l.want("with an old list", l.one(late), account.Rejected, account.TokenSuspended)
+}
