@@ -146,6 +146,45 @@ func TestHSMFailureCostsNoTry(t *testing.T) {
 	}
 }
 
+// forgetful are tries that a right PIN does not bring back.
+type forgetful struct{ pin.Tries }
+
+func (forgetful) Clear(context.Context, token.WalletID, time.Time) error { return errCut }
+
+// TestRightPINCostsNoTry: a right PIN of which nobody can note that it was given, as the
+// database or a second clock went away while it was stretched, is no wrong one. A holder who
+// tries again until it is back is let in.
+func TestRightPINCostsNoTry(t *testing.T) {
+	for name, breaks := range map[string]func(*pin.Config){
+		"what cannot be forgotten": func(c *pin.Config) { c.Tries = forgetful{c.Tries} },
+		"without a second clock":   func(c *pin.Config) { c.Sure = func(context.Context) (time.Time, error) { return time.Time{}, errCut } },
+	} {
+		r := newRig(t)
+		p := r.phone(t, walletA)
+		cfg := r.pcfg
+		breaks(&cfg)
+		broken := r.pin(t, cfg)
+		for range 2 * pin.MaxTries {
+			if _, err := broken.Verify(t.Context(), caller, walletA, p.sealed(t, goodPIN)); !errors.Is(err, errCut) {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if _, err := r.pins.Verify(t.Context(), caller, walletA, p.sealed(t, goodPIN)); err != nil {
+			t.Errorf("%s: the right PIN afterwards: %v", name, err)
+		}
+		// What was wrong before is not forgotten by what failed.
+		for i := range pin.MaxTries {
+			_, err := r.pins.Verify(t.Context(), caller, walletA, p.sealed(t, digits(907_000+i)))
+			uniform(t, name, err)
+			if _, err := broken.Verify(t.Context(), caller, walletA, p.sealed(t, goodPIN)); i+1 < pin.MaxTries && !errors.Is(err, errCut) {
+				t.Fatalf("%s, after %d wrong: %v", name, i+1, err)
+			}
+		}
+		_, err := r.pins.Verify(t.Context(), caller, walletA, p.sealed(t, goodPIN))
+		uniform(t, name, err)
+	}
+}
+
 // TestBusy: PINs that would wait too long are told to come back.
 func TestBusy(t *testing.T) {
 	r := newRig(t)

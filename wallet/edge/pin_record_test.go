@@ -141,3 +141,50 @@ func TestChangeReadsEachTokenOnce(t *testing.T) {
 		t.Errorf("the last is %s, %v", got.State, err)
 	}
 }
+
+// torn is a vault in which one token cannot be read.
+type torn struct {
+	*rig
+	ref token.Ref
+}
+
+func (v torn) Token(ctx context.Context, ref token.Ref) (token.Token, error) {
+	if ref == v.ref {
+		return token.Token{}, errCut
+	}
+	return v.tokens.Token(ctx, ref)
+}
+
+func (v torn) Move(ctx context.Context, ref token.Ref, from token.State, verb token.Verb, at time.Time) (token.Token, error) {
+	return v.tokens.Move(ctx, ref, from, verb, at)
+}
+
+// TestChangeDeletesWhatCanBeRead: of a wallet's tokens one cannot be read. Whoever knows the
+// PIN before pays with none of the others once it was changed, and the change goes on to
+// wait for the one.
+func TestChangeDeletesWhatCanBeRead(t *testing.T) {
+	r := newRig(t)
+	p := r.phone(t, walletA)
+	refs := []token.Ref{p.token.Ref}
+	for range 2 {
+		p.bind(t)
+		refs = append(refs, p.token.Ref)
+	}
+	choice := pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: attempt("change")}
+	for i, ref := range refs[:2] { // the second one is deleted by then
+		cfg := r.pcfg
+		cfg.Tokens = torn{r, ref}
+		if _, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), choice); !errors.Is(err, errCut) {
+			t.Fatalf("one that cannot be read: %v", err)
+		}
+		for _, other := range refs {
+			got, err := r.tokens.Token(t.Context(), other)
+			if err != nil || (got.State == token.Deleted) != (other != ref || i > 0) {
+				t.Errorf("%s is %s while %s cannot be read, %v", other, got.State, ref, err)
+			}
+		}
+	}
+	if epoch, err := r.pins.Epoch(t.Context(), walletA); err != nil || epoch != 2 {
+		t.Errorf("epoch %d, %v", epoch, err)
+	}
+}

@@ -146,10 +146,14 @@ func (s *Service) finish(ctx context.Context, w token.WalletID) error {
 	for _, ref := range refs {
 		bound[ref] = true
 	}
+	var failed error // one that cannot be deleted keeps no other one alive
 	for _, ref := range refs {
-		if err := s.deleteFrom(ctx, w, ref, bound); err != nil {
-			return fmt.Errorf("deleting a token of the PIN before: %w", err)
+		if err := s.deleteFrom(ctx, w, ref, bound); err != nil && failed == nil {
+			failed = fmt.Errorf("deleting a token of the PIN before: %w", err)
 		}
+	}
+	if failed != nil {
+		return failed
 	}
 	return s.cfg.Store.Revoked(ctx, w, r.Epoch)
 }

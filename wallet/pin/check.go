@@ -59,10 +59,13 @@ func (s *Service) verify(ctx context.Context, c access.Caller, w token.WalletID,
 		return Record{}, s.refuse(ctx, c, counted, w, reason)
 	}
 	now, err := s.cfg.Sure(ctx)
-	if err != nil {
-		return Record{}, err
+	if err == nil {
+		err = s.cfg.Tries.Clear(ctx, w, now)
 	}
-	return r, s.cfg.Tries.Clear(ctx, w, now)
+	if err != nil { // a right PIN is no wrong one, though nobody could note it
+		return Record{}, s.giveBack(ctx, counted, ok, err)
+	}
+	return r, nil
 }
 
 // refuse brings a wrong try to where it has consequences, and refuses.
@@ -75,7 +78,7 @@ func (s *Service) refuse(ctx context.Context, c access.Caller, counted, w token.
 	return s.cfg.Gate.Refuse(ctx, c, access.PINManage, string(w), reason, wallet.ErrRefused)
 }
 
-// giveBack returns a try that no PIN was judged for. When that fails the try is
+// giveBack returns a try that no wrong PIN was judged for. When that fails the try is
 // lost: one less for the holder is better than one more for a thief.
 func (s *Service) giveBack(ctx context.Context, w token.WalletID, taken bool, why error) error {
 	if taken {

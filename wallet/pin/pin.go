@@ -75,7 +75,8 @@ type Tries interface {
 	// Take takes one try if fewer than limit are gone; ok is false when there was
 	// none left, or no such wallet.
 	Take(ctx context.Context, w token.WalletID, limit int) (ok bool, err error)
-	// GiveBack undoes a Take whose PIN could not be judged.
+	// GiveBack undoes a Take whose PIN could not be judged, or was right and could not be
+	// cleared.
 	GiveBack(ctx context.Context, w token.WalletID) error
 	// Clear forgets all tries: the right PIN was given.
 	Clear(ctx context.Context, w token.WalletID, at time.Time) error
