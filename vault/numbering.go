@@ -157,7 +157,12 @@ func (v *Vault) makeRange(ctx context.Context, r Range) error {
 	}
 	row := rangeRow{ID: r.Name, Prefix: r.Prefix, Length: r.Length, Luhn: flag(r.Luhn), SealedKey: sealed,
 		KEKVersion: kek.Version, CreatedAt: v.cfg.Now().UnixMilli()}
-	err = v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error { return tx.Create(&row).Error })
+	err = v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
+		if err := v.mayWrap(tx); err != nil {
+			return err
+		}
+		return tx.Create(&row).Error
+	})
 	if errors.Is(err, gorm.ErrDuplicatedKey) {
 		return nil // another process made it; what it made is judged when it is read
 	}

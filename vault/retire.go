@@ -71,12 +71,23 @@ func inUse(ref keyref.Ref, n int64, err error) error {
 	return nil
 }
 
-// mayWrite refuses to write under a version that was retired. It is asked in
+// mayWrite refuses to write cards under a version that was retired. It is asked in
 // the transaction that writes.
 func (v *Vault) mayWrite(tx *gorm.DB) error {
+	return notRetired(tx.Where("(key_usage = ? AND version = ?) OR (key_usage = ? AND version = ?)",
+		string(keyref.PANSeal), v.cfg.Keys.Seal, string(keyref.PANIndex), v.cfg.Keys.Index))
+}
+
+// mayWrap is mayWrite of keys of ranges. One under a key that is destroyed would let no
+// process start.
+func (v *Vault) mayWrap(tx *gorm.DB) error {
+	return notRetired(tx.Where("key_usage = ? AND version = ?", string(keyref.RangeKEK), v.cfg.Keys.RangeKEK))
+}
+
+// notRetired refuses what a row says that was retired.
+func notRetired(rows *gorm.DB) error {
 	var n int64
-	err := tx.Model(&retiredRow{}).Where("(key_usage = ? AND version = ?) OR (key_usage = ? AND version = ?)",
-		string(keyref.PANSeal), v.cfg.Keys.Seal, string(keyref.PANIndex), v.cfg.Keys.Index).Count(&n).Error
+	err := rows.Model(&retiredRow{}).Count(&n).Error
 	switch {
 	case err != nil:
 		return fmt.Errorf("asking for retired keys: %w", err)

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"gorm.io/gorm"
@@ -212,7 +213,7 @@ func (v *Vault) swapAll(ctx context.Context, n int, swap func(tx *gorm.DB, i int
 	}
 	err = v.cfg.DB.Tx(ctx, func(tx *gorm.DB) error {
 		done = 0
-		if err := v.mayWrite(tx); err != nil {
+		if err := errors.Join(v.mayWrite(tx), v.mayWrap(tx)); err != nil {
 			return err
 		}
 		for i := range n {

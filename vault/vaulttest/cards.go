@@ -37,6 +37,7 @@ var cardTests = map[string]func(*testing.T, *Fixture){
 	"rewrapping, killed":            rewrapKilled,
 	"two versions of the index key": twoIndexes,
 	"retired keys":                  retiredKeys,
+	"a retired key of ranges":       retiredRangeKey,
 	"a key that was destroyed":      destroyedKey,
 }
 

@@ -2,6 +2,8 @@ package vaulttest
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 
 	"github.com/tapvault/tapvault/access"
@@ -165,6 +167,34 @@ func retiredKeys(t *testing.T, f *Fixture) {
 	_, err := f.Writer().Issue(t.Context(), f.Order(t, 2), "bank", access.Attempt{})
 	kind(t, err, fault.HSMKey)
 	issue(t, g, 2)
+}
+
+// retiredRangeKey: a process with the old configuration serves, makes no range under a key
+// that is about to be destroyed, and brings none under it: no process could start again.
+func retiredRangeKey(t *testing.T, f *Fixture) {
+	issue(t, f, 1)
+	second, third := wrapping(2), wrapping(3)
+	g := f.Again(t, third)
+	if err := g.Retire(t.Context(), keyref.Ref{Usage: keyref.RangeKEK, Version: 2}); err != nil {
+		t.Fatal(err)
+	}
+	kind(t, f.Again(t, second).Rewrapper().Run(t.Context(), func(int64) {}), fault.HSMKey)
+	late := f.cfg
+	second(&late)
+	late.Ranges = append(slices.Clone(late.Ranges), vault.Range{Name: "late", Prefix: "910002", Length: 16, Luhn: true})
+	_, err := vault.Open(t.Context(), late)
+	kind(t, err, fault.HSMKey)
+	n, inUse := g.InUse(t.Context(), keyref.Ref{Usage: keyref.RangeKEK, Version: 2})
+	if !errors.Is(err, vault.ErrKeyRetired) || inUse != nil || n != 0 {
+		t.Fatalf("%d ranges under a retired key, %v, %v", n, inUse, err)
+	}
+	issue(t, f.Again(t, second), 2) // a new card: its keys are as they were
+	f.Again(t, func(c *vault.Config) { c.Ranges = late.Ranges })
+}
+
+// wrapping configures a version of the key of ranges.
+func wrapping(version uint8) func(*vault.Config) {
+	return func(c *vault.Config) { c.Keys.RangeKEK = version }
 }
 
 // without is an HSM from which a key was taken.
