@@ -107,7 +107,11 @@ func (f Funds) Effect(h Happening) (moves []ledger.Transfer, wallet func(*Wallet
 	case CardBound, CardUnbound:
 		return nil, func(w *Wallet) { w.Card = h.Kind == CardBound }, nil
 	case ChargeFailed:
-		return nil, func(w *Wallet) { w.restrict(HoldCharge, now); w.Allowance = 0 }, nil
+		return nil, func(w *Wallet) {
+			if w.Allowance = 0; f.Balances.Due > 0 { // else nothing is to be paid that could let go of it
+				w.restrict(HoldCharge, now)
+			}
+		}, nil
 	}
 	return moves, func(*Wallet) {}, nil
 }

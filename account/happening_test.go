@@ -153,3 +153,19 @@ func TestCredit(t *testing.T) {
 	}
 	l.invariants()
 }
+
+// TestChargeFailsOfNothing: that a charge failed holds nobody back who has paid by then
+// in another way: no payment would ever let go of that. Nothing is lent any more.
+func TestChargeFailsOfNothing(t *testing.T) {
+	l := newWalletLab(t)
+	w := l.open(0, account.Opening{RealName: true, Allowance: 5000, Quota: 6000})
+	l.happen(w, account.CardBound, 0)
+	if b := l.happen(w, account.WebSpend, 700); b.Due != 700 {
+		t.Fatalf("%+v", b)
+	}
+	l.happen(w, account.TopUp, 700)
+	l.happen(w, account.ChargeFailed, 0)
+	if got := l.wallet(w); got.State != account.WalletActive || len(got.Holds) != 0 || got.Allowance != 0 {
+		t.Errorf("what was owed was paid: %+v", got)
+	}
+}

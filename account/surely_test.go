@@ -145,12 +145,14 @@ func TestPINOfBeforeFreesNobody(t *testing.T) {
 			l.twice(l.ahead(-70*time.Minute, &down), 71*time.Minute, tok, slots[0], slots[1])
 		},
 		"another reason": func(l *walletLab, w token.WalletID, tok token.Token, slots []credential.UD) {
-			l.happen(w, account.ChargeFailed, 0)
+			l.pins.wrong = 3
+			if err := l.PINTried(l.t.Context(), w); err != nil {
+				l.t.Fatal(err)
+			}
 			l.vault.Clock.Add(time.Hour)
-			l.pins.success = l.vault.Clock.Now()
+			l.pins.wrong, l.pins.success = 0, l.vault.Clock.Now()
 			l.vault.Clock.Add(time.Hour)
 			l.twice(l.Service, 0, tok, slots[0], slots[1])
-			l.happen(w, account.TopUp, 100) // nothing is owed: the other reason ends
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

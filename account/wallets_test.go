@@ -203,7 +203,9 @@ func TestAnsweredTheSameAgain(t *testing.T) {
 	l := newWalletLab(t)
 	l.vault.Clock.Add(345 * time.Microsecond) // of which rows keep milliseconds
 	w := l.open(0, account.Opening{})
-	restricted := l.open(0, account.Opening{RealName: true})
+	restricted := l.open(0, account.Opening{RealName: true, Allowance: 100})
+	l.happen(restricted, account.CardBound, 0)
+	l.happen(restricted, account.WebSpend, 100)
 	l.happen(restricted, account.ChargeFailed, 0)
 	for name, ask := range map[string]func(access.Attempt) (account.Wallet, error){
 		"opened": func(a access.Attempt) (account.Wallet, error) {
