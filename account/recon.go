@@ -16,8 +16,8 @@ type Recon struct {
 	Terminals []TerminalDay
 	Operators []OperatorDay
 	Accounts  map[string]int64 // balance of each account of the ledger in fen, over all time
-	// Mismatches name what does not agree inside this service: a wallet whose
-	// balances are not what its transfers come to, an operator who was not paid
+	// Mismatches name what does not agree inside this service: a balance of a wallet
+	// that is not what its transfers come to, an operator who was not paid
 	// what the records come to, a slot or an order to a card that does not explain
 	// what the ledger holds for it in SUSPENSE, or in CARD_LOAD.
 	Mismatches []Mismatch

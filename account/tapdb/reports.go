@@ -121,23 +121,27 @@ func terminals(db *gorm.DB, from, to time.Time) (days []account.TerminalDay, err
 	return days, rows.Err()
 }
 
-// wallets compares the balances of all wallets with what their transfers come to.
+// wallets compares each balance of all wallets with what their transfers come to.
 func wallets(db *gorm.DB, r *account.Recon) error {
 	var bad []struct {
-		Wallet      string
-		Want, Found int64
+		Wallet, Account string
+		Want, Found     int64
 	}
-	const q = `SELECT b.wallet AS wallet, b.available + b.reserve + b.card_load - b.due AS found, COALESCE(e.total, 0) AS want
-		FROM wallet_balances b LEFT JOIN (
-			SELECT wallet, SUM(CASE WHEN to_account IN ('AVAILABLE', 'OFFLINE_RESERVE', 'CARD_LOAD', 'OVERDRAFT_DUE') THEN amount ELSE 0 END
-				- CASE WHEN from_account IN ('AVAILABLE', 'OFFLINE_RESERVE', 'CARD_LOAD', 'OVERDRAFT_DUE') THEN amount ELSE 0 END) AS total
-			FROM ledger_entries GROUP BY wallet) e ON e.wallet = b.wallet
-		WHERE b.available + b.reserve + b.card_load - b.due <> COALESCE(e.total, 0) ORDER BY b.wallet LIMIT 1000`
+	const q = `SELECT b.wallet AS wallet, b.account AS account, b.found AS found, COALESCE(e.total, 0) AS want
+		FROM (SELECT wallet, 'AVAILABLE' AS account, available AS found FROM wallet_balances
+			UNION ALL SELECT wallet, 'OFFLINE_RESERVE', reserve FROM wallet_balances
+			UNION ALL SELECT wallet, 'CARD_LOAD', card_load FROM wallet_balances
+			UNION ALL SELECT wallet, 'OVERDRAFT_DUE', -due FROM wallet_balances) AS b LEFT JOIN (
+			SELECT wallet, account, SUM(amount) AS total FROM (
+				SELECT wallet, to_account AS account, amount FROM ledger_entries
+				UNION ALL SELECT wallet, from_account, -amount FROM ledger_entries) AS moved
+			GROUP BY wallet, account) AS e ON e.wallet = b.wallet AND e.account = b.account
+		WHERE b.found <> COALESCE(e.total, 0) ORDER BY b.wallet, b.account LIMIT 1000`
 	if err := db.Raw(q).Scan(&bad).Error; err != nil {
 		return fmt.Errorf("comparing balances: %w", err)
 	}
 	for _, m := range bad {
-		r.Mismatches = append(r.Mismatches, account.Mismatch{What: "wallet", Name: m.Wallet, Want: m.Want, Found: m.Found})
+		r.Mismatches = append(r.Mismatches, account.Mismatch{What: "wallet", Name: m.Wallet + "/" + m.Account, Want: m.Want, Found: m.Found})
 	}
 	return nil
 }
