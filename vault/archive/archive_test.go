@@ -57,7 +57,7 @@ func many() (records []string) {
 
 func TestRoundTrip(t *testing.T) {
 	for name, records := range map[string][]string{"nothing": nil, "an empty one": {""}, "a few": {"a", "", "b"}, "several frames": many(),
-		"a long one": {strings.Repeat("y", MaxRecord)}} {
+		"a long one": {strings.Repeat("y", MaxRecord)}, "one behind a frame that is all but full": {strings.Repeat("x", chunkSize-5), strings.Repeat("y", MaxRecord), "z"}} {
 		got, err := read(write(t, records...), pass)
 		if err != nil || strings.Join(got, "|") != strings.Join(records, "|") || len(got) != len(records) {
 			t.Errorf("%s: %d records, %v", name, len(got), err)
@@ -99,6 +99,78 @@ func TestChangedFiles(t *testing.T) {
 	var b bytes.Buffer
 	if _, err := Create(&b, []byte("short"), noon, rand.Reader); !errors.Is(err, ErrPassphrase) || b.Len() > 0 {
 		t.Errorf("a short passphrase: %v", err)
+	}
+}
+
+// TestBounds: what can be sealed is what can be opened, to the byte.
+func TestBounds(t *testing.T) {
+	var b bytes.Buffer
+	cost := header{CreatedAt: noon, Time: 1, MemoryKiB: 8 << 10, Threads: 1}
+	for length, want := range map[int]error{15: ErrPassphrase, 16: nil, 1024: nil, 1025: ErrPassphrase} {
+		secret := bytes.Repeat([]byte("p"), length)
+		if err := CheckPassphrase(secret); !errors.Is(err, want) {
+			t.Errorf("a passphrase of %d bytes: %v", length, err)
+		}
+		if _, err := create(&b, secret, cost, rand.Reader); !errors.Is(err, want) {
+			t.Errorf("sealing under one of %d bytes: %v", length, err)
+		}
+	}
+	w, err := create(&b, pass, cost, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(make([]byte, MaxRecord+1)); err == nil {
+		t.Error("a record is sealed that is longer than any may be")
+	}
+	for name, edit := range map[string]func(*header){
+		"no time": func(h *header) { h.Time = 0 }, "too much time": func(h *header) { h.Time = 17 },
+		"little memory": func(h *header) { h.MemoryKiB = 8<<10 - 1 }, "too much memory": func(h *header) { h.MemoryKiB = 1<<20 + 1 },
+		"no thread": func(h *header) { h.Threads = 0 }, "too many threads": func(h *header) { h.Threads = 17 },
+		"little salt": func(h *header) { h.Salt = h.Salt[1:] }, "too much salt": func(h *header) { h.Salt = make([]byte, 65) },
+		"another format": func(h *header) { h.Format += "1" }, "another derivation": func(h *header) { h.KDF = "argon2i" },
+	} {
+		h := cost
+		h.Format, h.KDF, h.Salt = format, "argon2id", make([]byte, 16)
+		edit(&h)
+		if _, err := h.key(pass); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// full is a disk that takes nothing from one write to another.
+type full struct {
+	bytes.Buffer
+	writes, from, to int
+}
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.writes++; f.writes > f.from && f.writes <= f.to {
+		return 0, io.ErrShortWrite
+	}
+	return f.Buffer.Write(b)
+}
+
+// TestFullDisk: of an export whose disk was full for a while nothing opens behind what is
+// missing, though its writer went on.
+func TestFullDisk(t *testing.T) {
+	for name, disk := range map[string]*full{"a frame": {from: 3, to: 4}, "the body of one": {from: 4, to: 5}} {
+		w, err := create(disk, pass, header{CreatedAt: noon, Time: 1, MemoryKiB: 8 << 10, Threads: 1}, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed := 0
+		for _, r := range many() {
+			if err := w.Write([]byte(r)); errors.Is(err, io.ErrShortWrite) {
+				failed++
+			}
+		}
+		if err := w.Close(); err != nil || failed != 1 {
+			t.Fatalf("%s: %d writes failed, %v", name, failed, err)
+		}
+		if got, err := read(disk.Bytes(), pass); err == nil || len(got) > 14 {
+			t.Errorf("%s is missing: %d records, %v", name, len(got), err)
+		}
 	}
 }
 
