@@ -205,13 +205,14 @@ func (s *Service) known(ctx context.Context, id token.DeviceID, said payload.Sig
 }
 
 // judge says what the device may have today. A verdict that the phone brings is its own
-// word: it can lower it, and neither raise it nor keep it where it is. Without an
+// word: it can lower it, and neither raise it nor keep it where it is. One of before its
+// attestation says nothing any more, as phones bring it until they are told another. Without an
 // attestation that is fresh it gets no more than a device that nobody vouches for.
 func (s *Service) judge(ctx context.Context, k known) (d enrol.Device, t enrol.Terms, err error) {
 	if d, err = s.cfg.Devices.Now(ctx, k.device); err != nil {
 		return d, t, err
 	}
-	if i := k.said.Integrity; i != nil {
+	if i := k.said.Integrity; i != nil && i.At >= d.Attestation.At.Unix() {
 		floor := map[string]enrol.Tier{"UNTRUSTED": enrol.TierB, "FAILED": enrol.TierC}[i.Verdict]
 		if floor != "" {
 			if d, err = s.cfg.Devices.Lower(ctx, d.ID, floor, enrol.Integrity); err != nil {

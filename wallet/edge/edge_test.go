@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -188,6 +189,37 @@ func (r *rig) again(t *testing.T, p *phone) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestVerdictOfBefore: a verdict that a phone brings lowers it until its wallet server attests it
+// by what the platform says later, though the phone goes on saying what it was told before, or
+// repeats a sync. A later one lowers it again.
+func TestVerdictOfBefore(t *testing.T) {
+	r := newRig(t)
+	p := r.phone(t, walletA)
+	tier := func(what string, want enrol.Tier) {
+		t.Helper()
+		p.bind(t)
+		got := p.sync(t)
+		d, err := r.devices.Device(t.Context(), p.id)
+		if err != nil || got.Tier != want || d.Tier != want || slices.Contains(d.Reasons, enrol.Integrity) == (want == enrol.TierA) {
+			t.Errorf("%s: answered as tier %s, kept as %s for %v, %v", what, got.Tier, d.Tier, d.Reasons, err)
+		}
+	}
+	for _, verdict := range []string{"UNTRUSTED", "FAILED"} {
+		low := map[string]enrol.Tier{"UNTRUSTED": enrol.TierB, "FAILED": enrol.TierC}[verdict]
+		r.vault.Clock.Add(time.Minute)
+		p.Vouched(verdict, r.vault.Clock.Now())
+		tier(verdict, low)
+		r.vault.Clock.Add(time.Minute)
+		r.again(t, p)
+		tier(verdict+", attested anew", enrol.TierA)
+		p.Vouched(verdict, r.vault.Clock.Now())
+		tier(verdict+" at the same time", low)
+		r.vault.Clock.Add(time.Minute)
+		r.again(t, p)
+		tier(verdict+", attested again", enrol.TierA)
 	}
 }
 
