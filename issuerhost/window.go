@@ -1,6 +1,9 @@
 package issuerhost
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // Window is which values of a counter are taken, seen from the highest so far.
 type Window struct {
@@ -11,22 +14,28 @@ type Window struct {
 // Line is where a counter stands: the highest value taken, and which of the 64
 // from it downwards were. The zero value has taken none.
 type Line struct {
-	High uint16
-	Seen uint64 // bit n: High-n was taken
+	High   uint16
+	Seen   uint64 // bit n: High-n was taken
+	Unsure bool   // what was taken since is not known: the database was put back to an earlier day
 }
 
 // Take takes a value, or says why not: [ErrReplayed], [ErrJumped]. A card that
-// was never met may stand anywhere.
+// was never met may stand anywhere. One that was not met since the database was put
+// back may stand anywhere behind where it stood, and all before counts as taken.
 func (l Line) Take(value uint16, w Window) (Line, error) {
 	switch {
 	case l.Seen == 0:
-		return Line{value, 1}, nil
+		return Line{High: value, Seen: 1}, nil
+	case l.Unsure && value > l.High:
+		return Line{High: value, Seen: math.MaxUint64}, nil
+	case l.Unsure:
+		return l, ErrReplayed
 	case value > l.High:
 		up := value - l.High
 		if up > w.Ahead {
 			return l, ErrJumped
 		}
-		return Line{value, l.Seen<<min(up, 64) | 1}, nil // a shift by 64 leaves nothing
+		return Line{High: value, Seen: l.Seen<<min(up, 64) | 1}, nil // a shift by 64 leaves nothing
 	}
 	down := l.High - value
 	switch {

@@ -22,6 +22,7 @@ const (
 func (p *Porter) leaveOut(tx *gorm.DB, lost int64) error {
 	for _, step := range []func(*gorm.DB) error{
 		func(tx *gorm.DB) error { return p.leaveSerials(tx, lost) }, p.leaveNumbers, leaveCounters, p.leaveVersions,
+		p.leaveApprovals, leaveCryptograms, func(tx *gorm.DB) error { return p.note(tx, lost) },
 	} {
 		if err := step(tx); err != nil {
 			return fmt.Errorf("leaving out what was given out after the export: %w", err)
@@ -67,18 +68,32 @@ func (p *Porter) leaveNumbers(tx *gorm.DB) error {
 }
 
 // leaveCounters moves the counters of all numbers on, and with them those of the
-// tokens that bear them. A token that had none keeps none.
+// tokens that bear them. A token that had none keeps none, so that it can still be
+// bound to a wallet. Of a wallet's token it is noted which slots may have been handed out
+// of which its account knows nothing.
 func leaveCounters(tx *gorm.DB) error {
+	const (
+		next = "(SELECT t.ctr_next FROM tokens t WHERE t.ref = wallet_tokens.ref)"
+		from = "UPDATE wallet_tokens SET lost_from = " + next + " WHERE lost_end = 0 AND EXISTS " + next
+		end  = "UPDATE wallet_tokens SET lost_end = " + next + " WHERE EXISTS " + next
+	)
+	if err := tx.Exec(from).Error; err != nil {
+		return err
+	}
 	err := tx.Model(&numberRow{}).Where("next_ctr > 0").
 		Update("next_ctr", gorm.Expr("CASE WHEN next_ctr > ? THEN ? ELSE next_ctr + ? END", maxCtr-lostCounters, maxCtr, lostCounters)).Error
 	if err != nil {
 		return err
 	}
 	const (
+		free = "ctr_first = ctr_next AND NOT EXISTS (SELECT 1 FROM wallet_tokens w WHERE w.ref = tokens.ref)"
 		own  = "SELECT n.next_ctr FROM numbers n WHERE n.range_id = tokens.range_id AND n.serial = tokens.serial AND n.holder = tokens.ref"
-		move = "UPDATE tokens SET ctr_first = CASE WHEN ctr_first = ctr_next THEN (" + own + ") ELSE ctr_first END, ctr_next = (" + own + ") WHERE EXISTS (" + own + ")"
+		move = "UPDATE tokens SET ctr_first = CASE WHEN " + free + " THEN (" + own + ") ELSE ctr_first END, ctr_next = (" + own + ") WHERE EXISTS (" + own + ")"
 	)
-	return tx.Exec(move).Error
+	if err := tx.Exec(move).Error; err != nil {
+		return err
+	}
+	return tx.Exec(end).Error
 }
 
 // leaveVersions moves the deny list and the events on: readers take no list that
@@ -92,4 +107,29 @@ func (p *Porter) leaveVersions(tx *gorm.DB) error {
 		err = tx.Exec("UPDATE event_head SET position = position + ?", lostVersions).Error
 	}
 	return err
+}
+
+// leaveApprovals takes back what was asked and not used yet. It may have been used since,
+// or cancelled: what is let through once would be let through twice.
+func (p *Porter) leaveApprovals(tx *gorm.DB) error {
+	return tx.Exec("UPDATE approvals SET state = 'CANCELLED', ended_at = ?, revision = revision + 1 WHERE state IN ('PENDING', 'APPROVED')",
+		p.v.cfg.Now().UnixMilli()).Error
+}
+
+// leaveCryptograms takes token cryptograms for used that were not, and notes of all EMV
+// counters that they may be further on.
+func leaveCryptograms(tx *gorm.DB) error {
+	if err := tx.Exec("UPDATE emv_token_uses SET expires_at = 0 WHERE used_at = 0").Error; err != nil {
+		return err
+	}
+	return tx.Exec("UPDATE emv_counters SET unsure = 1").Error
+}
+
+// note notes that the database was put back, and when.
+func (p *Porter) note(tx *gorm.DB, lost int64) error {
+	var last int64 // of a clock that was ahead of this one
+	if err := tx.Raw("SELECT COALESCE(MAX(at), 0) FROM restores").Scan(&last).Error; err != nil {
+		return err
+	}
+	return tx.Exec("INSERT INTO restores (at, lost) VALUES (?, ?)", max(p.v.cfg.Now().UnixMilli(), last+1), lost).Error
 }

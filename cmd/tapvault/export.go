@@ -64,7 +64,8 @@ func (a *app) importCommand() *cobra.Command {
 			"or new, and empty; the HSM may be another one than that of the export.\n\n"+
 			"If the service went on after the export, say with --lost how many tokens it can have\n"+
 			"issued since, rather too many than too few: no number and no counter that may be on a\n"+
-			"phone is then given out again.", func(ctx context.Context, f portFlags) error {
+			"phone is then given out again, and what was not used yet counts as used. What is left to\n"+
+			"do by hand, some of it before the service starts, is in docs/operations.md.", func(ctx context.Context, f portFlags) error {
 			f.lost = lost
 			return a.importFile(ctx, f)
 		})

@@ -33,6 +33,7 @@ type counter struct {
 	Name      []byte `gorm:"primaryKey"`
 	High      int
 	Seen      int64 // the bits of an unsigned number
+	Unsure    bool
 	Revision  int64
 	ChangedAt int64
 }
@@ -85,7 +86,7 @@ func (d *DB) take(tx *gorm.DB, name [32]byte, value uint16, w issuerhost.Window)
 	}
 	var was issuerhost.Line
 	if len(rows) > 0 {
-		was = issuerhost.Line{High: uint16(rows[0].High), Seen: uint64(rows[0].Seen)}
+		was = issuerhost.Line{High: uint16(rows[0].High), Seen: uint64(rows[0].Seen), Unsure: rows[0].Unsure}
 	}
 	next, err := was.Take(value, w)
 	if err != nil {
@@ -100,7 +101,7 @@ func (d *DB) take(tx *gorm.DB, name [32]byte, value uint16, w issuerhost.Window)
 	}
 	row.Revision = rows[0].Revision + 1
 	done := tx.Model(&counter{}).Where("name = ? AND revision = ?", name[:], rows[0].Revision).
-		Select("high", "seen", "revision", "changed_at").Updates(&row)
+		Select("high", "seen", "unsure", "revision", "changed_at").Updates(&row)
 	if done.Error != nil {
 		return fmt.Errorf("keeping a counter: %w", done.Error)
 	}

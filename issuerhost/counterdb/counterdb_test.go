@@ -24,6 +24,7 @@ func TestEachDatabase(t *testing.T) {
 		t.Run("PINs", func(t *testing.T) { pins(t, db(t)) })
 		t.Run("Uses", func(t *testing.T) { uses(t, db(t)) })
 		t.Run("Misses", func(t *testing.T) { misses(t, db(t)) })
+		t.Run("PutBack", func(t *testing.T) { putBack(t, db(t), db(t)) })
 	})
 }
 

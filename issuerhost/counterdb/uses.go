@@ -3,6 +3,7 @@ package counterdb
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -48,16 +49,9 @@ func (d *DB) next(tx *gorm.DB, client string, a access.Attempt, name [32]byte, g
 		n, err := strconv.ParseUint(prior, 10, 16)
 		return uint16(n), err
 	}
-	var rows []counter
-	if err := tx.Where("name = ?", name[:]).Limit(1).Find(&rows).Error; err != nil {
-		return 0, fmt.Errorf("reading a counter: %w", err)
-	}
-	value := uint16(1)
-	if len(rows) > 0 {
-		if rows[0].High >= 65535 {
-			return 0, issuerhost.ErrSpent
-		}
-		value = uint16(rows[0].High) + 1
+	value, err := d.following(tx, name)
+	if err != nil {
+		return 0, err
 	}
 	if _, err := store.Once(tx, client, a, making, strconv.Itoa(int(value))); err != nil {
 		return 0, err
@@ -70,6 +64,36 @@ func (d *DB) next(tx *gorm.DB, client string, a access.Attempt, name [32]byte, g
 		return 0, fmt.Errorf("keeping a token cryptogram: %w", err)
 	}
 	return value, nil
+}
+
+// lost is how many cryptograms of one token may have been made by a life of the database
+// that was lost.
+const lost = 2048
+
+// following is the value that follows those that were made of a name, and those that may
+// have been made before the database was put back.
+func (d *DB) following(tx *gorm.DB, name [32]byte) (uint16, error) {
+	var rows []counter
+	if err := tx.Where("name = ?", name[:]).Limit(1).Find(&rows).Error; err != nil {
+		return 0, fmt.Errorf("reading a counter: %w", err)
+	}
+	value := 1
+	switch {
+	case len(rows) == 0:
+		var restores int
+		if err := tx.Raw("SELECT count(*) FROM restores").Scan(&restores).Error; err != nil {
+			return 0, fmt.Errorf("reading how often the database was put back: %w", err)
+		}
+		value += restores * lost
+	case rows[0].Unsure:
+		value += rows[0].High + lost
+	default:
+		value += rows[0].High
+	}
+	if value > math.MaxUint16 {
+		return 0, issuerhost.ErrSpent
+	}
+	return uint16(value), nil
 }
 
 // Use implements [issuerhost.Uses].

@@ -53,6 +53,21 @@ func verify(t testing.TB, file []byte) (vault.Manifest, error) {
 	return vault.Verify(t.Context(), r, func(int64) {})
 }
 
+// Saved exports the vault as it is, and returns how that is put into another database: by
+// an import that says how many tokens were issued since.
+func Saved(t testing.TB, f *Fixture) (putBack func(to *store.DB, lost int64)) {
+	t.Helper()
+	file, m := export(t, f)
+	return func(to *store.DB, lost int64) {
+		t.Helper()
+		cfg := f.cfg
+		cfg.DB = to
+		if err := vault.ImportLost(t.Context(), cfg, m, lost, opener(file), func(int64) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Port holds an export from one database and its import into another one, which
 // may be of another dialect, to the contract: with other keys in another HSM,
 // every token, number and card is what it was.
@@ -172,6 +187,9 @@ func PortLost(t *testing.T, from, to *store.DB) {
 		t.Fatal(err)
 	}
 	storetest.Exec(t, from, "INSERT INTO deny_versions (version, at, switches) VALUES (5, 1, ?)", make([]byte, 8))
+	storetest.Exec(t, from, "INSERT INTO approvals (id, verb, method, path, digest, summary, reason, requester, needed, state, revision, created_at, expires_at, ended_at) "+
+		"SELECT 'ap' || state, 'v', 'm', 'p', ?, '', '', 'bank', 1, state, 4, 1, 2000000000000, 0 FROM (SELECT 'PENDING' AS state UNION SELECT 'APPROVED' UNION SELECT 'USED') s",
+		make([]byte, 32))
 	file, m := export(t, f)
 
 	const lost = 40
@@ -212,12 +230,25 @@ func PortLost(t *testing.T, from, to *store.DB) {
 	if err != nil || now.CtrFirst != now.CtrNext || now.CtrNext <= 64 || now.Number.Digits() != idle.Number.Digits() {
 		t.Errorf("a token without counters: %d to %d, %v", now.CtrFirst, now.CtrNext, err)
 	}
+	lostApprovals(t, to, f.Clock.Now())
 	var version, position int64
 	if err := to.Read(t.Context()).Raw("SELECT MAX(version) FROM deny_versions").Scan(&version).Error; err != nil || version <= 1000 {
 		t.Errorf("version %d of the deny list, %v", version, err)
 	}
 	if err := to.Read(t.Context()).Raw("SELECT position FROM event_head").Scan(&position).Error; err != nil || position <= 1000 {
 		t.Errorf("events go on at %d, %v", position, err)
+	}
+}
+
+// lostApprovals holds approvals that were not used before the export to being asked for
+// again: they may have been used since.
+func lostApprovals(t *testing.T, to *store.DB, now time.Time) {
+	t.Helper()
+	var n int64
+	err := to.Read(t.Context()).Raw("SELECT count(*) FROM approvals WHERE id IN ('apPENDING', 'apAPPROVED') AND state = 'CANCELLED' AND ended_at = ? AND revision = 5 "+
+		"OR id = 'apUSED' AND state = 'USED' AND revision = 4", now.UnixMilli()).Scan(&n).Error
+	if err != nil || n != 3 {
+		t.Errorf("%d of 3 approvals are over, %v", n, err)
 	}
 }
 
