@@ -13,6 +13,7 @@ import (
 	"github.com/tapvault/tapvault/account/detect"
 	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/account/ledgerdb"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -117,6 +118,29 @@ func (r *recording) readLots(evidence []account.Evidence, also []token.Ref) erro
 	for _, l := range r.set.all {
 		k := slotKey{l.Ref, l.Ctr()}
 		r.lots[k], r.slots[k] = l, newSlot(&l.Slot)
+	}
+	return r.findLost(evidence)
+}
+
+// findLost makes the slots again that were handed out and then lost, as the database was
+// put back to an earlier day. MAC2 shows that they were: its key is made of all that
+// describes a slot, and no other slot has its counter. Nothing is held for them any more.
+func (r *recording) findLost(evidence []account.Evidence) error {
+	for _, e := range evidence {
+		k := slotKey{e.Ref, e.Tap.Seq}
+		if r.bound[e.Ref] == "" || r.lots[k] != nil {
+			continue
+		}
+		var rows []boundRow
+		err := r.tx.Where("ref = ? AND lost_from <= ? AND lost_end > ?", string(e.Ref), k.ctr, k.ctr).Limit(1).Find(&rows).Error
+		if err != nil {
+			return fmt.Errorf("reading what was lost: %w", err)
+		}
+		if len(rows) > 0 {
+			l := &account.Lot{Ref: e.Ref, UD: e.Tap.UD, Wallet: r.bound[e.Ref], NotAfter: store.Moment(rows[0].NotAfter), Issued: store.Moment(rows[0].BoundAt), Released: true}
+			r.set.all = append(r.set.all, l)
+			r.lots[k], r.slots[k] = l, newSlot(&l.Slot)
+		}
 	}
 	return nil
 }
@@ -250,7 +274,8 @@ func (d *DB) settle(tx *gorm.DB, s lotSet) error {
 		var made []ledger.Transfer
 		made, balances[l.Wallet] = l.Settle(balances[l.Wallet], wallets[l.Wallet])
 		transfers = append(transfers, made...)
-		if toLotRow(l) != s.was[slotKey{l.Ref, l.Ctr()}] {
+		was, kept := s.was[slotKey{l.Ref, l.Ctr()}]
+		if toLotRow(l) != was && (kept || len(l.Entries) > 0) { // of a slot that was lost its record may have been refused
 			changed = append(changed, l)
 		}
 	}
