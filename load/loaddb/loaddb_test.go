@@ -82,7 +82,7 @@ func TestEachDatabase(t *testing.T) {
 	storetest.Dialects(t, func(t *testing.T, config func(testing.TB) store.Config) {
 		for name, test := range map[string]func(*testing.T, store.Config){
 			"RoundTrip": roundTrip, "Attempts": attempts, "TwoProcesses": twoProcesses, "Told": told, "ForeignRows": foreignRows, "Stale": stale, "List": listed, "Overdue": overdue, "Unreadable": unreadable, "Closed": closed,
-			"Kept": kept, "Decided": decided, "Books": books, "Race": race, "ClosedMeanwhile": closedMeanwhile, "Waiting": waiting, "Held": held, "Astray": astray, "PhonesHear": phonesHear,
+			"Kept": kept, "Decided": decided, "Books": books, "Race": race, "ClosedMeanwhile": closedMeanwhile, "Waiting": waiting, "Held": held, "Astray": astray, "Purses": purses, "Severities": severities, "PhonesHear": phonesHear,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, config(t)) })
 		}
