@@ -6,6 +6,7 @@ import (
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/ledger"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -81,4 +82,33 @@ func TestLateExcusesNoSuspension(t *testing.T) {
 	l.want("before the suspension", l.one(before), account.Posted, account.LateManual)
 	l.want("nobody could know", l.one(excused), account.Posted, account.LateManual)
 	l.want("with an old list", l.one(late), account.Rejected, account.TokenSuspended)
+}
+
+// TestFreshListIsRemembered: a second use of a slot whose terminal is found to have held
+// a list that was new enough is paid, and stays paid when the slot is looked at again.
+func TestFreshListIsRemembered(t *testing.T) {
+	l := newWalletLab(t)
+	w, tok, slots := l.ready()
+	l.lists.current = 1
+	version := func(n uint64) func(*account.Tap) {
+		return func(x *account.Tap) { x.Rand[3], x.Amount, x.ListVersion = 9, 300, n }
+	}
+	first := l.ride(tok, slots[0], func(x *account.Tap) { x.ListVersion = 1 })
+	l.want("first", l.one(first), account.Posted, "")
+	l.vault.Clock.Add(time.Minute)
+	old, renewed := l.ride(tok, slots[0], version(0)), l.ride(tok, slots[0], version(1))
+	lost := func(step string, fen int64) {
+		t.Helper()
+		if got := -l.sums(w)[ledger.FraudLoss]; got != fen {
+			t.Errorf("%s: %d were paid for the second use, want %d", step, got, fen)
+		}
+	}
+	l.one(old)
+	lost("with an old list", 0)
+	l.one(renewed)
+	lost("with a new one", 300)
+	l.one(first)
+	lost("looked at again", 300)
+	l.pass(50 * time.Hour)
+	lost("released", 300)
 }

@@ -76,6 +76,11 @@ func clients(t *testing.T, config store.Config) {
 	if _, err := s.Client(t.Context(), "x"); !errors.Is(err, identity.ErrUnknown) {
 		t.Errorf("an unknown client: %v", err)
 	}
+	for _, disabled := range []bool{true, false} {
+		if err := s.SetDisabled(t.Context(), "gate-2", disabled); !errors.Is(err, identity.ErrUnknown) {
+			t.Errorf("disabling who is not there, %t: %v", disabled, err)
+		}
+	}
 	if err := s.SetDisabled(t.Context(), "gate-1", true); err != nil {
 		t.Fatal(err)
 	}
