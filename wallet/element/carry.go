@@ -70,17 +70,27 @@ func (s *Service) hear(ctx context.Context, c access.Caller, e Element, raw []by
 	if err != nil && fault.KindOf(err) != fault.Malformed {
 		return e, r, fmt.Errorf("reading a receipt: %w", err)
 	}
-	if err != nil || r.Seq > e.Seq {
+	lost := false
+	if err == nil && r.Seq > e.Seq {
+		if lost, err = s.cfg.Store.Lost(ctx, e.ID, r.Seq); err != nil {
+			return e, r, err
+		}
+	}
+	if err != nil || r.Seq > e.Seq && !lost {
 		return e, r, s.hideCarry(ctx, c, e.ID, "receipt", nil)
 	}
 	if r.Number <= e.Number {
 		return e, r, nil
 	}
+	_, made, err := s.cfg.Store.Script(ctx, e.ID, r.Seq)
+	if err != nil {
+		return e, r, err
+	}
 	e.Acked, e.Number, e.Tries, e.Balance, e.State = max(e.Acked, r.Seq), r.Number, r.Tries, r.Balance, Issued
 	if r.State == message.Erased {
 		e.State = Erased
 	}
-	if e.Receipt = nil; r.Seq == e.Seq {
+	if e.Receipt = nil; r.Seq == e.Seq && made { // of what a script brought that was lost, the account knows nothing
 		e.Receipt = raw
 	}
 	if err := s.cfg.Store.Hear(ctx, e); err != nil {

@@ -87,6 +87,9 @@ type Store interface {
 	// of e. It changes nothing when a newer one was heard, or while one is still to be
 	// settled.
 	Hear(ctx context.Context, e Element) error
+	// Lost makes seq the number of the element's last script, where a database that was put
+	// back to an earlier day knows fewer. It reports false, and changes nothing, where none was.
+	Lost(ctx context.Context, id token.DeviceID, seq uint32) (bool, error)
 	// Settled forgets the receipt that was to be settled, if it is still that one.
 	Settled(ctx context.Context, id token.DeviceID, number uint32) error
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/keyceremony"
 	"github.com/tapvault/tapvault/token"
@@ -163,11 +164,13 @@ type stand struct {
 	pin   string // sealed
 	id    token.DeviceID
 	e     *applet.Element
+	vault *vaulttest.Fixture
+	taps  *account.Service
 }
 
-func newStand(t *testing.T, h *hsm.Token) *stand {
+// over is the service over a database.
+func over(t *testing.T, h *hsm.Token, db *store.DB) *stand {
 	t.Helper()
-	db, ctx := storetest.New(t), t.Context()
 	v := vaulttest.On(t, db, h)
 	log := &silent{}
 	book, gate := tapdb.New(db, v.Clock.Now), audit.Gate{Recorder: log}
@@ -183,10 +186,23 @@ func newStand(t *testing.T, h *hsm.Token) *stand {
 	bundles, err := wallet.New(wallet.Config{Tokens: v.Writer(), Keys: h, Store: walletdb.New(db), Gate: gate, Realm: hsmtest.Realm, KeyVersion: 1,
 		Slots: 3, Cap: 1000, Issuer: [8]byte{0x10, 1}, Now: v.Clock.Now})
 	must(err)
-	s := &stand{t: t, log: log, cuts: &cuts{Store: elementdb.New(db), Accounts: accounts{taps, book}, n: -1}, keys: &gone{Token: h}}
+	s := &stand{t: t, log: log, vault: v, taps: taps, cuts: &cuts{Store: elementdb.New(db), Accounts: accounts{taps, book}, n: -1}, keys: &gone{Token: h}}
 	s.Service, err = element.New(element.Config{Store: s.cuts, Accounts: s.cuts, Keys: s.keys, Tokens: v.Writer(), Credentials: bundles, Opener: plain{},
 		Gate: gate, Terms: enrol.DefaultTiers()[enrol.TierSE], Realm: hsmtest.Realm, KeyVersion: version, Issuer: [8]byte{0x10, 1}, AID: aid, Now: v.Clock.Now})
 	must(err)
+	return s
+}
+
+func newStand(t *testing.T, h *hsm.Token) *stand {
+	t.Helper()
+	s, ctx := over(t, h, storetest.New(t)), t.Context()
+	v, taps := s.vault, s.taps
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	tok, err := v.Writer().Issue(ctx, v.Order(t, 1), "bank", access.Attempt{})
 	must(err)
 	s.tok = func() token.Token {

@@ -117,10 +117,11 @@ func (s *Service) put(ctx context.Context, id token.DeviceID, cause string, buil
 	return errBusy
 }
 
-// erased reports whether the last script that was made for e erases it.
+// erased reports whether the last script that was made for e erases it. Where that was lost,
+// e has said so.
 func (s *Service) erased(ctx context.Context, e Element) (bool, error) {
-	last, _, err := s.cfg.Store.Script(ctx, e.ID, e.Seq)
-	return last.Verb == message.Erase, err
+	last, found, err := s.cfg.Store.Script(ctx, e.ID, e.Seq)
+	return last.Verb == message.Erase || !found && e.State == Erased, err
 }
 
 var (

@@ -192,6 +192,19 @@ func (d *DB) Hear(ctx context.Context, e element.Element) error {
 	})
 }
 
+// Lost implements [element.Store].
+func (d *DB) Lost(ctx context.Context, id token.DeviceID, seq uint32) (lost bool, err error) {
+	err = d.store.Tx(ctx, func(tx *gorm.DB) error {
+		done := tx.Model(&row{}).Where("id = ? AND seq < ? AND EXISTS (SELECT 1 FROM restores)", string(id), int64(seq)).Update("seq", int64(seq))
+		if done.Error != nil {
+			return fmt.Errorf("keeping how far an element is: %w", done.Error)
+		}
+		lost = done.RowsAffected == 1
+		return nil
+	})
+	return lost && err == nil, err
+}
+
 // Settled implements [element.Store].
 func (d *DB) Settled(ctx context.Context, id token.DeviceID, number uint32) error {
 	return d.store.Tx(ctx, func(tx *gorm.DB) error {

@@ -84,6 +84,9 @@ func scripts(t *testing.T, d *elementdb.DB) {
 	if _, found, err := d.Script(t.Context(), id, 3); err != nil || found {
 		t.Errorf("a script that was not made: %v, %v", found, err)
 	}
+	if lost, err := d.Lost(t.Context(), id, 9); err != nil || lost {
+		t.Errorf("scripts that were lost where no database was put back: %v, %v", lost, err)
+	}
 }
 
 // atOnce: of many for one number one is made, and of one cause there is one.
