@@ -56,6 +56,7 @@ func TestEachDatabase(t *testing.T) {
 			"Refusals":       refusals,
 			"ForeignRows":    foreignRows,
 			"Progress":       progressOf,
+			"Owned":          owned,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, config(t)) })
 		}
