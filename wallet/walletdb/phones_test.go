@@ -3,6 +3,7 @@ package walletdb_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -38,7 +39,7 @@ const w1 = token.WalletID("wlAAAAAAAAAAAAAAAAAAAAAAAAAA")
 func TestPhonesOnEachDatabase(t *testing.T) {
 	storetest.OnEach(t, func(t *testing.T, fresh func(testing.TB) *store.DB) {
 		for name, test := range map[string]func(*testing.T, *store.DB){
-			"Devices": devices, "Leaves": leaves, "Copied keys": copiedKeys, "Leaf of an attestation": attestedLeaf, "Shown again": shownAgain, "PINs": pins, "success goes forward": successGoesForward, "TriesAtOnce": triesAtOnce, "Granted": granted,
+			"Devices": devices, "Leaves": leaves, "Copied keys": copiedKeys, "Leaf of an attestation": attestedLeaf, "Shown again": shownAgain, "PINs": pins, "PINs that cannot be read": pinsUnreadable, "success goes forward": successGoesForward, "TriesAtOnce": triesAtOnce, "Granted": granted,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 		}
@@ -280,6 +281,47 @@ func pins(t *testing.T, s *store.DB) {
 	}
 	if done, err := db.Done(ctx, "c", access.Attempt{Key: "k2"}); err != nil || !done {
 		t.Errorf("the attempt is forgotten (%v)", err)
+	}
+}
+
+// pinsUnreadable: a wallet whose PIN cannot be read is none without a PIN, for which a first
+// one could be set, and a PIN follows the one before it only.
+func pinsUnreadable(t *testing.T, s *store.DB) {
+	db, ctx := walletdb.NewPINs(s), t.Context()
+	first := pin.Record{Wallet: w1, Epoch: 1, Secret: []byte{1}, Verifier: [32]byte{3}, LastSuccess: at}
+	put := func(epoch uint32) error {
+		r := first
+		r.Epoch = epoch
+		_, err := db.Put(ctx, "c", access.Attempt{}, r)
+		return err
+	}
+	if err := put(2); !errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("a second PIN without a first: %v", err)
+	}
+	if err := put(1); err != nil {
+		t.Fatal(err)
+	}
+	for _, epoch := range []uint32{0, 1, 3} {
+		if err := put(epoch); !errors.Is(err, wallet.ErrRefused) {
+			t.Errorf("PIN %d behind the first: %v", epoch, err)
+		}
+	}
+	if got, err := db.Record(ctx, w1); err != nil || got.Epoch != 1 || got.Revoking {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, damaged := range [][]byte{{}, make([]byte, 31), make([]byte, 33)} {
+		storetest.Exec(t, s, "UPDATE pins SET verifier = ?", damaged)
+		if got, err := db.Record(ctx, w1); err == nil || errors.Is(err, wallet.ErrRefused) {
+			t.Errorf("a verifier of %d bytes: %+v, %v", len(damaged), got, err)
+		}
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := db.Record(gone, w1); err == nil || errors.Is(err, wallet.ErrRefused) {
+		t.Errorf("without a database there is no PIN: %v", err)
+	}
+	if _, _, err := db.Since(gone, w1); err == nil {
+		t.Error("without a database nothing was tried")
 	}
 }
 
