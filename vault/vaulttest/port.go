@@ -177,7 +177,9 @@ func PortRefused(t *testing.T, from, to *store.DB) {
 // was given out since, and is on phones and cards-on-file, is not given out again.
 func PortLost(t *testing.T, from, to *store.DB) {
 	f := On(t, from, hsmtest.New(t, hsmtest.Options{Refs: Keys()}))
-	old, idle := issue(t, f, 0), issue(t, f, 1)
+	old, idle, bound := issue(t, f, 0), issue(t, f, 1), issue(t, f, 3)
+	storetest.Exec(t, from, "INSERT INTO wallets VALUES ('wl1', '', 'wallet', 'ACTIVE', '', 1, 1, 0, 0, 0, 0, 1, 1, 1)")
+	storetest.Exec(t, from, "INSERT INTO wallet_tokens (ref, wallet, device, not_after, bound_at) VALUES (?, 'wl1', 'dv1', 1, 1)", string(bound.Ref))
 	kept := f.Order(t, 2)
 	kept.NotAfter = kept.NotBefore.Add(300 * 24 * time.Hour) // a card on file
 	if _, err := f.Writer().Issue(t.Context(), kept, "bank", access.Attempt{}); err != nil {
@@ -198,6 +200,10 @@ func PortLost(t *testing.T, from, to *store.DB) {
 		given[issue(t, f, n).Number.Digits()] = true
 	}
 	since, err := f.Writer().TakeCounters(t.Context(), old.Ref, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := f.Writer().TakeCounters(t.Context(), bound.Ref, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +235,13 @@ func PortLost(t *testing.T, from, to *store.DB) {
 	now, err := g.Reader().Token(t.Context(), idle.Ref)
 	if err != nil || now.CtrFirst != now.CtrNext || now.CtrNext <= 64 || now.Number.Digits() != idle.Number.Digits() {
 		t.Errorf("a token without counters: %d to %d, %v", now.CtrFirst, now.CtrNext, err)
+	}
+	lostSlots(t, g, bound.Ref, first, 10)
+	if _, err := change(t, g, token.Change{Ref: idle.Ref, Verb: token.Suspend, By: token.ByRisk}); err != nil {
+		t.Fatal(err)
+	}
+	if denied, err := g.Reader().Denied(t.Context(), g.Clock.Now()); err != nil || len(denied) != 1 || denied[0].Ref != bound.Ref {
+		t.Errorf("denied are %+v, %v", denied, err)
 	}
 	lostApprovals(t, to, f.Clock.Now())
 	var version, position int64
@@ -264,5 +277,18 @@ func PortLostEarly(t *testing.T, from, to *store.DB) {
 	}
 	if v, err := denydb.New(to).Head(t.Context()); err != nil || v.Number <= 1000 || v.Switches != (deny.Switches{}) {
 		t.Errorf("the deny list goes on behind %+v, %v", v, err)
+	}
+}
+
+// lostSlots: the phone of a token that was bound and had none may have had its first slots
+// since. They were handed out, and readers hear when the token is held back.
+func lostSlots(t testing.TB, f *Fixture, ref token.Ref, first uint16, n int) {
+	t.Helper()
+	now, err := f.Reader().Token(t.Context(), ref)
+	if err != nil || now.CtrFirst > first || int(now.CtrNext) < int(first)+n {
+		t.Errorf("a token of a wallet: %d to %d, %v; %d were handed out from %d on", now.CtrFirst, now.CtrNext, err, n, first)
+	}
+	if _, err := change(t, f, token.Change{Ref: ref, Verb: token.Suspend, By: token.ByRisk}); err != nil {
+		t.Fatal(err)
 	}
 }
