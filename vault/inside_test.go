@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/hsm/hsmtest"
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/token"
@@ -298,4 +300,44 @@ func TestOrderOfTables(t *testing.T) {
 			t.Errorf("%v", all)
 		}
 	})
+}
+
+// TestReadTogetherButUnreadable: of rows that are read by one query, one that cannot be read fails who asked for it, and
+// nobody else.
+func TestReadTogetherButUnreadable(t *testing.T) {
+	db := storetest.New(t)
+	v := open(t, config(db, token1(t)))
+	good, bad := issue(t, v, "622848000000001"), issue(t, v, "622848000000002")
+	refs := []token.Ref{bad.Ref, good.Ref, bad.Ref}
+	check := func(name string, fails func(i int) error, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		for i, ref := range refs {
+			err := fails(i)
+			if want := ref == bad.Ref; fault.IsUnreadable(err) != want || (err != nil) != want {
+				t.Errorf("%s, %d: %v", name, i, err)
+			}
+			if err != nil && (!strings.Contains(err.Error(), string(bad.Ref)) || strings.Contains(err.Error(), "70000")) {
+				t.Errorf("%s: it says %v", name, err)
+			}
+		}
+	}
+	storetest.Exec(t, db, "UPDATE tokens SET ctr_next = 70000 WHERE ref = ?", string(bad.Ref))
+	tokens, err := v.readTokens(t.Context(), refs)
+	check("tokens", func(i int) error { return tokens[i].Err }, err)
+	var places []place
+	for _, ref := range refs {
+		p, _ := v.find(map[token.Ref]token.Number{good.Ref: good.Number, bad.Ref: bad.Number}[ref])
+		places = append(places, p)
+	}
+	numbers, err := v.readNumbers(t.Context(), places)
+	check("numbers", func(i int) error { return numbers[i].Err }, err)
+	storetest.Exec(t, db, "UPDATE cards SET seal_version = 70000 WHERE last4 = ?", bad.PANLast4)
+	cards, err := v.readCards(t.Context(), refs)
+	check("cards", func(i int) error { return cards[i].Err }, err)
+	sealed, err := v.readSealed(t.Context(), refs)
+	check("sealed cards", func(i int) error { return sealed[i].Err }, err)
 }

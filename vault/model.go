@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -157,7 +158,7 @@ func (v *Vault) unpack(ref, rangeID string, serial int64, packed string) (token.
 	}
 	num, err := n.number(serial)
 	if err != nil {
-		return token.Number{}, token.Controls{}, err
+		return token.Number{}, token.Controls{}, fault.Unreadable(fmt.Errorf("token %s: %w", ref, err))
 	}
 	controls, err := unpackControls(packed)
 	if err != nil {
@@ -224,7 +225,7 @@ func packControls(c token.Controls) (string, error) {
 }
 
 // errControls reports a row that this program did not write.
-var errControls = errors.New("its controls cannot be read")
+var errControls = fault.Unreadable(errors.New("its controls cannot be read"))
 
 // unpackControls reads what packControls wrote. Controls that cannot be read
 // are an error, never no controls.

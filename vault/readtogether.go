@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/gather"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
@@ -67,16 +68,29 @@ func padded[K any](keys []K) []K {
 	return keys
 }
 
-// found answers each of all with the row of its key.
-func found[K comparable, Row any](all []K, rows map[K]Row) []gather.Answer[Row] {
+// found answers each of all with the row of its token.
+func found[Row any](all []token.Ref, rows map[token.Ref]gather.Answer[Row]) []gather.Answer[Row] {
 	answers := make([]gather.Answer[Row], len(all))
-	for i, k := range all {
-		row, ok := rows[k]
-		if answers[i].Value = row; !ok {
+	for i, ref := range all {
+		var ok bool
+		if answers[i], ok = rows[ref]; !ok {
 			answers[i].Err = ErrNotFound
 		}
 	}
 	return answers
+}
+
+// scanned says what follows from reading one row, that of a token: where it cannot be read,
+// an error for who asked for it, and none for who asked for others at the same time.
+func scanned(ref string, err error) (its, all error) {
+	if err = store.Scanned(err); err == nil {
+		return nil, nil
+	}
+	err = fmt.Errorf("token %s: %w", ref, err)
+	if fault.IsUnreadable(err) {
+		return err, nil
+	}
+	return err, err
 }
 
 func refs(all []token.Ref) []string {
@@ -88,18 +102,22 @@ func refs(all []token.Ref) []string {
 }
 
 func (v *Vault) readTokens(ctx context.Context, all []token.Ref) ([]gather.Answer[tokenView], error) {
-	byRef := make(map[token.Ref]tokenView, len(all))
-	err := v.eachView(ctx, "tokens.ref IN ?", func(t tokenView) { byRef[token.Ref(t.Row.Ref)] = t }, refs(all))
+	byRef := make(map[token.Ref]gather.Answer[tokenView], len(all))
+	err := v.eachView(ctx, "tokens.ref IN ?", func(t tokenView, err error) {
+		byRef[token.Ref(t.Row.Ref)] = gather.Answer[tokenView]{Value: t, Err: err}
+	}, refs(all))
 	return found(all, byRef), err
 }
 
-// eachView reads the tokens that where describes.
-func (v *Vault) eachView(ctx context.Context, where string, take func(tokenView), args ...any) error {
+// eachView reads the tokens that where describes. take gets the error of one that cannot be
+// read with as much of it as can be: who asked for others is answered.
+func (v *Vault) eachView(ctx context.Context, where string, take func(tokenView, error), args ...any) error {
 	err := store.Each(v.cfg.DB.Read(ctx), "SELECT "+ofTokens+" FROM tokens "+withCards+" WHERE "+where,
 		func(rows *sql.Rows) error {
 			var t tokenView
 			err := t.scan(rows)
-			take(t)
+			its, err := scanned(t.Row.Ref, err)
+			take(t, its)
 			return err
 		}, args...)
 	if err != nil {
@@ -120,11 +138,16 @@ func (v *Vault) readNumbers(ctx context.Context, all []place) ([]gather.Answer[[
 	for _, p := range all {
 		serials[p.rangeID] = append(serials[p.rangeID], p.serial)
 	}
-	at := map[place][]tokenView{}
+	at := map[place]gather.Answer[[]tokenView]{}
 	for id, s := range serials {
-		err := v.eachView(ctx, "tokens.range_id = ? AND tokens.serial IN ?", func(t tokenView) {
+		err := v.eachView(ctx, "tokens.range_id = ? AND tokens.serial IN ?", func(t tokenView, err error) {
 			p := place{id, t.Row.Serial}
-			at[p] = append(at[p], t)
+			a := at[p]
+			a.Value = append(a.Value, t)
+			if err != nil { // whose the number was then cannot be told from the others
+				a.Err = err
+			}
+			at[p] = a
 		}, id, padded(s))
 		if err != nil {
 			return nil, err
@@ -132,7 +155,7 @@ func (v *Vault) readNumbers(ctx context.Context, all []place) ([]gather.Answer[[
 	}
 	answers := make([]gather.Answer[[]tokenView], len(all))
 	for i, p := range all {
-		answers[i].Value = at[p]
+		answers[i] = at[p]
 	}
 	return answers, nil
 }
@@ -142,12 +165,13 @@ const cardsOf = "SELECT tokens.ref, cards.id, cards.pan_index, cards.index_versi
 
 // readCards finds the cards behind tokens.
 func (v *Vault) readCards(ctx context.Context, all []token.Ref) ([]gather.Answer[cardRow], error) {
-	byRef := make(map[token.Ref]cardRow, len(all))
+	byRef := make(map[token.Ref]gather.Answer[cardRow], len(all))
 	err := store.Each(v.cfg.DB.Read(ctx), cardsOf, func(rows *sql.Rows) error {
 		var ref string
 		var c cardRow
 		err := rows.Scan(&ref, &c.ID, &c.PANIndex, &c.IndexVersion, &c.ExpiryTag, &c.Sealed, &c.SealVersion, &c.PAR, &c.Last4, &c.CreatedAt)
-		byRef[token.Ref(ref)] = c
+		its, err := scanned(ref, err)
+		byRef[token.Ref(ref)] = gather.Answer[cardRow]{Value: c, Err: its}
 		return err
 	}, refs(all))
 	if err != nil {
@@ -162,13 +186,14 @@ const standing = "SELECT tokens.ref, tokens.card_id, tokens.range_id, tokens.ser
 
 // readSealed finds how tokens stand, and the sealed cards behind them.
 func (v *Vault) readSealed(ctx context.Context, all []token.Ref) ([]gather.Answer[*sealedRow], error) {
-	byRef := make(map[token.Ref]*sealedRow, len(all))
+	byRef := make(map[token.Ref]gather.Answer[*sealedRow], len(all))
 	err := store.Each(v.cfg.DB.Read(ctx), standing, func(rows *sql.Rows) error {
 		r := new(sealedRow)
 		err := rows.Scan(&r.Ref, &r.CardID, &r.RangeID, &r.Serial, &r.Requestor, &r.Location, &r.State,
 			&r.NotBefore, &r.NotAfter, &r.AssuranceMethod, &r.AssuranceData, &r.Suspenders, &r.Decision, &r.Controls,
 			&r.PAR, &r.Sealed, &r.SealVersion)
-		byRef[token.Ref(r.Ref)] = r
+		its, err := scanned(r.Ref, err)
+		byRef[token.Ref(r.Ref)] = gather.Answer[*sealedRow]{Value: r, Err: its}
 		return err
 	}, refs(all))
 	if err != nil {

@@ -18,6 +18,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/mattn/go-sqlite3"
 	"gorm.io/gorm"
+
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // mapError gives an error of the driver one of this package's kinds. Errors of
@@ -42,9 +44,31 @@ func mapError(err error) error {
 			err = why
 		}
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case strings.HasPrefix(err.Error(), unscanned):
+		return unreadable(err)
 	}
 	return err
 }
+
+// unscanned begins the text of the only error that database/sql has for a column that is
+// not what its reader takes.
+const unscanned = "sql: Scan error on column index "
+
+// unreadable is the error of a row that was found and cannot be read. The text of who read it
+// shows the value, unless it is this program's own.
+func unreadable(err error) error {
+	column, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), unscanned), ": ")
+	_, column, _ = strings.Cut(column, ", name ")
+	why := errors.Unwrap(err)
+	if why == nil || fault.KindOf(why) == fault.Internal {
+		why = errors.New("what is stored cannot be read")
+	}
+	return fault.Unreadable(fmt.Errorf("column %s: %w", column, why))
+}
+
+// Scanned gives the error of reading one row its kind, for who goes on with the next: of a
+// row that cannot be read it is [fault.Unreadable].
+func Scanned(err error) error { return mapError(err) }
 
 // gone reports that the pool is closed, or that the connection could not be
 // made or was lost. Two of these errors are not exported by who makes them.
