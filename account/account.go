@@ -20,6 +20,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapvault/tapvault/access"
@@ -51,6 +53,7 @@ const (
 	Replay    Outcome = "REPLAY"    // an altered copy of another record of the slot
 	Forked    Outcome = "FORKED"    // the slot's keys paid twice: another record is posted
 	Rejected  Outcome = "REJECTED"  // no evidence at all
+	Deferred  Outcome = "DEFERRED"  // not judged, and to be sent again later
 )
 
 // Reason says more about an outcome. It is empty for a record that is posted and good in
@@ -77,11 +80,12 @@ const (
 	OtherOperator  Reason = "OTHER_OPERATOR"  // the terminal is registered for somebody else
 	Disputed       Reason = "DISPUTED"        // posted, but two say that they gave service: neither is paid yet
 	NotAllowed     Reason = "NOT_ALLOWED"     // by the token's controls; which of them is in the audit record
+	Unreadable     Reason = "UNREADABLE"      // deferred: something that is stored for it cannot be read
 )
 
 // Result is the answer to one record.
 type Result struct {
-	TapID   string // of the record; empty when it was rejected
+	TapID   string // of the record; empty when it was rejected or deferred
 	Outcome Outcome
 	Reason  Reason
 	Control string // of NotAllowed: which control refused. For the record, never for the caller
@@ -168,7 +172,8 @@ type Config struct {
 	Devices Devices
 	// Guesses bounds who shows records whose MAC2 does not hold; nil: nothing does.
 	Guesses *guess.Guard
-	Rand    io.Reader // draws ids; nil: crypto/rand
+	Rand    io.Reader    // draws ids; nil: crypto/rand
+	Log     *slog.Logger // is told of records that are deferred; nil: nobody is
 
 	Skew time.Duration    // tolerance for terminals' clocks; 0: 120 s
 	Late time.Duration    // how long after a tap its evidence is taken; 0: 30 days
@@ -180,7 +185,8 @@ type Config struct {
 
 // Service judges evidence. Safe for concurrent use.
 type Service struct {
-	cfg Config
+	cfg      Config
+	deferred atomic.Uint64
 }
 
 // New checks c and returns a service.
@@ -209,5 +215,8 @@ func New(c Config) (*Service, error) {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
-	return &Service{c}, nil
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{cfg: c}, nil
 }

@@ -26,6 +26,8 @@ type batch struct {
 	young    map[token.Ref]token.State // tokens that a good tap makes active
 	told     []string                  // reasons that were reported
 	sure     time.Time                 // that has come by every clock; zero: nobody had to ask
+	spare    bool                      // a record that cannot be judged holds up no other
+	unread   []error                   // why records could not be judged
 }
 
 // take takes in record i, by what it says alone.
@@ -224,7 +226,7 @@ func (b *batch) post(ctx context.Context, c access.Caller) error {
 	if len(b.evidence)+len(b.refusals) == 0 {
 		return nil
 	}
-	results, err := b.cfg.Journal.Record(ctx, b.evidence, b.refusals)
+	results, err := b.record(ctx)
 	if err != nil {
 		return fmt.Errorf("keeping taps: %w", err)
 	}

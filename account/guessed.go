@@ -18,7 +18,7 @@ var errBarred = errors.New("too many records of this token did not hold")
 // told of nothing, for what it is not told it has not found out. leave has to be
 // called when all that did not hold is counted; until then, what the caller shows
 // of the same tokens waits where it could pass a bound.
-func (s *Service) judgeShown(ctx context.Context, c access.Caller, taps []Tap, where token.Use) (verdicts []verdict, leave func(), err error) {
+func (s *Service) judgeShown(ctx context.Context, c access.Caller, taps []Tap, where token.Use, spare bool) (verdicts []verdict, leave func(), err error) {
 	shown, end, err := s.cfg.Guesses.Enter(ctx, c.ID, things(taps))
 	if err != nil {
 		return nil, nil, err
@@ -28,7 +28,7 @@ func (s *Service) judgeShown(ctx context.Context, c access.Caller, taps []Tap, w
 			end()
 		}
 	}()
-	verdicts, err = s.judgeAll(ctx, taps, where, shown)
+	verdicts, err = s.judgeAll(ctx, taps, where, shown, spare)
 	if errors.Is(err, errBarred) {
 		err = s.cfg.Guesses.Refuse(ctx, c.ID, shown)
 	}

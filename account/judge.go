@@ -21,11 +21,12 @@ type verdict struct {
 	reason  Reason // empty: evidence
 	bounds  *Bounds
 	control string // that refused
+	unread  error  // why it could not be judged
 }
 
 // judge looks at one record. An error says that it could not be judged; the
 // record is then neither accepted nor rejected.
-func (s *Service) judge(ctx context.Context, t Tap, where token.Use, shown guess.Standing) (v verdict, err error) {
+func (s *Service) judge(ctx context.Context, t Tap, where token.Use, shown guess.Standing, spare bool) (v verdict, err error) {
 	moments, err := t.At.Moments(s.cfg.Zone, s.cfg.Now().Add(s.cfg.Skew))
 	if err != nil || !wellFormed(t) {
 		return verdict{reason: Malformed}, nil
@@ -34,7 +35,10 @@ func (s *Service) judge(ctx context.Context, t Tap, where token.Use, shown guess
 	if !slices.Contains(s.cfg.Versions(), t.KeyVer) || t.AlgID != s.cfg.AlgorithmID || t.UD.KeyVer != t.KeyVer&0x0F {
 		return verdict{reason: UnknownKey}, nil
 	}
-	v.token, err = s.cfg.Tokens.ByNumber(ctx, t.Number, v.moment)
+	err = sparing(spare, func() error {
+		v.token, err = s.cfg.Tokens.ByNumber(ctx, t.Number, v.moment)
+		return err
+	})
 	if fault.KindOf(err) == fault.TokenUnknown {
 		return verdict{reason: UnknownToken}, nil
 	}

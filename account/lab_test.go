@@ -184,7 +184,7 @@ func (l *lab) upload(taps ...account.Tap) []account.Result {
 // want checks a result and, if it stands for a record, that it has an id.
 func (l *lab) want(name string, r account.Result, outcome account.Outcome, reason account.Reason) {
 	l.t.Helper()
-	if r.Outcome != outcome || r.Reason != reason || (r.TapID == "") != (outcome == account.Rejected) {
+	if r.Outcome != outcome || r.Reason != reason || (r.TapID == "") != (outcome == account.Rejected || outcome == account.Deferred) {
 		l.t.Errorf("%s: %+v, want %s %s", name, r, outcome, reason)
 	}
 }

@@ -118,7 +118,7 @@ func (s *Service) hear(ctx context.Context, r SyncRequest, first, pin time.Time)
 			taps, index = append(taps, *p.Tap), append(index, len(b.results)-1)
 		}
 	}
-	verdicts, err := s.judgeAll(ctx, taps, token.Use{}, guess.Standing{})
+	verdicts, err := s.judgeAll(ctx, taps, token.Use{}, guess.Standing{}, false)
 	if err != nil {
 		return nil, err
 	}

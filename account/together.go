@@ -14,11 +14,16 @@ import (
 const crowd = 16
 
 // judgeAll judges the records of a batch, in their order. Shown is what who shows
-// them got wrong before.
-func (s *Service) judgeAll(ctx context.Context, taps []Tap, where token.Use, shown guess.Standing) ([]verdict, error) {
+// them got wrong before. Where spare is set, what keeps one of them from being judged
+// is in its verdict.
+func (s *Service) judgeAll(ctx context.Context, taps []Tap, where token.Use, shown guess.Standing, spare bool) ([]verdict, error) {
 	out := make([]verdict, len(taps))
-	err := together(len(taps), func(i int) (err error) {
-		out[i], err = s.judge(ctx, taps[i], where, shown)
+	err := together(len(taps), func(i int) error {
+		var err error
+		out[i], err = s.judge(ctx, taps[i], where, shown, spare)
+		if spare && ofRow(err) {
+			out[i], err = verdict{unread: err}, nil
+		}
 		return err
 	})
 	return out, err

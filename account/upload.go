@@ -17,6 +17,10 @@ import (
 // that were kept after all are then duplicates. [guess.ErrMisses] is one as well:
 // the caller showed too many records that no phone made, and until the day ends
 // its batches are refused whole, those with a token that it guessed at or all.
+//
+// A record is [Deferred] when something that is stored for it, and not for the others,
+// cannot be read. Nothing of it is kept: sent again when that was put right, it is judged
+// as if it came for the first time.
 func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, taps []Tap) ([]Result, error) {
 	if err := s.cfg.Gate.Check(ctx, c, access.TapUpload, terminal); err != nil {
 		return nil, err
@@ -27,14 +31,19 @@ func (s *Service) Upload(ctx context.Context, c access.Caller, terminal string, 
 	if len(taps) == 0 || len(taps) > MaxBatch {
 		return nil, ErrBatch
 	}
-	b := batch{Service: s, reporter: terminal, source: Tap.source, results: make([]Result, len(taps))}
-	verdicts, leave, err := s.judgeShown(ctx, c, taps, s.place(terminal))
+	b := batch{Service: s, reporter: terminal, source: Tap.source, results: make([]Result, len(taps)), spare: true}
+	defer func() { b.tell(ctx) }()
+	verdicts, leave, err := s.judgeShown(ctx, c, taps, s.place(terminal), b.spare)
 	if err := s.refused(ctx, c, terminal, err); err != nil {
 		return nil, err
 	}
 	defer leave()
 	for i, v := range verdicts {
-		if err := b.take(ctx, i, taps[i], v); err != nil {
+		err := v.unread
+		if err == nil {
+			err = b.take(ctx, i, taps[i], v)
+		}
+		if err != nil && !b.defers(i, err) {
 			return nil, err
 		}
 	}
@@ -68,7 +77,7 @@ func (s *Service) refused(ctx context.Context, c access.Caller, terminal string,
 // own, and record what it refuses.
 func (s *Service) Judge(ctx context.Context, c access.Caller, t Tap, where token.Use) (Result, token.Token, error) {
 	b := batch{Service: s, reporter: "detokenize", source: func(Tap) Sources { return BySystem }, results: make([]Result, 1)}
-	verdicts, leave, err := s.judgeShown(ctx, c, []Tap{t}, where)
+	verdicts, leave, err := s.judgeShown(ctx, c, []Tap{t}, where, false)
 	if err != nil {
 		return Result{}, token.Token{}, err
 	}

@@ -1,8 +1,10 @@
 package account_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -58,6 +60,7 @@ type walletLab struct {
 	estate estate
 	fallen fallen
 	owners map[[6]byte]string
+	said   bytes.Buffer // the log
 }
 
 // fallen are devices that are trusted less.
@@ -123,7 +126,7 @@ func walletLabOn(t *testing.T, db *store.DB, keys *hsm.Token) *walletLab {
 	l.flaky, l.estate.now = &flaky{Journal: l.book}, l.vault.Clock.Now
 	l.broken = &brokenTokens{Tokens: l.vault.Writer()}
 	l.Service, err = account.New(account.Config{
-		Tokens: l.broken, Keys: l.hsm, Journal: l.flaky, Gate: audit.Gate{Recorder: l.log}, Book: l.book, PINs: &l.pins, Lists: &l.lists, Estate: &l.estate, Devices: &l.fallen, Owners: l.owners,
+		Tokens: l.broken, Keys: l.hsm, Journal: l.flaky, Gate: audit.Gate{Recorder: l.log}, Book: l.book, PINs: &l.pins, Lists: &l.lists, Estate: &l.estate, Devices: &l.fallen, Owners: l.owners, Log: slog.New(slog.NewTextHandler(&l.said, nil)),
 		Realm: hsmtest.Realm, KeyVersions: []byte{keyVersion}, Zone: shanghai, Now: l.vault.Clock.Now,
 	})
 	if err != nil {

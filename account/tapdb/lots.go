@@ -83,6 +83,11 @@ func (r lotRow) lot() (*account.Lot, error) {
 	if err != nil || ud.Ctr != r.Ctr {
 		return nil, fmt.Errorf("%w: use descriptor of a slot", errRow)
 	}
+	for _, n := range []int64{r.Held, r.Charged, r.ChargedPart, r.Suspended, r.Fraud} {
+		if int64(token.Amount(n)) != n {
+			return nil, fmt.Errorf("%w: an amount of a slot", errRow)
+		}
+	}
 	return &account.Lot{
 		Ref: token.Ref(r.TokenRef), UD: ud, Wallet: token.WalletID(r.Wallet), Bundle: r.Bundle, Held: token.Amount(r.Held),
 		NotAfter: store.Moment(r.NotAfter), Issued: store.Moment(r.IssuedAt), UnusedAt: store.Moment(r.UnusedAt),

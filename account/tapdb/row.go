@@ -12,7 +12,7 @@ import (
 )
 
 // errRow reports a stored tap that this program did not write.
-var errRow = fault.New(fault.StoreDown, "a stored tap cannot be read")
+var errRow = fault.Unreadable(fault.New(fault.StoreDown, "a stored tap cannot be read"))
 
 // tap is a row of evidence.
 type tap struct {
@@ -68,6 +68,11 @@ func (r tap) entry() (account.Entry, error) {
 	ud, err := credential.ParseUD(r.UD)
 	if err != nil {
 		return account.Entry{}, fmt.Errorf("%w: use descriptor", errRow)
+	}
+	for _, n := range []int64{r.Amount, r.TermSeq, r.Balance} {
+		if int64(uint32(n)) != n {
+			return account.Entry{}, fmt.Errorf("%w: a number out of range", errRow)
+		}
 	}
 	t := account.Tap{
 		UD: ud, Seq: r.Ctr, Amount: token.Amount(r.Amount), Type: cryptogram.Type(r.TxnType), TermSeq: uint32(r.TermSeq),

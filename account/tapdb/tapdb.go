@@ -11,7 +11,10 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/tapvault/tapvault/account"
+	"github.com/tapvault/tapvault/account/ledger"
+	"github.com/tapvault/tapvault/account/ledgerdb"
 	"github.com/tapvault/tapvault/event"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/internal/store"
 	"github.com/tapvault/tapvault/token"
 )
@@ -86,9 +89,21 @@ func (d *DB) Record(ctx context.Context, evidence []account.Evidence, refusals [
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("recording taps: %w", err)
+		return nil, fmt.Errorf("recording taps: %w", ofRow(err))
 	}
 	return results, nil
+}
+
+// ofRow marks what fails, whoever tries and however often, because stored rows do not agree
+// with each other.
+func ofRow(err error) error {
+	for _, e := range []error{ledger.ErrFunds, ledger.ErrInvalid, ledgerdb.ErrNoWallet, ledgerdb.ErrOther,
+		gorm.ErrDuplicatedKey, gorm.ErrCheckConstraintViolated, gorm.ErrForeignKeyViolated} {
+		if errors.Is(err, e) {
+			return fault.Unreadable(err)
+		}
+	}
+	return err
 }
 
 // refuse stores refusals; one that is stored already stays as it is.
