@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,13 +21,32 @@ const MaxBatch = 500
 type Uploader interface {
 	// Upload returns one receipt for each tap, in order, once the taps are
 	// durable on the other side. Taps may come again: the other side tells a
-	// duplicate from a second use.
+	// duplicate from a second use. It tells the other side that a tap which is
+	// [Deferred] is kept.
 	Upload(ctx context.Context, terminal [6]byte, taps []Tap) ([]Receipt, error)
 }
 
 // Receipt is what became of one tap. A tap that was rejected is done with as
-// well: uploading it again would not change the answer.
+// well: uploading it again would not change the answer. One that is [Deferred] is not.
 type Receipt struct{ TapID, Outcome, Reason string }
+
+// Deferred is the outcome of a tap that could not be judged, because something that is stored
+// for it on the other side cannot be read. It is kept and sent again later; what waits behind
+// it is sent meanwhile.
+const Deferred = "DEFERRED"
+
+// A tap that was deferred waits for deferFirst, and each time twice as long up to deferMost.
+const (
+	deferFirst = time.Minute
+	deferMost  = time.Hour
+)
+
+// waiting is a tap that was not uploaded yet.
+type waiting struct {
+	Tap
+	wait time.Duration // after it was deferred last; 0: it never was, as far as this process knows
+	due  time.Time     // it is not sent again before
+}
 
 // Queue keeps accepted taps, and the evidence of failed ones, until they are
 // uploaded, and remembers the slots that paid here. It is a file of one JSON object a line, flushed to the disk
@@ -34,7 +54,7 @@ type Receipt struct{ TapID, Outcome, Reason string }
 type Queue struct {
 	mu   sync.Mutex
 	f    *os.File
-	taps []Tap // not uploaded yet
+	taps []waiting
 	seen map[spent]bool
 	send sync.Mutex // one upload at a time
 	bad  error      // the file could not be written and may hold half a line
@@ -48,16 +68,19 @@ func OpenQueue(path string, now time.Time) (*Queue, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading queue: %w", err)
 	}
-	all, done, err := parseQueue(b)
+	done, left, err := parseQueue(b)
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{taps: all[done:], seen: map[spent]bool{}}
-	keep := keepSeen(all[:done], now)
-	for _, t := range append(keep, q.taps...) {
+	q := &Queue{seen: map[spent]bool{}}
+	for _, t := range left {
+		q.taps = append(q.taps, waiting{Tap: t})
+	}
+	keep := keepSeen(done, now)
+	for _, t := range slices.Concat(keep, left) {
 		q.note(t)
 	}
-	if err := rewrite(path, keep, q.taps); err != nil {
+	if err := rewrite(path, keep, left); err != nil {
 		return nil, err
 	}
 	if q.f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
@@ -85,7 +108,7 @@ func (q *Queue) Add(t Tap) error {
 	if err := q.write(line{Tap: &r}); err != nil {
 		return err
 	}
-	q.taps = append(q.taps, t)
+	q.taps = append(q.taps, waiting{Tap: t})
 	q.note(t)
 	return nil
 }
@@ -113,7 +136,7 @@ func (q *Queue) Seen(asn [10]byte, ctr uint16) bool {
 	return q.seen[spent{asn, ctr}]
 }
 
-// Pending is how many taps wait for upload.
+// Pending is how many taps wait for upload, those that were deferred among them.
 func (q *Queue) Pending() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -121,13 +144,15 @@ func (q *Queue) Pending() int {
 }
 
 // Flush uploads everything that waits, in batches. A failed batch stays, with
-// what follows it, for the next call: every tap arrives at least once.
+// what follows it, for the next call: every tap arrives at least once. A tap that is
+// [Deferred] stays by itself, and calls within the next minute, later the next hour, leave it out.
 func (q *Queue) Flush(ctx context.Context, terminal [6]byte, u Uploader) ([]Receipt, error) {
 	q.send.Lock()
 	defer q.send.Unlock()
 	var all []Receipt
+	began := time.Now()
 	for {
-		batch := q.batch()
+		batch, at := q.batch(began)
 		if len(batch) == 0 {
 			return all, nil
 		}
@@ -139,7 +164,7 @@ func (q *Queue) Flush(ctx context.Context, terminal [6]byte, u Uploader) ([]Rece
 			return all, fmt.Errorf("uploading taps: %w", err)
 		}
 		all = append(all, got...)
-		if err := q.done(len(batch)); err != nil {
+		if err := q.done(at, got); err != nil {
 			return all, err
 		}
 	}
@@ -163,21 +188,56 @@ func (q *Queue) Run(ctx context.Context, terminal [6]byte, u Uploader, interval 
 	}
 }
 
-func (q *Queue) batch() []Tap {
+// batch returns the first taps that are due, and where they stand.
+func (q *Queue) batch(now time.Time) (taps []Tap, at []int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(len(q.taps), MaxBatch)
-	return append([]Tap(nil), q.taps[:n]...)
+	for i, t := range q.taps {
+		if len(taps) < MaxBatch && !t.due.After(now) {
+			taps, at = append(taps, t.Tap), append(at, i)
+		}
+	}
+	return taps, at
 }
 
-func (q *Queue) done(n int) error {
+// done forgets the taps that stand at those places but for those that are deferred.
+func (q *Queue) done(at []int, got []Receipt) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := q.write(line{Done: n}); err != nil {
-		return err
+	gone := make(map[int]bool, len(at))
+	var l line
+	for i, place := range at {
+		if got[i].Outcome != Deferred {
+			gone[place], l.Done = true, place+1
+		}
 	}
-	q.taps = q.taps[n:]
+	for i := range l.Done {
+		if !gone[i] {
+			l.But = append(l.But, i)
+		}
+	}
+	if l.Done > 0 {
+		if err := q.write(l); err != nil {
+			return err
+		}
+	}
+	for i, place := range at {
+		if got[i].Outcome == Deferred {
+			q.taps[place].later()
+		}
+	}
+	var stay []waiting
+	for _, i := range l.But {
+		stay = append(stay, q.taps[i])
+	}
+	q.taps = append(stay, q.taps[l.Done:]...)
 	return nil
+}
+
+// later puts off a tap that was deferred.
+func (t *waiting) later() {
+	t.wait = min(max(deferFirst, 2*t.wait), deferMost)
+	t.due = time.Now().Add(t.wait)
 }
 
 // write appends one line. After a failure nothing more is written: a half line
@@ -203,10 +263,10 @@ func (q *Queue) write(l line) error {
 func (q *Queue) Close() error { return q.f.Close() }
 
 // rewrite replaces the file by one that holds what is still needed.
-func rewrite(path string, uploaded, waiting []Tap) error {
+func rewrite(path string, uploaded, left []Tap) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	for _, t := range append(append([]Tap(nil), uploaded...), waiting...) {
+	for _, t := range slices.Concat(uploaded, left) {
 		r := toRow(t)
 		if err := enc.Encode(line{Tap: &r}); err != nil {
 			return fmt.Errorf("writing queue: %w", err)

@@ -156,6 +156,11 @@ func TestQueueDamage(t *testing.T) {
 		"short field":        bytes.Replace(whole, []byte(`"tac":"03000000"`), []byte(`"tac":"0300"`), 1),
 		"no such slot":       bytes.Replace(whole, []byte(`31"`), []byte(`01"`), 1),
 		"a blank line":       append([]byte("\n"), whole...),
+		"but of none":        append(bytes.Clone(whole), []byte(`{"done":2,"but":[2]}`+"\n")...),
+		"but of before":      append(bytes.Clone(whole), []byte(`{"done":2,"but":[-1]}`+"\n")...),
+		"all but":            append(bytes.Clone(whole), []byte(`{"done":2,"but":[0,1]}`+"\n")...),
+		"but twice":          append(bytes.Clone(whole), []byte(`{"done":2,"but":[0,0]}`+"\n")...),
+		"but nothing done":   append(bytes.Clone(whole), []byte(`{"but":[0]}`+"\n")...),
 		"negative, uploaded": append(bytes.Clone(whole), []byte(`{"done":-1}`+"\n")...),
 	} {
 		write(b)

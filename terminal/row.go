@@ -15,11 +15,27 @@ import (
 
 var errDamaged = errors.New("terminal: the queue is damaged")
 
-// line is one line of a queue: a tap, or how many of those before it are
-// uploaded now.
+// line is one line of a queue: a tap, or how many of those that waited are uploaded
+// now, from the first on, and which of them wait on, by their places.
 type line struct {
-	Tap  *row `json:"tap,omitempty"`
-	Done int  `json:"done,omitempty"`
+	Tap  *row  `json:"tap,omitempty"`
+	Done int   `json:"done,omitempty"`
+	But  []int `json:"but,omitempty"`
+}
+
+// parts splits the taps that waited into those that l says were uploaded and the others.
+func (l line) parts(taps []Tap) (done, left []Tap, ok bool) {
+	if l.Done > len(taps) || len(l.But) >= l.Done {
+		return nil, nil, false
+	}
+	from := 0
+	for _, i := range l.But {
+		if i < from || i >= l.Done {
+			return nil, nil, false
+		}
+		done, left, from = append(done, taps[from:i]...), append(left, taps[i]), i+1
+	}
+	return append(done, taps[from:l.Done]...), append(left, taps[l.Done:]...), true
 }
 
 // row is a tap on disk. Byte fields are hex.
@@ -91,9 +107,8 @@ func (r row) tap() (t Tap, err error) {
 	return t, nil
 }
 
-// parseQueue reads every whole line. done counts the uploaded taps, which come
-// first.
-func parseQueue(b []byte) (taps []Tap, done int, err error) {
+// parseQueue reads every whole line: the taps that were uploaded, and those that wait.
+func parseQueue(b []byte) (done, left []Tap, err error) {
 	whole := b[:bytes.LastIndexByte(b, '\n')+1]
 	for n, text := range bytes.Split(bytes.TrimSuffix(whole, []byte{'\n'}), []byte{'\n'}) {
 		if len(whole) == 0 {
@@ -102,20 +117,22 @@ func parseQueue(b []byte) (taps []Tap, done int, err error) {
 		var l line
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.DisallowUnknownFields()
-		if d.Decode(&l) != nil || d.Decode(&struct{}{}) != io.EOF || (l.Tap == nil) == (l.Done <= 0) {
-			return nil, 0, fmt.Errorf("%w: line %d", errDamaged, n+1)
+		if d.Decode(&l) != nil || d.Decode(&struct{}{}) != io.EOF || (l.Tap == nil) == (l.Done <= 0) || l.Tap != nil && l.But != nil {
+			return nil, nil, fmt.Errorf("%w: line %d", errDamaged, n+1)
 		}
 		if l.Tap == nil {
-			if done += l.Done; done > len(taps) {
-				return nil, 0, fmt.Errorf("%w: line %d", errDamaged, n+1)
+			now, rest, ok := l.parts(left)
+			if !ok {
+				return nil, nil, fmt.Errorf("%w: line %d", errDamaged, n+1)
 			}
+			done, left = append(done, now...), rest
 			continue
 		}
 		t, err := l.Tap.tap()
 		if err != nil {
-			return nil, 0, fmt.Errorf("%w: line %d", err, n+1)
+			return nil, nil, fmt.Errorf("%w: line %d", err, n+1)
 		}
-		taps = append(taps, t)
+		left = append(left, t)
 	}
-	return taps, done, nil
+	return done, left, nil
 }
