@@ -74,6 +74,7 @@ type backend struct {
 
 	query   detokenize.Query
 	taps    []account.Tap
+	ill     bool // the second tap cannot be judged
 	proof   cardhost.PurchaseProof
 	record  cryptogram.Receipted
 	entries []audit.Entry
@@ -273,6 +274,9 @@ func (b *backend) Upload(_ context.Context, _ access.Caller, _ string, taps []ac
 	out := make([]account.Result, len(taps))
 	for i := range out {
 		out[i] = account.Result{TapID: "t1", Outcome: account.Posted}
+		if i == 1 && b.ill {
+			out[i] = account.Result{Outcome: account.Deferred, Reason: account.Unreadable}
+		}
 	}
 	return out, b.act()
 }
@@ -672,6 +676,28 @@ func TestAnswers(t *testing.T) {
 	}
 	if got := body("/v1/keys"); !strings.Contains(got, `"role":"encrypt+decrypt"`) || !strings.Contains(got, `"check_value":"A10203"`) || strings.Count(got, `"tokens":["1","2"]`) != 1 {
 		t.Error(got)
+	}
+}
+
+// TestDeferredTaps: a tap that cannot be judged is told to readers that say they keep it; others would drop it, and are
+// told that the whole batch failed.
+func TestDeferredTaps(t *testing.T) {
+	e := newEdge(t)
+	e.back.ill = true
+	s := find(t, "/v1/terminals/{terminal}/taps")
+	upload := func(more string) (int, string) {
+		s.body = `{"taps":[` + tapBody + "," + tapBody + `]` + more + `}`
+		w := e.do(s, s.request())
+		return w.Code, strings.TrimSpace(w.Body.String())
+	}
+	const want = `{"results":[{"tap_id":"t1","outcome":"POSTED"},{"tap_id":"","outcome":"DEFERRED","reason":"UNREADABLE"}]}`
+	if code, got := upload(`,"may_defer":true`); code != 200 || got != want {
+		t.Errorf("%d %s, want %s", code, got, want)
+	}
+	for _, more := range []string{"", `,"may_defer":false`} {
+		if code, got := upload(more); code != 503 || !strings.Contains(got, ":store-unavailable") || !strings.Contains(got, "may_defer") {
+			t.Errorf("%q: %d %s", more, code, got)
+		}
 	}
 }
 

@@ -8,9 +8,14 @@ import (
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/cryptogram"
+	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/wallet/credential"
 )
+
+// errDeferred reports taps that cannot be judged to a reader that did not say that it keeps them.
+var errDeferred = fault.New(fault.StoreDown, "some of these taps cannot be judged, because what is stored for them cannot be read; the others are kept. "+
+	"Send all again later, or with may_defer, which answers each by itself")
 
 func (s *server) uploadTaps(ctx context.Context, q *request) (any, error) {
 	terminal, err := terminalName(q)
@@ -33,6 +38,9 @@ func (s *server) uploadTaps(ctx context.Context, q *request) (any, error) {
 	}
 	out := wire.TapResults{Results: make([]wire.TapResult, len(results))}
 	for i, r := range results {
+		if r.Outcome == account.Deferred && !in.MayDefer {
+			return nil, errDeferred // a reader that does not know of it would drop the tap
+		}
 		out.Results[i] = wire.TapResult{TapID: r.TapID, Outcome: string(r.Outcome), Reason: string(r.Reason)}
 	}
 	return out, nil

@@ -66,6 +66,13 @@ func (c *Client) UploadTaps(ctx context.Context, terminal string, taps []wire.Ta
 	return r.Results, err
 }
 
+// UploadKept is UploadTaps for who keeps a tap that is answered DEFERRED, because something that
+// the service has stored for it cannot be read, and sends it again later. UploadTaps fails then.
+func (c *Client) UploadKept(ctx context.Context, terminal string, taps []wire.Tap) ([]wire.TapResult, error) {
+	r, err := post[wire.TapResults](ctx, c, "/v1/terminals/"+segment(terminal)+"/taps", wire.Taps{Taps: taps, MayDefer: true})
+	return r.Results, err
+}
+
 // Parameters reads what a terminal must hold to take phones.
 func (c *Client) Parameters(ctx context.Context) (wire.Parameters, error) {
 	return get[wire.Parameters](ctx, c, "/v1/terminals/parameters")

@@ -47,11 +47,13 @@ var tap = table[Tap]{
 
 // Taps is the body of POST /v1/terminals/{terminal}/taps: 1 to 500 taps.
 type Taps struct {
-	Taps []Tap `json:"taps"`
+	Taps     []Tap `json:"taps"`
+	MayDefer bool  `json:"may_defer,omitempty"` // the reader keeps a tap that is answered DEFERRED, and sends it again later
 }
 
 var taps = table[Taps]{
 	{"taps", must, func(d *decoder, v *Taps) *FieldError { return list(d, &v.Taps, MaxRecords, tap.read) }},
+	{"may_defer", may, func(d *decoder, v *Taps) *FieldError { return truth(d, &v.MayDefer) }},
 }
 
 func (q *Taps) read(d *decoder) *FieldError { return taps.read(d, q) }
@@ -59,7 +61,7 @@ func (q *Taps) read(d *decoder) *FieldError { return taps.read(d, q) }
 // TapResult is what became of one tap.
 type TapResult struct {
 	TapID   string `json:"tap_id"`
-	Outcome string `json:"outcome"`          // POSTED, DUPLICATE, REPLAY, FORKED, REJECTED
+	Outcome string `json:"outcome"`          // POSTED, DUPLICATE, REPLAY, FORKED, REJECTED, DEFERRED
 	Reason  string `json:"reason,omitempty"` // for what was not posted
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/tapdb"
 	"github.com/tapvault/tapvault/internal/guess"
+	"github.com/tapvault/tapvault/internal/obs"
 	"github.com/tapvault/tapvault/wallet/walletdb"
 )
 
@@ -17,11 +18,17 @@ func (p *parts) account(lists account.Freshness, guesses *guess.Guard) (*account
 	if err != nil {
 		return nil, err
 	}
-	return account.New(account.Config{
+	s, err := account.New(account.Config{
 		Tokens: p.vault.Writer(), Keys: p.hsm, Journal: book, Book: book, PINs: walletdb.NewPINs(p.db), Lists: lists, Estate: p.estate(), Loads: orders, Devices: &p.trust, Guesses: guesses, Gate: p.gate,
 		Realm: p.cfg.Slots.Realm, KeyVersions: p.cfg.slotVersions(), Versions: p.keys.slots.versions, AlgorithmID: p.cfg.Slots.AlgorithmID,
-		Places: p.cfg.places(), Owners: p.cfg.owners(), Zone: p.days.Zone, Now: p.opt.Now, Sure: p.sure(),
+		Places: p.cfg.places(), Owners: p.cfg.owners(), Zone: p.days.Zone, Now: p.opt.Now, Sure: p.sure(), Log: p.opt.Log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	p.gauges = append(p.gauges, obs.Gauge{Name: "taps_deferred_total", Counts: true, Help: "How often this process could not judge an uploaded tap because something that is stored for it cannot be read.",
+		Value: func() float64 { return float64(s.Deferred()) }})
+	return s, nil
 }
 
 // book is where wallets are kept.

@@ -192,7 +192,7 @@ func (u uploader) Upload(ctx context.Context, id [6]byte, taps []terminal.Tap) (
 	if len(phones) == 0 {
 		return receipts, nil
 	}
-	got, err := u.c.UploadTaps(ctx, strings.ToUpper(hex.EncodeToString(id[:])), phones)
+	got, err := u.c.UploadKept(ctx, strings.ToUpper(hex.EncodeToString(id[:])), phones)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package sim_test
 
 import (
 	"errors"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,8 +11,10 @@ import (
 	"github.com/tapvault/tapvault/api/client"
 	"github.com/tapvault/tapvault/api/wire"
 	"github.com/tapvault/tapvault/hsm"
+	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/lab"
 	"github.com/tapvault/tapvault/internal/sim"
+	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/keyceremony"
 	"github.com/tapvault/tapvault/terminal"
 )
@@ -118,5 +122,68 @@ func TestSuspendedTokenGetsNoBundle(t *testing.T) {
 	_, err := sim.Provision(t.Context(), l.Client(t, "wallet"), tok.Ref, sim.HandsetConfig{Dir: t.TempDir(), Now: l.Now})
 	if !client.IsProblem(err, "token-suspended") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestDeferredTapComesAgain: a tap of which something that is stored cannot be read stays with its reader, those of others
+// are paid, and it is paid when the row is mended and the reader sends it again.
+func TestDeferredTapComesAgain(t *testing.T) {
+	l := lab.New(t, lab.Options{})
+	db, err := assembly.OpenStore(t.Context(), l.Config, l.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var cfg sim.ReaderConfig
+	reader := newReader(t, l, func(c *sim.ReaderConfig) { cfg = *c })
+	var bad wire.Token
+	for range 2 { // the first one is
+		tok := requestToken(t, l)
+		if bad.Ref == "" {
+			bad = tok
+		}
+		h, err := sim.Provision(t.Context(), l.Client(t, "wallet"), tok.Ref, sim.HandsetConfig{Dir: t.TempDir(), Now: l.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		if _, err := reader.Tap(t.Context(), h, 200); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storetest.Exec(t, db, "UPDATE tokens SET controls = '{' WHERE ref = ?", bad.Ref)
+	outcomes := func(r *sim.Reader) (all []string) {
+		t.Helper()
+		got, err := r.Upload(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range got {
+			all = append(all, r.Outcome)
+		}
+		return all
+	}
+	if got := outcomes(reader); !slices.Equal(got, []string{"DEFERRED", "POSTED"}) || reader.Pending() != 1 {
+		t.Fatalf("%v, %d wait", got, reader.Pending())
+	}
+	if got := outcomes(reader); got != nil {
+		t.Errorf("at once: %v", got)
+	}
+	if logs := l.Logs.String(); !strings.Contains(logs, bad.Ref) || strings.Contains(logs, bad.Number) {
+		t.Errorf("the service does not log which token, or logs its number")
+	}
+	if metrics := string(l.Send(t, http.MethodGet, "/metrics", nil, nil).Body); !strings.Contains(metrics, "\ntapvault_taps_deferred_total 1\n") {
+		t.Errorf("%s", metrics)
+	}
+	storetest.Exec(t, db, "UPDATE tokens SET controls = '' WHERE ref = ?", bad.Ref)
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if reader, err = sim.NewReader(t.Context(), cfg); err != nil { // which asks at once
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if got := outcomes(reader); !slices.Equal(got, []string{"POSTED"}) || reader.Pending() != 0 {
+		t.Errorf("mended: %v, %d wait", got, reader.Pending())
 	}
 }
