@@ -134,9 +134,9 @@ type Journal interface {
 
 // Devices is what this package needs of those who judge devices.
 type Devices interface {
-	// Distrust takes a device down by one tier until it is attested anew. It may
-	// be repeated, and does nothing to a device that it does not know.
-	Distrust(ctx context.Context, id token.DeviceID) error
+	// Distrust takes a wallet's device down by one tier until it is attested anew. It may
+	// be repeated, and does nothing to a device that the wallet does not have.
+	Distrust(ctx context.Context, w token.WalletID, id token.DeviceID) error
 }
 
 // Config is what a [Service] is made of. Fields without a default are required.

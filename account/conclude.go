@@ -128,7 +128,7 @@ func (s *Service) distrust(ctx context.Context, f Finding) error {
 		if err := s.byItself(ctx, access.DeviceEnrol, string(b.Device), "tier lowered"); err != nil {
 			return err
 		}
-		if err := s.cfg.Devices.Distrust(ctx, b.Device); err != nil {
+		if err := s.cfg.Devices.Distrust(ctx, f.Wallet, b.Device); err != nil {
 			return fmt.Errorf("lowering a device's tier: %w", err)
 		}
 	}

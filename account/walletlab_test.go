@@ -66,7 +66,13 @@ type walletLab struct {
 // fallen are devices that are trusted less.
 type fallen []token.DeviceID
 
-func (f *fallen) Distrust(_ ctx, id token.DeviceID) error { *f = append(*f, id); return nil }
+func (f *fallen) Distrust(_ ctx, w token.WalletID, id token.DeviceID) error {
+	if w == "" {
+		return errFlaky
+	}
+	*f = append(*f, id)
+	return nil
+}
 
 // estate is all terminals: online, each upload is there at once.
 type estate struct {

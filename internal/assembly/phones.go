@@ -115,8 +115,8 @@ func (p *parts) phones(ctx context.Context, accounts *account.Service, bundles *
 type lateDevices struct{ devices *enrol.Service }
 
 // Distrust implements [account.Devices].
-func (l *lateDevices) Distrust(ctx context.Context, id token.DeviceID) error {
-	return l.devices.Distrust(ctx, id)
+func (l *lateDevices) Distrust(ctx context.Context, w token.WalletID, id token.DeviceID) error {
+	return l.devices.Distrust(ctx, w, id)
 }
 
 // opener opens what was sealed to a key of the HSM.

@@ -224,13 +224,14 @@ func (s *Service) Lower(ctx context.Context, id token.DeviceID, tier Tier, why R
 
 // Distrust takes a device down by one tier, because its taps showed signs of fraud when
 // they were uploaded. It does so once until the device is attested anew, and nothing to
-// a device that it does not know.
-func (s *Service) Distrust(ctx context.Context, id token.DeviceID) error {
+// a device that it does not know, or that is none of the wallet that they were of: who binds
+// a token names any device.
+func (s *Service) Distrust(ctx context.Context, w token.WalletID, id token.DeviceID) error {
 	d, err := s.cfg.Store.Device(ctx, id)
 	if fault.KindOf(err) == fault.Refused {
 		return nil
 	}
-	if err != nil || slices.Contains(d.Reasons, Detected) {
+	if err != nil || d.Wallet != w || slices.Contains(d.Reasons, Detected) {
 		return err
 	}
 	next := min(slices.Index(order, d.Tier)+1, len(order)-1)
