@@ -95,6 +95,10 @@ func deferring(t *testing.T, l *walletLab, d damage) {
 			t.Errorf("the log says %q", said)
 		}
 	}
+	var refused int64
+	if err := l.db.Read(t.Context()).Raw("SELECT COUNT(*) FROM tap_refusals WHERE token_ref = ?", string(tok.Ref)).Scan(&refused).Error; err != nil || refused != 1 {
+		t.Errorf("%d refusals are kept, %v", refused, err)
+	}
 	if n := l.Deferred(); n != 4 {
 		t.Errorf("%d were deferred", n)
 	}
@@ -127,6 +131,9 @@ func TestStoredTapThatCannotBeRead(t *testing.T) {
 		got := l.upload(first, second)
 		l.want(damage, got[0], account.Deferred, account.Unreadable)
 		l.want("another slot", got[1], account.Posted, "")
+		if r, _, err := l.Judge(t.Context(), gate, first, token.Use{}); err == nil {
+			t.Errorf("who waits for one answer, in time, is given %+v", r)
+		}
 		l.vault.Clock.Add(40 * 24 * time.Hour)
 		got = l.upload(first, l.tap(2, 7))
 		l.want("when it is too late for others", got[0], account.Deferred, account.Unreadable)
