@@ -1,12 +1,14 @@
 package account_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/account"
 	"github.com/tapvault/tapvault/account/ledger"
+	"github.com/tapvault/tapvault/event"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -111,4 +113,38 @@ func TestFreshListIsRemembered(t *testing.T) {
 	lost("looked at again", 300)
 	l.pass(50 * time.Hour)
 	lost("released", 300)
+	if r, err := l.Recon(t.Context(), operator, token.Day{Year: 2026, Month: 3, Day: 2}); err != nil || len(r.Mismatches) != 0 {
+		t.Errorf("%+v, %v", r.Mismatches, err)
+	}
+}
+
+// TestOnlyWhatIsOwedIsCharged: a debt that was paid before anybody asked for it is not
+// asked for with the next one.
+func TestOnlyWhatIsOwedIsCharged(t *testing.T) {
+	l := newWalletLab(t)
+	w := l.open(0, account.Opening{RealName: true, Allowance: 5000, Quota: 6000})
+	l.happen(w, account.CardBound, 0)
+	tok := l.bind(w)
+	l.happen(w, account.WebSpend, 700)
+	l.happen(w, account.TopUp, 700)
+	l.happen(w, account.WebSpend, 200)
+	l.sync(w, tok.Ref, tierA)
+	if got := l.amounts(w, event.ChargeRequested); !slices.Equal(got, []string{"200"}) {
+		t.Errorf("asked for %v", got)
+	}
+}
+
+// TestGivenBackOnce: what only a phone told of goes back once, and stays there.
+func TestGivenBackOnce(t *testing.T) {
+	l := newWalletLab(t)
+	w := l.open(10000, account.Opening{})
+	tok, _ := l.toldByPhone(w)
+	l.pass(tok.NotAfter.Add(7*24*time.Hour + time.Hour).Sub(l.vault.Clock.Now()))
+	l.pass(0)
+	if n, err := l.Sweep(t.Context()); err != nil || n != 0 {
+		t.Errorf("%d slots changed again, %v", n, err)
+	}
+	if b := l.funds(w).Balances; b != (ledger.Balances{Available: 10000}) {
+		t.Errorf("%+v", b)
+	}
 }
