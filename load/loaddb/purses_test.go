@@ -36,7 +36,10 @@ func purses(t *testing.T, config store.Config) {
 // seen keeps the severity of the cases that are opened.
 type seen struct{ all *[]int }
 
-func (s seen) OpenCase(_ *gorm.DB, c account.Case) error { *s.all = append(*s.all, c.Severity); return nil }
+func (s seen) OpenCase(_ *gorm.DB, c account.Case) error {
+	*s.all = append(*s.all, c.Severity)
+	return nil
+}
 
 // severities: that a reversed load is on its card weighs more than one that nobody can explain.
 func severities(t *testing.T, config store.Config) {
