@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -50,14 +51,17 @@ type waiting struct {
 
 // Queue keeps accepted taps, and the evidence of failed ones, until they are
 // uploaded, and remembers the slots that paid here. It is a file of one JSON object a line, flushed to the disk
-// at each line. It is safe for concurrent use by one process.
+// at each line, and written anew when most of it is over. It is safe for concurrent use by one process.
 type Queue struct {
-	mu   sync.Mutex
-	f    *os.File
-	taps []waiting
-	seen map[spent]bool
-	send sync.Mutex // one upload at a time
-	bad  error      // the file could not be written and may hold half a line
+	mu    sync.Mutex
+	path  string
+	f     *os.File
+	size  int64 // of the file
+	least int64 // size when everything that can be forgotten was, see shrink
+	taps  []waiting
+	seen  map[spent]bool
+	send  sync.Mutex // one upload at a time
+	bad   error      // the file could not be written and may hold half a line
 }
 
 // OpenQueue opens the queue in the file path and makes it if there is none. A
@@ -72,7 +76,10 @@ func OpenQueue(path string, now time.Time) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{seen: map[spent]bool{}}
+	if path, err = filepath.Abs(path); err != nil { // it is opened again, from wherever this process is then
+		return nil, fmt.Errorf("opening queue: %w", err)
+	}
+	q := &Queue{path: path, seen: map[spent]bool{}}
 	for _, t := range left {
 		q.taps = append(q.taps, waiting{Tap: t})
 	}
@@ -83,9 +90,10 @@ func OpenQueue(path string, now time.Time) (*Queue, error) {
 	if err := rewrite(path, keep, left); err != nil {
 		return nil, err
 	}
-	if q.f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
-		return nil, fmt.Errorf("opening queue: %w", err)
+	if err := q.open(); err != nil {
+		return nil, err
 	}
+	q.least = q.size
 	return q, nil
 }
 
@@ -231,6 +239,7 @@ func (q *Queue) done(at []int, got []Receipt) error {
 		stay = append(stay, q.taps[i])
 	}
 	q.taps = append(stay, q.taps[l.Done:]...)
+	q.shrink()
 	return nil
 }
 
@@ -250,7 +259,9 @@ func (q *Queue) write(l line) error {
 	if err != nil {
 		return fmt.Errorf("writing queue: %w", err)
 	}
-	if _, q.bad = q.f.Write(append(b, '\n')); q.bad == nil {
+	n, err := q.f.Write(append(b, '\n'))
+	q.size += int64(n)
+	if q.bad = err; err == nil {
 		q.bad = q.f.Sync()
 	}
 	if q.bad != nil {
@@ -260,7 +271,11 @@ func (q *Queue) write(l line) error {
 }
 
 // Close closes the file.
-func (q *Queue) Close() error { return q.f.Close() }
+func (q *Queue) Close() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.f.Close()
+}
 
 // rewrite replaces the file by one that holds what is still needed.
 func rewrite(path string, uploaded, left []Tap) error {
