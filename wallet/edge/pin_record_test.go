@@ -57,22 +57,13 @@ func TestChangeRecordsWhatItDeletes(t *testing.T) {
 	r := newRig(t)
 	p := r.phone(t, walletA)
 	p.sync(t)
-	old, err := r.tokens.Token(t.Context(), p.token.Ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := r.vault.Order(t, 1)
-	o.Renews, o.Revision, o.NotBefore, o.NotAfter = old.Ref, old.Revision, old.NotAfter, old.NotAfter.Add(24*time.Hour)
-	next, err := r.tokens.Renew(t.Context(), o, "bank", access.Attempt{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := r.successor(t, p.token.Ref)
 	cfg, a := r.pcfg, attempt("change")
 	cfg.Gate = audit.Gate{Recorder: failing{r.trail}}
 	if _, err := r.pin(t, cfg).Change(t.Context(), caller, walletA, p.sealed(t, goodPIN), pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: a}); !errors.Is(err, errCut) {
 		t.Errorf("what cannot be recorded: %v", err)
 	}
-	if got, err := r.tokens.Token(t.Context(), old.Ref); err != nil || got.State == token.Deleted {
+	if got, err := r.tokens.Token(t.Context(), p.token.Ref); err != nil || got.State == token.Deleted {
 		t.Errorf("deleted and not recorded: %s, %v", got.State, err)
 	}
 	cfg = r.pcfg
@@ -82,12 +73,12 @@ func TestChangeRecordsWhatItDeletes(t *testing.T) {
 			t.Fatalf("epoch %d, %v", epoch, err)
 		}
 	}
-	for _, ref := range []token.Ref{old.Ref, next.Ref} {
+	for _, ref := range []token.Ref{p.token.Ref, next.Ref} {
 		if got, err := r.tokens.Token(t.Context(), ref); err != nil || got.State != token.Deleted {
 			t.Errorf("%s is %s, %v", ref, got.State, err)
 		}
 	}
-	if got := r.trail.deleted(); !slices.Equal(got, []token.Ref{old.Ref, next.Ref}) {
+	if got := r.trail.deleted(); !slices.Equal(got, []token.Ref{p.token.Ref, next.Ref}) {
 		t.Errorf("recorded are %v", got)
 	}
 }
@@ -187,4 +178,20 @@ func TestChangeDeletesWhatCanBeRead(t *testing.T) {
 	if epoch, err := r.pins.Epoch(t.Context(), walletA); err != nil || epoch != 2 {
 		t.Errorf("epoch %d, %v", epoch, err)
 	}
+}
+
+// successor renews a token for the day after it.
+func (r *rig) successor(t *testing.T, ref token.Ref) token.Token {
+	t.Helper()
+	old, err := r.tokens.Token(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := r.vault.Order(t, 1)
+	o.Renews, o.Revision, o.NotBefore, o.NotAfter = old.Ref, old.Revision, old.NotAfter, old.NotAfter.Add(24*time.Hour)
+	next, err := r.tokens.Renew(t.Context(), o, "bank", access.Attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/token"
@@ -95,16 +94,7 @@ func TestOutageIsNoRefusal(t *testing.T) {
 func TestSuccessorOfAnother(t *testing.T) {
 	r := newRig(t)
 	p := r.phone(t, walletA)
-	old, err := r.tokens.Token(t.Context(), p.token.Ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := r.vault.Order(t, 1)
-	o.Renews, o.Revision, o.NotBefore, o.NotAfter = old.Ref, old.Revision, old.NotAfter, old.NotAfter.Add(24*time.Hour)
-	next, err := r.tokens.Renew(t.Context(), o, "bank", access.Attempt{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := r.successor(t, p.token.Ref)
 	r.accounts.bound[next.Ref] = walletB
 	choice := pin.Choice{PIN: p.sealed(t, otherPIN), Attempt: attempt("change")}
 	cfg := r.pcfg
