@@ -15,12 +15,12 @@ import (
 
 // engine hands jobs to workers.
 //
-// A caller that finds a worker idle borrows it and makes the call itself, on
-// its own thread: nothing is faster for one caller. When all are busy, jobs
+// A caller that finds a worker idle borrows it and makes the call itself:
+// nothing is faster for one caller. When all are busy, jobs
 // queue. A caller whose call is done runs one batch of them, up to maxBatch
-// behind one crossing, before it gives the worker back: waking a thread for them
+// behind one crossing, before it gives the worker back: waking somebody for them
 // would leave the module idle meanwhile. What queues after that is for the
-// worker's own thread, so that no caller serves others for long. There are never
+// worker's own goroutine, so that no caller serves others for long. There are never
 // more calls in the module than workers, and no worker takes a batch while
 // another is idle: jobs queue only when none is. Two callers who both come back
 // at once take turns instead, see turns.
@@ -164,7 +164,7 @@ func (e *engine) giveBack(ctx context.Context, w *worker) (served bool) {
 	return served
 }
 
-// release gives a borrowed worker back, or wakes its own thread when jobs came
+// release gives a borrowed worker back, or wakes its own goroutine when jobs came
 // meanwhile.
 func (e *engine) release(w *worker) {
 	if e.next(w) {
@@ -191,10 +191,11 @@ func (e *engine) next(w *worker) bool {
 	return true
 }
 
-// serve is a worker's own thread: it runs batches until the queue is empty.
+// serve is a worker's own goroutine: it runs batches until the queue is empty. It is
+// not locked to a thread. Waking one that is means that two threads change places
+// (decision 187).
 func (e *engine) serve(w *worker) {
 	defer e.wg.Done()
-	runtime.LockOSThread()
 	for range w.wake {
 		for more := true; more; more = e.next(w) {
 			w.run()
@@ -217,7 +218,7 @@ func (e *engine) refuse(err error) {
 	e.queue = nil
 }
 
-// close lets running jobs end, refuses waiting ones, and ends the threads.
+// close lets running jobs end, refuses waiting ones, and ends the workers.
 func (e *engine) close() {
 	e.refuse(errClosed)
 	e.mu.Lock()

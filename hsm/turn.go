@@ -27,7 +27,7 @@ const (
 // two calls is longer, once in a turn, and the rest of them shorter.
 //
 // It is done only for callers who were seen to come back, as requests from
-// outside do not. Should one stay away, the worker's own thread takes what waits, after
+// outside do not. Should one stay away, the worker's own goroutine takes what waits, after
 // a watch.
 //
 // Whoever has the worker owns left and back; the rest, but for atOnce, is under the engine's lock.
@@ -98,7 +98,7 @@ func (e *engine) watch(w *worker) {
 	t.watched = true
 }
 
-// look has w's own thread take what waits if w's caller stays away, and looks again if
+// look has w's own goroutine take what waits if w's caller stays away, and looks again if
 // not.
 func (e *engine) look(w *worker) {
 	e.mu.Lock()

@@ -96,7 +96,7 @@ func TestCallerStaysAway(t *testing.T) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(w.batch) != 1 || w.batch[0] != j || len(e.queue) != 0 || len(e.idle) != 0 {
-		t.Errorf("the worker's thread has %d jobs, %d wait, %d workers idle: want 1, 0, 0", len(w.batch), len(e.queue), len(e.idle))
+		t.Errorf("the worker's goroutine has %d jobs, %d wait, %d workers idle: want 1, 0, 0", len(w.batch), len(e.queue), len(e.idle))
 	}
 	if w.turns.back != 0 || !w.turns.until.IsZero() {
 		t.Error("a caller that stayed away is still thought loyal")
