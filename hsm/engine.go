@@ -15,15 +15,14 @@ import (
 
 // engine hands jobs to workers.
 //
-// A caller that finds a worker idle borrows it and makes the call itself:
-// nothing is faster for one caller. When all are busy, jobs
-// queue. A caller whose call is done runs one batch of them, up to maxBatch
-// behind one crossing, before it gives the worker back: waking somebody for them
-// would leave the module idle meanwhile. What queues after that is for the
-// worker's own goroutine, so that no caller serves others for long. There are never
-// more calls in the module than workers, and no worker takes a batch while
-// another is idle: jobs queue only when none is. Two callers who both come back
-// at once take turns instead, see turns.
+// A caller that finds a worker idle borrows it and makes the call itself: nothing
+// is faster for one caller. When all are busy, jobs queue. A caller whose call is
+// done runs one batch of them, up to maxBatch behind one crossing, before it gives
+// the worker back: waking somebody for them would leave the module idle meanwhile.
+// What queues after that is for the worker's own goroutine, so that no caller
+// serves others for long. There are never more calls in the module than workers,
+// and no worker takes a batch while another is idle: jobs queue only when none is.
+// Two callers who both come back at once take turns instead, see turns.
 type engine struct {
 	mu    sync.Mutex
 	queue []*job

@@ -106,17 +106,7 @@ func TestChangeReadsEachTokenOnce(t *testing.T) {
 	p := r.phone(t, walletA)
 	ref := p.token.Ref
 	for range days {
-		old, err := r.tokens.Token(t.Context(), ref)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := r.vault.Order(t, 1)
-		o.Renews, o.Revision, o.NotBefore, o.NotAfter = old.Ref, old.Revision, old.NotAfter, old.NotAfter.Add(24*time.Hour)
-		next, err := r.tokens.Renew(t.Context(), o, "bank", access.Attempt{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ref = next.Ref
+		ref = r.successor(t, ref).Ref
 		r.accounts.bound[ref] = walletA
 	}
 	read, cfg := &reading{rig: r}, r.pcfg
