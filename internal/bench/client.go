@@ -54,7 +54,8 @@ type (
 		Addr, ServerName string
 		Root             []byte // the server's certificate, DER
 		Conns            int
-		Requests         [][]byte
+		Head             []byte // of every request, up to the value of Content-Length
+		Bodies           [][]byte
 	}
 	errandDone struct {
 		N     int           // calls that were answered with 200
@@ -111,7 +112,7 @@ func (e errand) dial(ctx context.Context) (*callers, error) {
 	trusted := x509.NewCertPool()
 	trusted.AddCert(root)
 	cfg := &tls.Config{RootCAs: trusted, ServerName: e.ServerName, MinVersion: tls.VersionTLS13}
-	return dial(ctx, e.Addr, cfg, e.Conns, e.Requests)
+	return dial(ctx, e.Addr, cfg, e.Conns, e.Head, e.Bodies)
 }
 
 // remote is a client's process, seen from here.

@@ -101,7 +101,7 @@ type httpBench struct {
 	service visitor
 	bare    visitor // of the echo
 	bodies  [][]byte
-	request func(path string, body []byte) []byte // whole, with the access token
+	head    func(path string) []byte // of a request, with the access token, up to the value of Content-Length
 	loops   []*bare
 	threads int // of the loop, whichever number is best
 	seed    uint64

@@ -16,27 +16,30 @@ import (
 
 // callers are open TLS connections that send prepared requests, one at a time
 // each. They are lean on purpose: they share the cores with the server, and both
-// sides of a comparison use them.
+// sides of a comparison use them. So the bodies of the two are the same memory, and
+// the head, which does not change, is read where it lay a moment ago.
 type callers struct {
-	conns    []*caller
-	requests [][]byte // whole HTTP/1.1 requests
-	next     atomic.Uint64
+	conns  []*caller
+	head   []byte // of an HTTP/1.1 request, up to the value of Content-Length
+	bodies [][]byte
+	next   atomic.Uint64
 }
 
 type caller struct {
 	conn *tls.Conn
 	in   *bufio.Reader
+	out  []byte // room for a request
 }
 
-func dial(ctx context.Context, addr string, cfg *tls.Config, n int, requests [][]byte) (*callers, error) {
-	c := &callers{requests: requests}
+func dial(ctx context.Context, addr string, cfg *tls.Config, n int, head []byte, bodies [][]byte) (*callers, error) {
+	c := &callers{head: head, bodies: bodies}
 	for range n {
 		conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("connecting: %w", err), c.close())
 		}
 		t := conn.(*tls.Conn)
-		c.conns = append(c.conns, &caller{t, bufio.NewReader(t)})
+		c.conns = append(c.conns, &caller{conn: t, in: bufio.NewReader(t)})
 	}
 	return c, nil
 }
@@ -53,7 +56,7 @@ func (c *callers) close() error {
 // second request of a connection than for its first.
 func (c *callers) greet() error {
 	for i, x := range c.conns {
-		if err := x.call(c.requests[i%len(c.requests)]); err != nil {
+		if err := x.call(c.head, c.bodies[i%len(c.bodies)]); err != nil {
 			return err
 		}
 	}
@@ -70,7 +73,7 @@ func (c *callers) run(ctx context.Context, d time.Duration) (int, error) {
 		wg.Go(func() {
 			for first := true; (first || time.Now().Before(end)) && ctx.Err() == nil && errs[i] == nil; first = false {
 				n := c.next.Add(1)
-				if errs[i] = x.call(c.requests[n%uint64(len(c.requests))]); errs[i] == nil {
+				if errs[i] = x.call(c.head, c.bodies[n%uint64(len(c.bodies))]); errs[i] == nil {
 					counts[i]++
 				}
 			}
@@ -90,8 +93,10 @@ var (
 )
 
 // call sends one request and reads the whole answer.
-func (x *caller) call(request []byte) error {
-	if _, err := x.conn.Write(request); err != nil {
+func (x *caller) call(head, body []byte) error {
+	x.out = strconv.AppendInt(append(x.out[:0], head...), int64(len(body)), 10)
+	x.out = append(append(x.out, "\r\n\r\n"...), body...)
+	if _, err := x.conn.Write(x.out); err != nil {
 		return fmt.Errorf("sending: %w", err)
 	}
 	status, err := x.in.ReadSlice('\n')
