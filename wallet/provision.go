@@ -37,7 +37,7 @@ func (s *Service) Bundle(ctx context.Context, c access.Caller, ref token.Ref, de
 		return Bundle{}, err
 	}
 	if !found {
-		if b, err = s.make(ctx, t, deviceKey); err != nil {
+		if b, err = s.make(ctx, c, t, deviceKey); err != nil {
 			return Bundle{}, err
 		}
 		if b, err = s.Store.Insert(ctx, c.ID, a, b, s.Now()); err != nil {
@@ -124,7 +124,10 @@ func (s *Service) move(ctx context.Context, t token.Token, v token.Verb) (token.
 
 // make takes counters and builds a sealed bundle from them. Keys exist in
 // memory for as long as this call lasts.
-func (s *Service) make(ctx context.Context, t token.Token, deviceKey []byte) (Bundle, error) {
+//
+// A token that was bound before its counters were taken is refused here, at the latest; one
+// of which counters were taken is bound no more. They are lost, which harms nobody.
+func (s *Service) make(ctx context.Context, c access.Caller, t token.Token, deviceKey []byte) (Bundle, error) {
 	device, err := ParseKey(deviceKey)
 	if err != nil {
 		return Bundle{}, err
@@ -136,6 +139,9 @@ func (s *Service) make(ctx context.Context, t token.Token, deviceKey []byte) (Bu
 	first, err := s.Tokens.TakeCounters(ctx, t.Ref, s.Slots)
 	if err != nil {
 		return Bundle{}, fmt.Errorf("taking counters: %w", err)
+	}
+	if err := s.unbound(ctx, c, t.Ref); err != nil {
+		return Bundle{}, err
 	}
 	b := Bundle{ID: hex.EncodeToString(id[:]), Ref: t.Ref, Slots: s.Slots, CtrFirst: first, NotAfter: t.NotAfter}
 	p, err := s.contents(ctx, t, b)

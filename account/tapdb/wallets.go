@@ -196,8 +196,14 @@ func (d *DB) change(tx *gorm.DB, id token.WalletID, fn func(*account.Wallet)) (a
 func (d *DB) Bind(ctx context.Context, b account.Binding) error {
 	row := boundRow{string(b.Ref), string(b.Wallet), string(b.Device), b.NotAfter.UnixMilli(), d.now().UnixMilli()}
 	err := d.tx(ctx, func(tx *gorm.DB) error {
-		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
-			return err
+		done := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
+		if done.Error != nil {
+			return done.Error
+		}
+		if done.RowsAffected == 1 {
+			if err := unused(tx, row.Ref); err != nil {
+				return err
+			}
 		}
 		var stored []boundRow
 		if err := tx.Where("ref = ?", row.Ref).Limit(1).Find(&stored).Error; err != nil {
@@ -210,6 +216,23 @@ func (d *DB) Bind(ctx context.Context, b account.Binding) error {
 	})
 	if err != nil {
 		return fmt.Errorf("binding a token: %w", err)
+	}
+	return nil
+}
+
+// unused returns [account.ErrBound] when counters of a token were taken. Its row is written, as
+// it is by whoever takes some: they are taken before this, and seen here, or when the
+// binding can be seen.
+func unused(tx *gorm.DB, ref string) error {
+	if err := tx.Exec("UPDATE tokens SET ctr_next = ctr_next WHERE ref = ?", ref).Error; err != nil {
+		return err
+	}
+	var used int64
+	if err := tx.Raw("SELECT COUNT(*) FROM tokens WHERE ref = ? AND ctr_next <> ctr_first", ref).Scan(&used).Error; err != nil {
+		return err
+	}
+	if used > 0 {
+		return account.ErrBound
 	}
 	return nil
 }
