@@ -137,6 +137,8 @@ type Devices interface {
 	// Distrust takes a wallet's device down by one tier until it is attested anew. It may
 	// be repeated, and does nothing to a device that the wallet does not have.
 	Distrust(ctx context.Context, w token.WalletID, id token.DeviceID) error
+	// Enrolled reports whether a wallet has a device: a phone or a secure element.
+	Enrolled(ctx context.Context, w token.WalletID, id token.DeviceID) (bool, error)
 }
 
 // Config is what a [Service] is made of. Fields without a default are required.
@@ -168,7 +170,8 @@ type Config struct {
 	Lists  Freshness // nil: every terminal's deny list is new enough
 	Estate Estate    // nil: nobody knows how far terminals have uploaded
 	Loads  Loads     // nil: there are no orders to cards
-	// Devices are trusted less after a sign of fraud; nil: none is known.
+	// Devices are trusted less after a sign of fraud, and tokens are bound to those of
+	// their wallet only; nil: none is known, and a token is bound to any.
 	Devices Devices
 	// Guesses bounds who shows records whose MAC2 does not hold; nil: nothing does.
 	Guesses *guess.Guard

@@ -18,6 +18,8 @@ var (
 	ErrState = fault.New(fault.WalletState, "the wallet's state does not allow that")
 	// ErrReserved reports money that is asked for and held for slots.
 	ErrReserved = fault.New(fault.FundsReserved, "the money is held for offline payments")
+	// ErrDevice reports a device to which no token of the wallet can be bound, for good.
+	ErrDevice = fault.New(fault.Malformed, "the wallet has no such device: enrol it for this wallet, and bind the token to it then")
 	// ErrBound reports a token that is bound already, elsewhere.
 	ErrBound = fault.New(fault.TokenState, "the token belongs to another wallet or device")
 )

@@ -74,6 +74,13 @@ func (f *fallen) Distrust(_ ctx, w token.WalletID, id token.DeviceID) error {
 	return nil
 }
 
+// stranger is a device that no wallet has.
+const stranger = token.DeviceID("dvZZZZZZZZZZZZZZZZZZZZZZZZZZ")
+
+func (f *fallen) Enrolled(_ ctx, _ token.WalletID, id token.DeviceID) (bool, error) {
+	return id != stranger, nil
+}
+
 // estate is all terminals: online, each upload is there at once.
 type estate struct {
 	online bool

@@ -73,7 +73,8 @@ func (s *Service) own(ctx context.Context, c access.Caller, a access.Action, id 
 }
 
 // Bind gives a token to a wallet, for good. It has to be new: slots that were
-// handed out before would have no money behind them. Binding again is harmless.
+// handed out before would have no money behind them. So has the device to be one of the
+// wallet ([ErrDevice]): no other could ever sync it. Binding again is harmless.
 func (s *Service) Bind(ctx context.Context, c access.Caller, id token.WalletID, ref token.Ref, device token.DeviceID) error {
 	if err := s.cfg.Gate.Check(ctx, c, access.WalletManage, string(id)); err != nil {
 		return err
@@ -100,6 +101,15 @@ func (s *Service) Bind(ctx context.Context, c access.Caller, id token.WalletID, 
 		return s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(id), "state", ErrState)
 	case bound[ref] == "" && t.CtrFirst != t.CtrNext:
 		return s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(id), "used-token", ErrBound)
+	}
+	if bound[ref] == "" && s.cfg.Devices != nil {
+		has, err := s.cfg.Devices.Enrolled(ctx, id, device)
+		if err != nil {
+			return err
+		}
+		if !has {
+			return s.cfg.Gate.Refuse(ctx, c, access.WalletManage, string(id), "device", ErrDevice)
+		}
 	}
 	return s.cfg.Book.Bind(ctx, Binding{id, ref, device, t.NotAfter})
 }

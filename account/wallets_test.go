@@ -141,6 +141,13 @@ func TestBind(t *testing.T) {
 	if err := l.Bind(t.Context(), phone, w, tok.Ref, "phone"); fault.KindOf(err) != fault.Malformed {
 		t.Errorf("no device: %v", err)
 	}
+	fresh := l.vaultToken()
+	if err := l.Bind(t.Context(), phone, w, fresh, stranger); !errors.Is(err, account.ErrDevice) {
+		t.Errorf("a device that nobody enrolled: %v", err)
+	}
+	if err := l.Bind(t.Context(), phone, w, fresh, device); err != nil {
+		t.Errorf("after a device that nobody enrolled: %v", err)
+	}
 	foreign := l.open(0, account.Opening{Requestor: "10987654321"})
 	if err := l.Bind(t.Context(), phone, foreign, l.vaultToken(), device); fault.KindOf(err) != fault.TokenUnknown {
 		t.Errorf("another requestor's: %v", err)

@@ -17,6 +17,8 @@ import (
 	"github.com/tapvault/tapvault/wallet"
 	"github.com/tapvault/tapvault/wallet/credential"
 	"github.com/tapvault/tapvault/wallet/edge"
+	"github.com/tapvault/tapvault/wallet/element"
+	"github.com/tapvault/tapvault/wallet/element/elementdb"
 	"github.com/tapvault/tapvault/wallet/enrol"
 	"github.com/tapvault/tapvault/wallet/pin"
 	"github.com/tapvault/tapvault/wallet/walletdb"
@@ -99,7 +101,7 @@ func (p *parts) phones(ctx context.Context, accounts *account.Service, bundles *
 	if err != nil {
 		return x, err
 	}
-	p.trust.devices = x.devices
+	p.trust.devices, p.trust.elements = x.devices, elementdb.New(p.db)
 	x.pins, err = pin.New(pin.Config{Store: pins, Tries: pins, Accounts: a, Tokens: p.vault.Writer(), Keys: p.hsm, Opener: sealed,
 		Gate: p.gate, Parallel: p.cfg.PIN.Parallel, Waiting: p.cfg.PIN.Waiting, Now: p.opt.Now, Sure: p.sure()})
 	if err != nil {
@@ -110,13 +112,29 @@ func (p *parts) phones(ctx context.Context, accounts *account.Service, bundles *
 	return x, err
 }
 
-// lateDevices are devices that are judged by a service that needs accounts, which
-// need it: it is there before the first signal is acted on.
-type lateDevices struct{ devices *enrol.Service }
+// lateDevices are devices that are judged by services that need accounts, which
+// need them: they are there before the first request and the first signal.
+type lateDevices struct {
+	devices  *enrol.Service
+	elements element.Store
+}
 
 // Distrust implements [account.Devices].
 func (l *lateDevices) Distrust(ctx context.Context, w token.WalletID, id token.DeviceID) error {
 	return l.devices.Distrust(ctx, w, id)
+}
+
+// Enrolled implements [account.Devices].
+func (l *lateDevices) Enrolled(ctx context.Context, w token.WalletID, id token.DeviceID) (bool, error) {
+	d, err := l.devices.Device(ctx, id)
+	if err == nil || fault.KindOf(err) != fault.Refused {
+		return d.Wallet == w, err
+	}
+	e, err := l.elements.Element(ctx, id)
+	if err == nil || fault.KindOf(err) != fault.Refused {
+		return e.Wallet == w, err
+	}
+	return false, nil
 }
 
 // opener opens what was sealed to a key of the HSM.
