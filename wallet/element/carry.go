@@ -75,6 +75,11 @@ func (s *Service) hear(ctx context.Context, c access.Caller, e Element, raw []by
 		if lost, err = s.cfg.Store.Lost(ctx, e.ID, r.Seq); err != nil {
 			return e, r, err
 		}
+		if !lost { // another courier may have said the same meanwhile, or taken a script along that was made since
+			if e, err = s.cfg.Store.Element(ctx, e.ID); err != nil {
+				return e, r, err
+			}
+		}
 	}
 	if err != nil || r.Seq > e.Seq && !lost {
 		return e, r, s.hideCarry(ctx, c, e.ID, "receipt", nil)

@@ -97,6 +97,7 @@ type cuts struct {
 	n         int // calls until then; negative: none
 	after     bool
 	meanwhile func()        // happens while a sync is answered
+	beside    func()        // happens once, before it is asked what was lost
 	grant     account.Grant // the last one
 }
 
@@ -118,6 +119,14 @@ func (c *cuts) Put(ctx context.Context, id token.DeviceID, s element.Script) (ok
 
 func (c *cuts) Hear(ctx context.Context, e element.Element) error {
 	return c.call(func() error { return c.Store.Hear(ctx, e) })
+}
+
+func (c *cuts) Lost(ctx context.Context, id token.DeviceID, seq uint32) (bool, error) {
+	if do := c.beside; do != nil {
+		c.beside = nil
+		do()
+	}
+	return c.Store.Lost(ctx, id, seq)
 }
 
 func (c *cuts) Settled(ctx context.Context, id token.DeviceID, n uint32) error {
