@@ -38,6 +38,7 @@ type world struct {
 	terminal *client.Client
 	psam     *hsm.Token
 	reader   *sim.Reader
+	leave    []func() // the folders of readers
 }
 
 // openWorld opens what does not need the service to run.
@@ -86,12 +87,19 @@ func (w *world) openReader(ctx context.Context) (err error) {
 	return err
 }
 
-// newReader starts a reader in a folder of its own; all share one PSAM's keys.
+// newReader starts a reader in a folder of its own, which no other run has until the world is
+// closed: a reader that opens the queue of another one takes its taps away. All share one
+// PSAM's keys.
 func (w *world) newReader(ctx context.Context, folder string, id [6]byte) (*sim.Reader, error) {
 	dir, err := w.folder(folder)
 	if err != nil {
 		return nil, err
 	}
+	leave, err := take(dir)
+	if err != nil {
+		return nil, err
+	}
+	w.leave = append(w.leave, leave)
 	return sim.NewReader(ctx, sim.ReaderConfig{Client: w.terminal, Keys: w.psam, Realm: realm, Terminal: id, Dir: dir, Zone: w.zone, Now: w.now})
 }
 
@@ -116,6 +124,9 @@ func (w *world) close() error {
 	}
 	if w.psam != nil {
 		errs = append(errs, w.psam.Close())
+	}
+	for _, leave := range w.leave {
+		leave()
 	}
 	return errors.Join(errs...)
 }
