@@ -282,7 +282,9 @@ func (s *Service) Terms(t Tier) Terms { return s.cfg.Tiers[t] }
 
 // Hardware reports whether to open the device's bundles takes, beside the PIN, an HMAC key
 // in its hardware.
-func (d Device) Hardware() bool { return d.Tier == TierA && d.Attestation.HardwareMAC }
+func (d Device) Hardware() bool {
+	return (d.Tier == TierA || d.Tier == TierSE) && d.Attestation.HardwareMAC
+}
 
 // point prints a key for comparison and storage: a compressed point. A key that
 // was parsed always prints.
