@@ -112,7 +112,7 @@ func (v *Vault) again(ctx context.Context, err error, try int) bool {
 	case try >= cardTries:
 		return false
 	case errors.Is(err, errIndexUnknown):
-		return v.indexes.learn(v.cfg.DB.Read(ctx), v.cfg.Keys.Index) == nil
+		return v.learnIndexes(ctx) == nil
 	}
 	return errors.Is(err, errCardRace)
 }

@@ -3,8 +3,12 @@ package vault
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"gorm.io/gorm"
@@ -38,8 +42,9 @@ func (p cardPrint) tag(expiry token.Expiry) []byte {
 // indexVersions are the versions of the index key that rows are found by: the
 // one of new rows first, then those of rows that wait to be indexed anew.
 type indexVersions struct {
-	mu  sync.Mutex
-	all []uint8
+	mu     sync.Mutex
+	all    []uint8
+	strays []int // what else a few rows bear, under which nothing can be found
 }
 
 func (i *indexVersions) list() []uint8 {
@@ -48,15 +53,37 @@ func (i *indexVersions) list() []uint8 {
 	return i.all
 }
 
-// learn asks the database which versions its rows bear. Another process may
-// write under a newer one: the vault learns again when it meets such a row.
-func (i *indexVersions) learn(db *gorm.DB, current uint8) error {
-	all := []uint8{current}
-	for _, table := range []string{"cards", "former_cards"} {
-		for next := 0; ; {
+// known lists all versions that were met, in order, and says which of them are strays.
+func (i *indexVersions) known() (all, strays []int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, v := range i.all {
+		all = append(all, int(v))
+	}
+	all = append(all, i.strays...)
+	slices.Sort(all)
+	return all, i.strays
+}
+
+// indexed are the tables of rows that are found by a card number.
+var indexed = []string{"cards", "former_cards"}
+
+// fewRows bounds the rows that are passed over as damaged. More of them under one version
+// are a version whose key is missing.
+const fewRows = 8
+
+// learnIndexes asks the database which versions its rows bear. Another process may
+// write under another one: the vault learns again when it meets such a row. A version
+// that a few rows bear and the HSM holds no key of is passed over: they can be found by
+// nobody, and what was written beside them must be.
+func (v *Vault) learnIndexes(ctx context.Context) error {
+	db := v.cfg.DB.Read(ctx)
+	var met []int
+	for _, table := range indexed {
+		for next := math.MinInt32; ; {
 			var found []int
 			// One step along the index for each version, however many rows.
-			err := db.Table(table).Where("index_version > ?", next).Order("index_version").Limit(1).
+			err := db.Table(table).Where("index_version > ? AND index_version < ?", next, math.MaxInt32).Order("index_version").Limit(1).
 				Pluck("index_version", &found).Error
 			if err != nil {
 				return fmt.Errorf("reading the versions of card indexes: %w", err)
@@ -64,26 +91,89 @@ func (i *indexVersions) learn(db *gorm.DB, current uint8) error {
 			if len(found) == 0 {
 				break
 			}
-			next = found[0]
-			if v := uint8(next); !slices.Contains(all, v) {
-				all = append(all, v)
+			if next = found[0]; !slices.Contains(met, next) {
+				met = append(met, next)
 			}
 		}
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.all = all
+	all, strays := []uint8{v.cfg.Keys.Index}, []int(nil)
+	for _, n := range met {
+		if n == int(v.cfg.Keys.Index) {
+			continue
+		}
+		rows, err := v.stray(ctx, n)
+		switch {
+		case err != nil:
+			return err
+		case rows != nil:
+			v.passOver(ctx, "stored cards are indexed under a version of the index key that the HSM does not hold: they may not be found by their numbers", "cards", rows)
+			strays = append(strays, n)
+		default:
+			all = append(all, uint8(n))
+		}
+	}
+	v.indexes.mu.Lock()
+	defer v.indexes.mu.Unlock()
+	v.indexes.all, v.indexes.strays = all, strays
 	return nil
 }
 
-// news reports whether rows bear a version newer than any known here.
-func (i *indexVersions) news(db *gorm.DB) (bool, error) {
-	var n int64
-	err := db.Raw("SELECT count(*) FROM (SELECT id FROM cards WHERE index_version > ? LIMIT 1) c", slices.Max(i.list())).Scan(&n).Error
-	if err != nil {
+// stray names the rows under a version of the index key if that is none, or the HSM holds
+// no key of it, and they are few.
+func (v *Vault) stray(ctx context.Context, version int) (rows []string, err error) {
+	if version > 0 && version <= math.MaxUint8 {
+		_, err := v.cfg.HSM.HMAC(ctx, keyref.Ref{Usage: keyref.PANIndex, Version: uint8(version)}, []byte("is it there?"))
+		if fault.KindOf(err) != fault.HSMKey { // what else keeps it from answering is met where it is asked
+			return nil, nil
+		}
+	}
+	for _, table := range indexed {
+		var ids []string
+		if err := v.cfg.DB.Read(ctx).Table(table).Where("index_version = ?", version).Limit(fewRows+1).Pluck("id", &ids).Error; err != nil {
+			return nil, fmt.Errorf("reading the versions of card indexes: %w", err)
+		}
+		rows = append(rows, ids...)
+	}
+	if len(rows) <= fewRows {
+		return rows, nil
+	}
+	if version <= 0 || version > math.MaxUint8 {
+		return nil, fmt.Errorf("reading the versions of card indexes: %w", errVersion)
+	}
+	return nil, nil
+}
+
+// errVersion reports many rows under a version of a key that there cannot be.
+var errVersion = errors.New("many cards are stored under a version of the index key that is none")
+
+// news reports whether rows bear a version that is not known here, or more of them a
+// stray than were passed over.
+func (v *Vault) news(db *gorm.DB) (bool, error) {
+	const within = "(SELECT count(*) FROM (SELECT id FROM %s WHERE index_version > ? AND index_version < ? LIMIT %d) c) > %d"
+	all, strays := v.indexes.known()
+	var asked []string
+	var args []any
+	ask := func(low, high, few int) { // whether there are more than few between two versions
+		for _, table := range indexed {
+			asked = append(asked, fmt.Sprintf(within, table, few+1, few))
+			args = append(args, low, high)
+		}
+	}
+	low := math.MinInt32
+	for _, next := range append(all, math.MaxInt32) {
+		if next-low > 1 {
+			ask(low, next, 0)
+		}
+		low = next
+	}
+	for _, n := range strays {
+		ask(n-1, n+1, fewRows)
+	}
+	var news bool
+	if err := db.Raw("SELECT "+strings.Join(asked, " OR "), args...).Scan(&news).Error; err != nil {
 		return false, fmt.Errorf("reading the versions of card indexes: %w", err)
 	}
-	return n > 0, nil
+	return news, nil
 }
 
 // sight is what the vault knows of a card number; without rows, nothing.
@@ -103,7 +193,7 @@ func (v *Vault) look(ctx context.Context, pan token.PAN) (sight, error) {
 	if err != nil || !news {
 		return s, err
 	}
-	if err := v.indexes.learn(v.cfg.DB.Read(ctx), v.cfg.Keys.Index); err != nil {
+	if err := v.learnIndexes(ctx); err != nil {
 		return sight{}, err
 	}
 	s, _, err = v.glance(ctx, pan)
@@ -123,7 +213,7 @@ func (v *Vault) glance(ctx context.Context, pan token.PAN) (s sight, news bool, 
 	}
 	s = sight{first: prints[0], card: g.card, former: g.former}
 	if s.card != nil {
-		s.print = prints[slices.IndexFunc(prints, func(p cardPrint) bool { return p.version == s.card.IndexVersion })]
+		s.print = prints[slices.IndexFunc(prints, func(p cardPrint) bool { return subtle.ConstantTimeCompare(p.index(), s.card.PANIndex) == 1 })]
 	}
 	return s, g.news, nil
 }
@@ -137,7 +227,7 @@ func (v *Vault) prints(ctx context.Context, pan token.PAN) (all []cardPrint, err
 		if learnt || fault.KindOf(err) != fault.HSMKey {
 			return all, err
 		}
-		if err := v.indexes.learn(v.cfg.DB.Read(ctx), v.cfg.Keys.Index); err != nil {
+		if err := v.learnIndexes(ctx); err != nil {
 			return nil, err
 		}
 	}

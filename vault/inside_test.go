@@ -340,4 +340,28 @@ func TestReadTogetherButUnreadable(t *testing.T) {
 	check("cards", func(i int) error { return cards[i].Err }, err)
 	sealed, err := v.readSealed(t.Context(), refs)
 	check("sealed cards", func(i int) error { return sealed[i].Err }, err)
+	var looked [][]cardPrint
+	for _, d := range []string{"622848000000002", "622848000000001", "622848000000003", "622848000000002"} {
+		prints, err := v.prints(t.Context(), order(t, d).PAN)
+		if err != nil {
+			t.Fatal(err)
+		}
+		looked = append(looked, prints)
+	}
+	for _, n := range []string{"cards", "former_cards"} {
+		sights, err := v.readSights(t.Context(), looked)
+		if err != nil {
+			t.Fatalf("sights in %s: %v", n, err)
+		}
+		for i, s := range sights {
+			if bad := i%3 == 0; fault.IsUnreadable(s.Err) != bad || (s.Err != nil) != bad || i == 2 && (s.Value.card != nil || s.Value.former != nil) {
+				t.Errorf("sights in %s, %d: %+v, %v", n, i, s.Value, s.Err)
+			}
+			if i == 1 && s.Value.card == nil {
+				t.Errorf("sights in %s: a card that can be read is not found", n)
+			}
+		}
+		storetest.Exec(t, db, "INSERT OR IGNORE INTO former_cards (id, card_id, pan_index, index_version, sealed, seal_version, replaced_at) SELECT 'f' || id, id, pan_index, 1, sealed, 70000, 0 FROM cards WHERE last4 = ?", bad.PANLast4)
+		storetest.Exec(t, db, "UPDATE cards SET seal_version = 1, pan_index = zeroblob(32) WHERE last4 = ?", bad.PANLast4)
+	}
 }

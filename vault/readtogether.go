@@ -80,13 +80,13 @@ func found[Row any](all []token.Ref, rows map[token.Ref]gather.Answer[Row]) []ga
 	return answers
 }
 
-// scanned says what follows from reading one row, that of a token: where it cannot be read,
-// an error for who asked for it, and none for who asked for others at the same time.
-func scanned(ref string, err error) (its, all error) {
+// scanned says what follows from reading one row: where it cannot be read, an error for who
+// asked for it, and none for who asked for others at the same time.
+func scanned(what, name string, err error) (its, all error) {
 	if err = store.Scanned(err); err == nil {
 		return nil, nil
 	}
-	err = fmt.Errorf("token %s: %w", ref, err)
+	err = fmt.Errorf("%s %s: %w", what, name, err)
 	if fault.IsUnreadable(err) {
 		return err, nil
 	}
@@ -116,7 +116,7 @@ func (v *Vault) eachView(ctx context.Context, where string, take func(tokenView,
 		func(rows *sql.Rows) error {
 			var t tokenView
 			err := t.scan(rows)
-			its, err := scanned(t.Row.Ref, err)
+			its, err := scanned("token", t.Row.Ref, err)
 			take(t, its)
 			return err
 		}, args...)
@@ -170,7 +170,7 @@ func (v *Vault) readCards(ctx context.Context, all []token.Ref) ([]gather.Answer
 		var ref string
 		var c cardRow
 		err := rows.Scan(&ref, &c.ID, &c.PANIndex, &c.IndexVersion, &c.ExpiryTag, &c.Sealed, &c.SealVersion, &c.PAR, &c.Last4, &c.CreatedAt)
-		its, err := scanned(ref, err)
+		its, err := scanned("token", ref, err)
 		byRef[token.Ref(ref)] = gather.Answer[cardRow]{Value: c, Err: its}
 		return err
 	}, refs(all))
@@ -192,7 +192,7 @@ func (v *Vault) readSealed(ctx context.Context, all []token.Ref) ([]gather.Answe
 		err := rows.Scan(&r.Ref, &r.CardID, &r.RangeID, &r.Serial, &r.Requestor, &r.Location, &r.State,
 			&r.NotBefore, &r.NotAfter, &r.AssuranceMethod, &r.AssuranceData, &r.Suspenders, &r.Decision, &r.Controls,
 			&r.PAR, &r.Sealed, &r.SealVersion)
-		its, err := scanned(r.Ref, err)
+		its, err := scanned("token", r.Ref, err)
 		byRef[token.Ref(r.Ref)] = gather.Answer[*sealedRow]{Value: r, Err: its}
 		return err
 	}, refs(all))
@@ -215,28 +215,28 @@ type glanced struct {
 // asked after the look, so that what was written meanwhile is not missed.
 func (v *Vault) readSights(ctx context.Context, all [][]cardPrint) ([]gather.Answer[glanced], error) {
 	answers := make([]gather.Answer[glanced], len(all))
-	cards, err := rowsOf(v, ctx, all, func(i int) bool { return true }, func(r cardRow) []byte { return r.PANIndex })
+	cards, err := rowsOf(v, ctx, all, func(i int) bool { return true }, cardsAt, cardRow.scan)
 	if err != nil {
 		return nil, fmt.Errorf("looking for cards: %w", err)
 	}
 	for i, r := range cards {
-		answers[i].Value.card = &r
+		answers[i].Value.card, answers[i].Err = &r.Value, r.Err
 	}
 	if len(cards) == len(all) {
 		return answers, nil
 	}
 	missed := func(i int) bool { return answers[i].Value.card == nil }
-	former, err := rowsOf(v, ctx, all, missed, func(r formerRow) []byte { return r.PANIndex })
+	former, err := rowsOf(v, ctx, all, missed, formerAt, formerRow.scan)
 	if err != nil {
 		return nil, fmt.Errorf("looking for replaced cards: %w", err)
 	}
-	news, err := v.indexes.news(v.cfg.DB.Read(ctx))
+	news, err := v.news(v.cfg.DB.Read(ctx))
 	if err != nil {
 		return nil, err
 	}
 	for i := range answers {
 		if r, ok := former[i]; ok {
-			answers[i].Value.former = &r
+			answers[i].Value.former, answers[i].Err = &r.Value, r.Err
 		} else {
 			answers[i].Value.news = news && missed(i)
 		}
@@ -244,9 +244,28 @@ func (v *Vault) readSights(ctx context.Context, all [][]cardPrint) ([]gather.Ans
 	return answers, nil
 }
 
+const (
+	cardsAt = "SELECT pan_index, id, index_version, expiry_tag, sealed, seal_version, par, last4, created_at FROM cards " +
+		"WHERE pan_index IN ?"
+	formerAt = "SELECT pan_index, id, card_id, index_version, sealed, seal_version, replaced_at FROM former_cards WHERE pan_index IN ?"
+)
+
+// scan reads what [cardsAt] asks for.
+func (r cardRow) scan(rows *sql.Rows) (_ cardRow, index []byte, id string, err error) {
+	err = rows.Scan(&r.PANIndex, &r.ID, &r.IndexVersion, &r.ExpiryTag, &r.Sealed, &r.SealVersion, &r.PAR, &r.Last4, &r.CreatedAt)
+	return r, r.PANIndex, r.ID, err
+}
+
+// scan reads what [formerAt] asks for.
+func (r formerRow) scan(rows *sql.Rows) (_ formerRow, index []byte, id string, err error) {
+	err = rows.Scan(&r.PANIndex, &r.ID, &r.CardID, &r.IndexVersion, &r.Sealed, &r.SealVersion, &r.ReplacedAt)
+	return r, r.PANIndex, r.ID, err
+}
+
 // rowsOf finds rows by the prints of those in all that are wanted, each by its
-// place in all.
-func rowsOf[Row any](v *Vault, ctx context.Context, all [][]cardPrint, wanted func(int) bool, index func(Row) []byte) (map[int]Row, error) {
+// place in all. One that cannot be read is an error for who looks for it.
+func rowsOf[Row any](v *Vault, ctx context.Context, all [][]cardPrint, wanted func(int) bool, query string,
+	scan func(Row, *sql.Rows) (Row, []byte, string, error)) (map[int]gather.Answer[Row], error) {
 	var keys [][]byte
 	for i, prints := range all {
 		for _, p := range prints {
@@ -255,15 +274,18 @@ func rowsOf[Row any](v *Vault, ctx context.Context, all [][]cardPrint, wanted fu
 			}
 		}
 	}
-	var rows []Row
-	if err := v.cfg.DB.Read(ctx).Where("pan_index IN ?", padded(keys)).Find(&rows).Error; err != nil {
+	byIndex := make(map[string]gather.Answer[Row], len(keys))
+	err := store.Each(v.cfg.DB.Read(ctx), query, func(rows *sql.Rows) error {
+		var none Row
+		r, index, id, err := scan(none, rows)
+		its, err := scanned("card", id, err)
+		byIndex[string(index)] = gather.Answer[Row]{Value: r, Err: its}
+		return err
+	}, padded(keys))
+	if err != nil {
 		return nil, err
 	}
-	byIndex := make(map[string]Row, len(rows))
-	for _, r := range rows {
-		byIndex[string(index(r))] = r
-	}
-	at := map[int]Row{}
+	at := map[int]gather.Answer[Row]{}
 	for i, prints := range all {
 		for _, p := range prints {
 			if r, ok := byIndex[string(p.index())]; ok && wanted(i) {

@@ -22,7 +22,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
@@ -81,6 +83,7 @@ type Config struct {
 	Quarantine    time.Duration    // after a token's window, before its number may come back; 0: 45 days
 	LeaseBlock    int64            // serials leased at a time; 0: 256
 	Events        Events           // nil: nobody is told
+	Log           *slog.Logger     // of rows that cannot be read and are passed over; nil: none
 	Now           func() time.Time // nil: time.Now
 	// Sure is the moment that has come by every clock there is: a process whose clock
 	// is ahead neither ends tokens of others nor gives out numbers that rest. Nil: Now.
@@ -112,6 +115,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	for _, v := range []*uint8{&c.Keys.Seal, &c.Keys.Index, &c.Keys.PAR, &c.Keys.RangeKEK} {
 		*v = max(*v, 1)
 	}
@@ -136,6 +142,16 @@ type Vault struct {
 	indexes  indexVersions
 	reading  reading
 	making   *gather.Gatherer[ordered, made]
+	unread   atomic.Uint64 // rows that were passed over
+}
+
+// Unreadable is how often a stored row was passed over because it cannot be read.
+func (v *Vault) Unreadable() uint64 { return v.unread.Load() }
+
+// passOver tells the operator of rows that cannot be read.
+func (v *Vault) passOver(ctx context.Context, what, kind string, names []string) {
+	v.unread.Add(uint64(len(names)))
+	v.cfg.Log.ErrorContext(ctx, what, kind, names)
 }
 
 // Open reads the token ranges, makes those that the configuration adds, and
@@ -155,7 +171,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	if err := v.loadRanges(ctx); err != nil {
 		return nil, fmt.Errorf("opening the vault: %w", err)
 	}
-	if err := v.indexes.learn(cfg.DB.Read(ctx), cfg.Keys.Index); err != nil {
+	if err := v.learnIndexes(ctx); err != nil {
 		return nil, fmt.Errorf("opening the vault: %w", err)
 	}
 	return v, nil

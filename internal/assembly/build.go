@@ -166,13 +166,28 @@ func (p *parts) open(ctx context.Context, s *Service) (err error) {
 	}
 	p.gauges = append(p.gauges, obs.Gauge{Name: "events_unreadable_total", Counts: true, Help: "How often this process met a stored event that cannot be read.",
 		Value: func() float64 { return float64(p.events.Unreadable()) }})
-	if p.vault, err = OpenVault(ctx, p.cfg, p.hsm, p.db, p.opt.Now); err != nil {
+	if err := p.openVault(ctx); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return p.vault.Close(context.WithoutCancel(ctx)) })
 	gauges, stop := watchRanges(ctx, p.vault, p.cfg.Vault.AlarmDays, p.chores)
 	p.gauges = append(p.gauges, gauges...)
 	s.closers = append(s.closers, stop)
+	return nil
+}
+
+// openVault opens the vault, and tells of rows that it passes over.
+func (p *parts) openVault(ctx context.Context) error {
+	c, err := VaultConfig(p.cfg, p.hsm, p.db, p.opt.Now)
+	if err != nil {
+		return err
+	}
+	c.Log = p.opt.Log
+	if p.vault, err = vault.Open(ctx, c); err != nil {
+		return err
+	}
+	p.gauges = append(p.gauges, obs.Gauge{Name: "vault_rows_unreadable_total", Counts: true, Help: "How often this process passed over a stored token or card that cannot be read.",
+		Value: func() float64 { return float64(p.vault.Unreadable()) }})
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 // that every request makes: gorm takes longer to write such a text and to fill a
 // row in than the database to find it.
 //
-// An argument that is a []string or an []int64 stands for a list: "ref IN ?".
+// An argument that is a []string, an []int64 or a [][]byte stands for a list: "ref IN ?".
 func Each(db *gorm.DB, query string, scan func(*sql.Rows) error, args ...any) (err error) {
 	st := db.Statement
 	text, values := spread(query, args, db.Name() == "postgres")
@@ -52,6 +52,8 @@ func spread(query string, args []any, numbered bool) (text string, values []any)
 		case []string:
 			enlist(&b, list, mark)
 		case []int64:
+			enlist(&b, list, mark)
+		case [][]byte:
 			enlist(&b, list, mark)
 		default:
 			mark(arg)

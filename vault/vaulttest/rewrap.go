@@ -1,14 +1,18 @@
 package vaulttest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tapvault/tapvault/access"
 	"github.com/tapvault/tapvault/hsm/keyref"
 	"github.com/tapvault/tapvault/internal/fault"
+	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/vault"
 )
@@ -140,6 +144,90 @@ func twoIndexes(t *testing.T, f *Fixture) {
 	if n := count(t, f, "cards"); n != 2 {
 		t.Fatalf("%d cards", n)
 	}
+}
+
+// lateIndex: a process that was started when no row bore the older version of the index key
+// any more finds the cards that another one, still configured for that, wrote since.
+func lateIndex(t *testing.T, f *Fixture) {
+	g := f.Again(t, rotated)
+	a := issue(t, f, 1)
+	if c, err := g.Reader().Card(t.Context(), Card(t, 1)); err != nil || c.PAR != a.PAR {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// lateIndexReplaced: no number of a card is put behind another that a process cannot know
+// by its own version of the index key.
+func lateIndexReplaced(t *testing.T, f *Fixture) {
+	b := issue(t, f, 2)
+	rewrap(t, f.Again(t, rotated))
+	g := f.Again(t, rotated)
+	a := issue(t, f, 1)
+	_, err := g.Writer().ReplaceCard(t.Context(), Card(t, 2), Card(t, 1), "3112", "bank", access.Attempt{})
+	kind(t, err, fault.CardKnown)
+	rewrap(t, g)
+	behind(t, g, a.Ref, 1, "2912")
+	behind(t, g, b.Ref, 2, "2912")
+}
+
+// lateFormer: a number that a card bore before is known, though no card bears that
+// version of the index key.
+func lateFormer(t *testing.T, f *Fixture) {
+	tok := issue(t, f, 1)
+	replace(t, f, 1, 2, access.Attempt{})
+	g := f.Again(t, rotated)
+	replace(t, g, 2, 3, access.Attempt{})
+	h := f.Again(t, rotated)
+	for _, table := range []string{"cards", "former_cards"} {
+		storetest.Exec(t, f.DB, "CREATE TABLE kept_"+table+" AS SELECT * FROM "+table)
+	}
+	rewrap(t, h)
+	i := f.Again(t, rotated) // has met no row of the first version
+	storetest.Exec(t, f.DB, "DELETE FROM former_cards")
+	storetest.Exec(t, f.DB, "INSERT INTO former_cards SELECT * FROM kept_former_cards")
+	if c, err := i.Reader().Card(t.Context(), Card(t, 2)); err != nil || c.PAR != tok.PAR {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// strayIndex: a few rows under a version of the index key that the HSM does not hold, or that
+// is none, are passed over and told of: no other card waits for them.
+func strayIndex(t *testing.T, f *Fixture) {
+	var log bytes.Buffer
+	logged := func(c *vault.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }
+	issue(t, f, 1)
+	a, b := issue(t, f, 2), issue(t, f, 3)
+	storetest.Exec(t, f.DB, "UPDATE cards SET index_version = 7 WHERE last4 = ?", a.PANLast4)
+	storetest.Exec(t, f.DB, "UPDATE cards SET index_version = 300 WHERE last4 = ?", b.PANLast4)
+	for i, g := range []*Fixture{f, f.Again(t, logged)} {
+		name := []string{"one that ran", "one that starts"}[i]
+		for _, n := range []int{1, 8 + i} { // one that is known, and one that is not
+			if _, err := g.Writer().Issue(t.Context(), g.Order(t, n), "bank", access.Attempt{}); err != nil {
+				t.Errorf("%s, card %d: %v", name, n, err)
+			}
+		}
+		if c, err := g.Reader().Card(t.Context(), Card(t, 2)); err != nil || c.PAR != a.PAR {
+			t.Errorf("%s: where its number still leads to it: %+v, %v", name, c, err)
+		}
+		if _, err := g.Reader().Card(t.Context(), Card(t, 3)); !fault.IsUnreadable(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if g.Unreadable() != 2 {
+			t.Errorf("%s: %d rows are told of", name, g.Unreadable())
+		}
+	}
+	for _, table := range []string{"WHERE last4 = '" + a.PANLast4, "WHERE last4 = '" + b.PANLast4} {
+		var id string
+		if err := f.DB.Read(t.Context()).Raw("SELECT id FROM cards " + table + "'").Scan(&id).Error; err != nil || !strings.Contains(log.String(), id) {
+			t.Errorf("the log does not name %s: %v", id, err)
+		}
+	}
+	for n := 10; n < 20; n++ { // many rows are no damage: a key is missing
+		issue(t, f, n)
+	}
+	storetest.Exec(t, f.DB, "UPDATE cards SET index_version = 7 WHERE index_version = 1")
+	_, err := f.Reader().Card(t.Context(), Card(t, 99))
+	kind(t, err, fault.HSMKey)
 }
 
 func retiredKeys(t *testing.T, f *Fixture) {
