@@ -11,7 +11,6 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
-	"github.com/tapvault/tapvault/internal/fault"
 	"github.com/tapvault/tapvault/token"
 	"github.com/tapvault/tapvault/tokenize/ff1"
 )
@@ -174,11 +173,8 @@ func (v *Vault) unwrap(ctx context.Context, row rangeRow) (*numbering, error) {
 	r := row.toRange()
 	kek := keyref.Ref{Usage: keyref.RangeKEK, Version: row.KEKVersion}
 	key, err := v.cfg.HSM.Unseal(ctx, kek, row.SealedKey, rangeAAD(r))
-	if k := fault.KindOf(err); err != nil && (k == fault.Internal || k == fault.HSMKey) {
-		err = fault.Unreadable(err) // damaged, or sealed under a key that is not there: the HSM itself answers
-	}
 	if err != nil {
-		return nil, fmt.Errorf("unwrapping the key of token range %s: %w", r.Name, err)
+		return nil, damaged(fmt.Errorf("unwrapping the key of token range %s: %w", r.Name, err))
 	}
 	defer clear(key)
 	c, err := ff1.New(key, 10)

@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // Rewrapper brings what the vault holds under the configured versions of its
@@ -39,26 +40,54 @@ func (r *Rewrapper) Left(ctx context.Context) (int64, error) {
 }
 
 // Run rewraps until nothing is left, and calls tell after each batch with how
-// many rows were done.
+// many rows were done. One that cannot be read holds up no other, and is named in the error.
 func (r *Rewrapper) Run(ctx context.Context, tell func(done int64)) error {
 	var done int64
+	var errs []error
 	for _, k := range r.v.kinds() {
-		for {
-			if err := ctx.Err(); err != nil {
-				return fmt.Errorf("rewrapping: %w", err)
-			}
-			seen, n, err := k.batch(ctx)
-			if err != nil {
-				return fmt.Errorf("rewrapping: %w", err)
-			}
-			if seen == 0 {
-				break
-			}
-			done += int64(n)
-			tell(done)
+		failed, err := k.run(ctx, func(n int) { done += int64(n); tell(done) })
+		if errs = append(errs, failed...); err != nil {
+			return fmt.Errorf("rewrapping: %w", errors.Join(append(errs, err)...))
 		}
 	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("rewrapping: %w", err)
+	}
 	return nil
+}
+
+// maxFailed bounds the rows of one kind that are passed over: if there are more, it is not
+// one row that is damaged.
+const maxFailed = 100
+
+// run brings all rows of a kind up to date. failed are the errors of those that cannot be.
+func (k kind) run(ctx context.Context, tell func(done int)) (failed []error, err error) {
+	skip := []string{""}
+	for {
+		if err := ctx.Err(); err != nil {
+			return failed, err
+		}
+		ids, err := k.older(ctx, skip)
+		if err != nil || len(ids) == 0 {
+			return failed, err
+		}
+		n, err := k.batch(ctx, ids)
+		for i := 0; i < len(ids) && fault.IsUnreadable(err); i++ { // each by itself, then
+			one, alone := k.batch(ctx, ids[i:i+1])
+			if n += one; fault.IsUnreadable(alone) && len(failed) < maxFailed {
+				failed, skip = append(failed, fmt.Errorf("a row of %s, %s: %w", k.table, ids[i], alone)), append(skip, ids[i])
+			} else if alone != nil {
+				return failed, alone
+			}
+			if i == len(ids)-1 {
+				err = nil
+			}
+		}
+		if err != nil {
+			return failed, err
+		}
+		tell(n)
+	}
 }
 
 // InUse counts the rows that need a version of a key to be read or found. A
@@ -89,120 +118,138 @@ type kind struct {
 	table  string
 	old    string // which rows are under an older version than
 	newest []any
-	batch  func(context.Context) (seen, done int, err error)
+	// older names a batch of those rows, without some.
+	older func(ctx context.Context, skip []string) (ids []string, err error)
+	// batch brings rows up to date, all or none of them.
+	batch func(ctx context.Context, ids []string) (done int, err error)
 }
 
 func (v *Vault) kinds() []kind {
 	k := v.cfg.Keys
+	ranges, cards := map[string]uint8{"kek_version": k.RangeKEK}, map[string]uint8{"seal_version": k.Seal, "index_version": k.Index}
 	return []kind{
-		{"token_ranges", "kek_version < ?", []any{k.RangeKEK}, v.rewrapRanges},
-		{"cards", olderCard, []any{k.Seal, k.Index}, v.rewrapCards},
-		{"former_cards", olderCard, []any{k.Seal, k.Index}, v.rewrapFormer},
+		{"token_ranges", "kek_version < ?", []any{k.RangeKEK}, v.older("token_ranges", ranges), v.rewrapRanges},
+		{"cards", olderCard, []any{k.Seal, k.Index}, v.older("cards", cards), v.rewrapCards},
+		{"former_cards", olderCard, []any{k.Seal, k.Index}, v.older("former_cards", cards), v.rewrapFormer},
 	}
 }
 
 const olderCard = "seal_version < ? OR index_version < ?"
 
-// older reads a batch of rows of one table that are under an older version of
+// older finds a batch of rows of one table that are under an older version of
 // one key. Each condition has an index of its own, so that a batch costs the
 // same however many rows there are.
-func older[row any](v *Vault, ctx context.Context, id string) (rows []row, err error) {
-	for column, newest := range map[string]uint8{"seal_version": v.cfg.Keys.Seal, "index_version": v.cfg.Keys.Index} {
-		err := v.cfg.DB.Read(ctx).Where(column+" < ?", newest).Order(column + ", " + id).Limit(rewrapBatch).Find(&rows).Error
-		if err != nil || len(rows) > 0 {
-			return rows, err
+func (v *Vault) older(table string, newest map[string]uint8) func(context.Context, []string) ([]string, error) {
+	return func(ctx context.Context, skip []string) (ids []string, err error) {
+		for column, version := range newest {
+			err := v.cfg.DB.Read(ctx).Table(table).Where(column+" < ? AND id NOT IN ?", version, skip).
+				Order(column+", id").Limit(rewrapBatch).Pluck("id", &ids).Error
+			if err != nil || len(ids) > 0 {
+				return ids, err
+			}
 		}
+		return nil, nil
 	}
-	return nil, nil
 }
 
-// rewrapCards brings a batch of cards up to date.
-func (v *Vault) rewrapCards(ctx context.Context) (seen, done int, err error) {
-	rows, err := older[cardRow](v, ctx, "id")
+// rowsNamed reads rows by their names.
+func rowsNamed[row any](ctx context.Context, v *Vault, ids []string) (rows []row, err error) {
+	return rows, v.cfg.DB.Read(ctx).Where("id IN ?", ids).Order("id").Find(&rows).Error
+}
+
+// damaged says of an error of opening what a row holds whether that is the row's: the HSM
+// answers, and opens others.
+func damaged(err error) error {
+	if k := fault.KindOf(err); err != nil && (k == fault.Internal || k == fault.HSMKey) {
+		return fault.Unreadable(err)
+	}
+	return err
+}
+
+// rewrapCards brings cards up to date.
+func (v *Vault) rewrapCards(ctx context.Context, ids []string) (done int, err error) {
+	rows, err := rowsNamed[cardRow](ctx, v, ids)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	fresh := make([]cardRow, len(rows))
 	for i, old := range rows {
 		pan, expiry, err := v.unseal(ctx, old)
 		if err != nil {
-			return 0, 0, err
+			return 0, damaged(err)
 		}
 		p, err := v.cardPrint(ctx, v.cfg.Keys.Index, pan)
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		fresh[i] = old
 		fresh[i].PANIndex, fresh[i].IndexVersion, fresh[i].ExpiryTag = p.index(), p.version, p.tag(expiry)
 		if err := v.seal(ctx, &fresh[i], pan, expiry); err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 	}
-	done, err = v.swapAll(ctx, len(rows), func(tx *gorm.DB, i int) *gorm.DB {
+	return v.swapAll(ctx, len(rows), func(tx *gorm.DB, i int) *gorm.DB {
 		// The expiry tag says whether number and date are still those read.
 		return tx.Model(&cardRow{}).Where("id = ? AND seal_version = ? AND index_version = ? AND expiry_tag = ?",
 			rows[i].ID, rows[i].SealVersion, rows[i].IndexVersion, rows[i].ExpiryTag).
 			Updates(map[string]any{"pan_index": fresh[i].PANIndex, "index_version": fresh[i].IndexVersion,
 				"expiry_tag": fresh[i].ExpiryTag, "sealed": fresh[i].Sealed, "seal_version": fresh[i].SealVersion})
 	})
-	return len(rows), done, err
 }
 
-// rewrapFormer brings a batch of numbers that cards bore before up to date.
-func (v *Vault) rewrapFormer(ctx context.Context) (seen, done int, err error) {
-	rows, err := older[formerRow](v, ctx, "id")
+// rewrapFormer brings numbers that cards bore before up to date.
+func (v *Vault) rewrapFormer(ctx context.Context, ids []string) (done int, err error) {
+	rows, err := rowsNamed[formerRow](ctx, v, ids)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	fresh := make([]formerRow, len(rows))
 	for i, old := range rows {
 		pan, expiry, err := v.unsealFrom(ctx, old.ID, old.SealVersion, old.Sealed)
 		if err != nil {
-			return 0, 0, err
+			return 0, damaged(err)
 		}
 		p, err := v.cardPrint(ctx, v.cfg.Keys.Index, pan)
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		fresh[i].PANIndex, fresh[i].IndexVersion, fresh[i].SealVersion = p.index(), p.version, v.cfg.Keys.Seal
 		if fresh[i].Sealed, err = v.sealFor(ctx, old.ID, v.cfg.Keys.Seal, pan, expiry); err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 	}
-	done, err = v.swapAll(ctx, len(rows), func(tx *gorm.DB, i int) *gorm.DB {
+	return v.swapAll(ctx, len(rows), func(tx *gorm.DB, i int) *gorm.DB {
 		return tx.Model(&formerRow{}).Where("id = ? AND seal_version = ? AND index_version = ?", rows[i].ID,
 			rows[i].SealVersion, rows[i].IndexVersion).
 			Updates(map[string]any{"pan_index": fresh[i].PANIndex, "index_version": fresh[i].IndexVersion,
 				"sealed": fresh[i].Sealed, "seal_version": fresh[i].SealVersion})
 	})
-	return len(rows), done, err
 }
 
 // rewrapRanges brings the keys of token ranges under the newest wrapping key.
 // The keys themselves never change: numbers hang on them.
-func (v *Vault) rewrapRanges(ctx context.Context) (seen, done int, err error) {
-	var rows []rangeRow
-	newest := keyref.Ref{Usage: keyref.RangeKEK, Version: v.cfg.Keys.RangeKEK}
-	if err := v.cfg.DB.Read(ctx).Where("kek_version < ?", newest.Version).Order("id").Limit(rewrapBatch).Find(&rows).Error; err != nil {
-		return 0, 0, err
+func (v *Vault) rewrapRanges(ctx context.Context, ids []string) (done int, err error) {
+	rows, err := rowsNamed[rangeRow](ctx, v, ids)
+	if err != nil {
+		return 0, err
 	}
+	newest := keyref.Ref{Usage: keyref.RangeKEK, Version: v.cfg.Keys.RangeKEK}
 	sealed := make([][]byte, len(rows))
 	for i, r := range rows {
 		key, err := v.cfg.HSM.Unseal(ctx, keyref.Ref{Usage: keyref.RangeKEK, Version: r.KEKVersion}, r.SealedKey, rangeAAD(r.toRange()))
 		if err != nil {
-			return 0, 0, fmt.Errorf("unwrapping the key of token range %s: %w", r.ID, err)
+			return 0, damaged(fmt.Errorf("unwrapping the key of token range %s: %w", r.ID, err))
 		}
 		sealed[i], err = v.cfg.HSM.Seal(ctx, newest, key, rangeAAD(r.toRange()))
 		clear(key)
 		if err != nil {
-			return 0, 0, fmt.Errorf("wrapping the key of token range %s: %w", r.ID, err)
+			return 0, fmt.Errorf("wrapping the key of token range %s: %w", r.ID, err)
 		}
 	}
-	done, err = v.swapAll(ctx, len(rows), func(tx *gorm.DB, i int) *gorm.DB {
+	return v.swapAll(ctx, len(rows), func(tx *gorm.DB, i int) *gorm.DB {
 		return tx.Model(&rangeRow{}).Where("id = ? AND kek_version = ?", rows[i].ID, rows[i].KEKVersion).
 			Updates(map[string]any{"sealed_key": sealed[i], "kek_version": newest.Version})
 	})
-	return len(rows), done, err
 }
 
 // swapAll runs n compare-and-swaps in one transaction and counts those that
@@ -218,6 +265,9 @@ func (v *Vault) swapAll(ctx context.Context, n int, swap func(tx *gorm.DB, i int
 		}
 		for i := range n {
 			s := swap(tx, i)
+			if errors.Is(s.Error, gorm.ErrDuplicatedKey) { // one number of two rows
+				return fault.Unreadable(fmt.Errorf("storing what was sealed anew: another row is of the same card number: %w", s.Error))
+			}
 			if s.Error != nil {
 				return fmt.Errorf("storing what was sealed anew: %w", s.Error)
 			}

@@ -35,6 +35,7 @@ var cardTests = map[string]func(*testing.T, *Fixture){
 	"rewrapped":                     rewrapped,
 	"rewrapped while serving":       rewrapWhileServing,
 	"rewrapping, killed":            rewrapKilled,
+	"rewrapping what is damaged":    rewrapUnreadable,
 	"two versions of the index key": twoIndexes,
 	"an older index, late":          lateIndex,
 	"an older index, replaced":      lateIndexReplaced,

@@ -257,6 +257,63 @@ func retiredKeys(t *testing.T, f *Fixture) {
 	issue(t, g, 2)
 }
 
+// rewrapUnreadable: rows that cannot be brought up to date hold up no other, are named, and are
+// brought up to date when they are mended.
+func rewrapUnreadable(t *testing.T, f *Fixture) {
+	const cards = 5
+	var made []token.Token
+	for n := range cards {
+		made = append(made, issue(t, f, n))
+	}
+	replace(t, f, 4, 9, access.Attempt{})
+	exec := func(statement string, args ...any) { storetest.Exec(t, f.DB, statement, args...) }
+	for _, table := range []string{"cards", "former_cards"} {
+		exec("CREATE TABLE kept_" + table + " AS SELECT * FROM " + table)
+	}
+	g := f.Again(t, rotated)
+	id := func(n int) (id string) {
+		if err := f.DB.Read(t.Context()).Raw("SELECT card_id FROM tokens WHERE ref = ?", string(made[n].Ref)).Scan(&id).Error; err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	exec("UPDATE cards SET sealed = pan_index WHERE id = ?", id(0))
+	exec("UPDATE cards SET seal_version = -1 WHERE id = ?", id(1))
+	exec("UPDATE former_cards SET seal_version = -1")
+	for i := range 2 {
+		err := g.Rewrapper().Run(t.Context(), func(int64) {})
+		for _, bad := range []string{id(0), id(1), "a row of former_cards"} {
+			if err == nil || !strings.Contains(err.Error(), bad) {
+				t.Errorf("run %d does not name %s: %v", i, bad, err)
+			}
+		}
+		if left, err := g.Rewrapper().Left(t.Context()); err != nil || left != 3 {
+			t.Errorf("run %d left %d rows, %v", i, left, err)
+		}
+	}
+	exec("UPDATE cards SET sealed = (SELECT k.sealed FROM kept_cards k WHERE k.id = cards.id), seal_version = 1 WHERE id IN ?", []string{id(0), id(1)})
+	exec("UPDATE former_cards SET seal_version = 1")
+	// Another row has the number of one.
+	exec("UPDATE cards SET pan_index = ? WHERE id = ?", make([]byte, 32), id(0))
+	if done := rewrap(t, g); done != 3 {
+		t.Errorf("mended, %d rows were done", done)
+	}
+	var index []byte
+	if err := f.DB.Read(t.Context()).Raw("SELECT pan_index FROM cards WHERE id = ?", id(2)).Row().Scan(&index); err != nil {
+		t.Fatal(err)
+	}
+	exec("DELETE FROM former_cards")
+	exec("UPDATE cards SET pan_index = (SELECT k.pan_index FROM kept_cards k WHERE k.id = cards.id), index_version = 1 WHERE id IN ?", []string{id(2), id(3)})
+	exec("UPDATE cards SET pan_index = ? WHERE id = ?", index, id(0))
+	err := g.Rewrapper().Run(t.Context(), func(int64) {})
+	if err == nil || !strings.Contains(err.Error(), id(2)) || !strings.Contains(err.Error(), "the same card number") {
+		t.Errorf("%v", err)
+	}
+	if left, err := g.Rewrapper().Left(t.Context()); err != nil || left != 1 {
+		t.Errorf("%d rows left, %v", left, err)
+	}
+}
+
 // retiredRangeKey: a process with the old configuration serves, makes no range under a key
 // that is about to be destroyed, and brings none under it: no process could start again.
 func retiredRangeKey(t *testing.T, f *Fixture) {
