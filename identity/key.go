@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // Signature algorithms that a client may use, and nothing else.
@@ -116,7 +118,7 @@ func Holder(ctx context.Context, r Registry, client string) (string, error) {
 	}
 	k, err := parseKey(c.JWK)
 	if err != nil {
-		return "", err
+		return "", fault.Unreadable(fmt.Errorf("the key of client %s cannot be read", client))
 	}
 	return k.ids[0], nil // its thumbprint
 }

@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapvault/tapvault/access"
@@ -184,7 +186,8 @@ type Config struct {
 	Rules map[Verb]Rule
 	// Key names the key that a client signs with, which stands for who holds it:
 	// two clients with one key are one person. "" says that it may not act any
-	// more. nil: every client is a person of its own.
+	// more, and so does an error of [fault.Unreadable] of an approver. nil: every client is
+	// a person of its own.
 	Key func(ctx context.Context, client string) (string, error)
 	// Secret keys the digests of requests whose bodies may hold token numbers, the
 	// same in all processes. nil: there are none here.
@@ -193,11 +196,25 @@ type Config struct {
 	// Clock is the one clock of all processes, by which an approval lives and ends; nil:
 	// Now.
 	Clock func(ctx context.Context) (time.Time, error)
-	Rand  io.Reader // nil: crypto/rand
+	Rand  io.Reader    // nil: crypto/rand
+	Log   *slog.Logger // of what is stored and cannot be read; nil: none
 }
 
 // Service answers callers. It is safe for concurrent use.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg    Config
+	unread atomic.Uint64
+}
+
+// Unreadable is how often something was passed over that is stored and cannot be read: an
+// approver's key, or an approval of a request.
+func (s *Service) Unreadable() uint64 { return s.unread.Load() }
+
+// passOver tells the operator of what cannot be read.
+func (s *Service) passOver(ctx context.Context, what string, err error) {
+	s.unread.Add(1)
+	s.cfg.Log.ErrorContext(ctx, what, "error", err.Error())
+}
 
 // New checks cfg and returns a service.
 func New(cfg Config) (*Service, error) {
@@ -221,7 +238,10 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	return &Service{cfg}, nil
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{cfg: cfg}, nil
 }
 
 // now is the moment by which approvals live.

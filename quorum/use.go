@@ -62,10 +62,14 @@ func (s *Service) redeem(ctx context.Context, c access.Caller, a Act, good func(
 	}
 	used, err := s.oldest(ctx, w, a, good)
 	if errors.Is(err, errUnfit) {
-		if err = s.spent(ctx, w); err == nil {
-			err = ErrNeeded
+		why := ErrNeeded
+		if fault.IsUnreadable(err) {
+			why = err
 		}
-		if errors.Is(err, ErrNeeded) {
+		if err = s.spent(ctx, w); err == nil {
+			err = why
+		}
+		if errors.Is(err, ErrNeeded) || errors.Is(err, errUnfit) {
 			err = s.cfg.Gate.Refuse(ctx, c, a.Right, string(a.Verb), "approval", err)
 		}
 	}
@@ -77,18 +81,24 @@ func (s *Service) redeem(ctx context.Context, c access.Caller, a Act, good func(
 }
 
 // oldest uses up the oldest one that is good, however many there are before it that are
-// not, or returns errUnfit.
+// not, or returns errUnfit; of those that cannot be read the error where no other is good.
 func (s *Service) oldest(ctx context.Context, w Which, a Act, good func(Approval, map[string]string) bool) (Approval, error) {
+	unfit := errUnfit
 	for behind := (Approval{}); ; {
 		ready, err := s.cfg.Store.Ready(ctx, w, behind)
 		if err != nil {
 			return Approval{}, err
 		}
 		if len(ready) == 0 {
-			return Approval{}, errUnfit
+			return Approval{}, unfit
 		}
 		for _, behind = range ready {
-			if used, err := s.useUp(ctx, behind.ID, a, good); !errors.Is(err, errUnfit) {
+			used, err := s.useUp(ctx, behind.ID, a, good)
+			switch {
+			case fault.IsUnreadable(err):
+				unfit = fmt.Errorf("%w: approval %s: %w", errUnfit, behind.ID, err)
+				s.passOver(ctx, "an approval cannot be judged, because what is stored for it cannot be read", unfit)
+			case !errors.Is(err, errUnfit):
 				return used, err
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/fault"
 )
 
 // Approve approves a request by its digest, which says that the approver means
@@ -55,7 +56,9 @@ func (s *Service) Approve(ctx context.Context, c access.Caller, id string, diges
 }
 
 // people says who stands behind the approvers of a verb and behind others. The
-// name of somebody who may not act any more is "".
+// name of somebody who may not act any more is "", and so is that of an approver whose key
+// cannot be read: that one does not count, and the others do. Of the others it must be known
+// who they are, so that nobody approves what is its own.
 func (s *Service) people(ctx context.Context, v Verb, others ...string) (map[string]string, error) {
 	who := map[string]string{}
 	for _, id := range slices.Concat(s.cfg.Rules[v].Approvers, others) {
@@ -64,7 +67,12 @@ func (s *Service) people(ctx context.Context, v Verb, others ...string) (map[str
 			continue
 		}
 		var err error
-		if who[id], err = s.cfg.Key(ctx, id); err != nil {
+		who[id], err = s.cfg.Key(ctx, id)
+		if fault.IsUnreadable(err) && !slices.Contains(others, id) {
+			s.passOver(ctx, "the key of an approver cannot be read: nothing counts that it approves", err)
+			who[id], err = "", nil
+		}
+		if err != nil {
 			return nil, fmt.Errorf("looking for who approves: %w", err)
 		}
 	}

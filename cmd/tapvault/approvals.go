@@ -227,7 +227,7 @@ func (a *app) approved(ctx context.Context, cfg assembly.Config, db *store.DB, v
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	s, err := assembly.Approvals(cfg, db, t, nil, time.Now)
+	s, err := assembly.Approvals(cfg, db, t, nil, time.Now, nil)
 	if err != nil {
 		return err
 	}

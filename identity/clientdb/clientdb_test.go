@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -128,7 +129,8 @@ func encryptionKey(t *testing.T, config store.Config) {
 
 // holders: a client stands for who has its key, while it may act.
 func holders(t *testing.T, config store.Config) {
-	s := clientdb.New(storetest.Open(t, config), nil)
+	db := storetest.Open(t, config)
+	s := clientdb.New(db, nil)
 	one, other := client(t, "one"), client(t, "other")
 	same := one
 	same.ID, same.Name = "same", "another name"
@@ -154,6 +156,10 @@ func holders(t *testing.T, config store.Config) {
 	}
 	if holder("one") != "" || holder("nobody") != "" || holder("corp:alice") != "corp:alice" {
 		t.Errorf("disabled %q, nobody %q, another issuer's %q", holder("one"), holder("nobody"), holder("corp:alice"))
+	}
+	storetest.Exec(t, db, "UPDATE clients SET jwk = ? WHERE id = 'other'", []byte("{"))
+	if _, err := identity.Holder(t.Context(), s, "other"); !fault.IsUnreadable(err) || !strings.Contains(err.Error(), "other") {
+		t.Errorf("one key that cannot be read: %v", err)
 	}
 }
 

@@ -22,7 +22,7 @@ func TestDeployNamesWhatThereIs(t *testing.T) {
 		return obs.Gauge{Name: name, Help: "-", Value: func() float64 { return 1 }}
 	}
 	var source []byte
-	for _, file := range []string{"accounts.go", "build.go", "capacity.go", "chores.go", "clocks.go", "denylist.go", "hsmtokens.go", "limits.go", "loads.go", "process.go", "traces.go"} {
+	for _, file := range []string{"accounts.go", "build.go", "capacity.go", "chores.go", "clocks.go", "denylist.go", "hsmtokens.go", "limits.go", "loads.go", "process.go", "services.go", "traces.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -53,9 +54,9 @@ func (c Config) validateQuorum(v *checker) {
 
 // Approvals makes what waits for others; recorder keeps what is done. secret is not
 // needed for what is done at the machine.
-func Approvals(c Config, db *store.DB, recorder audit.Recorder, secret []byte, now func() time.Time) (*quorum.Service, error) {
+func Approvals(c Config, db *store.DB, recorder audit.Recorder, secret []byte, now func() time.Time, log *slog.Logger) (*quorum.Service, error) {
 	clients := clientdb.New(db, now)
-	return quorum.New(quorum.Config{Store: quorumdb.New(db), Gate: audit.Gate{Recorder: recorder}, Rules: c.rules(), Secret: secret, Now: now, Clock: c.clock(db),
+	return quorum.New(quorum.Config{Store: quorumdb.New(db), Log: log, Gate: audit.Gate{Recorder: recorder}, Rules: c.rules(), Secret: secret, Now: now, Clock: c.clock(db),
 		Key: func(ctx context.Context, id string) (string, error) { return identity.Holder(ctx, clients, id) }})
 }
 

@@ -98,8 +98,12 @@ func (p *parts) office(ctx context.Context, x *services) (err error) {
 	if err != nil {
 		return err
 	}
-	x.approvals, err = Approvals(p.cfg, p.db, p.trail, secret, p.opt.Now)
-	return err
+	if x.approvals, err = Approvals(p.cfg, p.db, p.trail, secret, p.opt.Now, p.opt.Log); err != nil {
+		return err
+	}
+	p.gauges = append(p.gauges, obs.Gauge{Name: "approvals_unreadable_total", Counts: true, Help: "How often this process passed over an approver's key or an approval that cannot be read.",
+		Value: func() float64 { return float64(x.approvals.Unreadable()) }})
+	return nil
 }
 
 // money makes what judges cards and taps, and moves what they pay.

@@ -1,9 +1,11 @@
 package quorumdb_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -122,7 +124,7 @@ func TestEachDatabase(t *testing.T) {
 
 // TestRules is what no database makes a difference to.
 func TestRules(t *testing.T) {
-	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Clocks": clocks, "Changed": changedRules, "People": people, "Keyed": keyed} {
+	for name, test := range map[string]func(*bench){"FourEyes": fourEyes, "Exact": exact, "Expiry": expiry, "Cancel": cancel, "Clocks": clocks, "Changed": changedRules, "People": people, "Unreadable": unreadable, "Keyed": keyed} {
 		t.Run(name, func(t *testing.T) { test(newBench(t, storetest.New(t))) })
 	}
 }
@@ -424,6 +426,86 @@ func people(b *bench) {
 	b.approves(b.two, "o2", mine, quorum.ErrState)
 	if l := b.book.last(); l != "o2 approvals:decide refused state" {
 		b.Errorf("recorded %q", l)
+	}
+}
+
+// unreadable: an approver whose key cannot be read counts for nothing and is told of; the
+// others approve. Nobody approves or uses what somebody asked for of whom it cannot be known
+// who that is, and that keeps nothing of others back.
+func unreadable(b *bench) {
+	keys := map[string]string{"o1": "k1", "o2": "k2", "o3": "k3", "bank": "k4", "local:ann": "k5", "local:bob": "k6"}
+	damaged := map[string]bool{}
+	var log bytes.Buffer
+	var err error
+	b.one, err = quorum.New(quorum.Config{Store: b.db, Gate: audit.Gate{Recorder: b.book}, Rules: rules, Secret: secret, Now: func() time.Time { return time.UnixMilli(b.now.Load()) },
+		Log: slog.New(slog.NewTextHandler(&log, nil)), Key: func(_ context.Context, client string) (string, error) {
+			if damaged[client] {
+				return "", fault.Unreadable(errors.New("client " + client + ": its key is not a public JWK"))
+			}
+			return keys[client], nil
+		}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := b.asked(body)
+	b.approves(b.one, "o3", a, nil)
+	damaged["o3"] = true
+	if got := b.approves(b.one, "o1", a, nil); got.State != quorum.Pending {
+		b.Errorf("whose key cannot be read counts: %+v", got)
+	}
+	if n := b.one.Unreadable(); n == 0 || !strings.Contains(log.String(), "client o3") {
+		b.Errorf("%d are told of: %s", n, log.String())
+	}
+	if _, err := b.one.Approve(b.Context(), officer("o3"), a.ID, a.Digest); !fault.IsUnreadable(err) {
+		b.Errorf("who approves is not known: %v", err)
+	}
+	if got := b.approves(b.one, "o2", a, nil); got.State != quorum.Approved {
+		b.Errorf("%+v", got)
+	}
+	b.uses(b.one, bank, body, nil)
+
+	export := quorum.Act{Verb: quorum.VaultExport, Method: quorum.Run, Path: "export", Body: []byte(`{"to":"f"}`), Right: "vault:export"}
+	var last quorum.Approval
+	for _, who := range []string{"local:ann", "local:bob"} {
+		c := access.Caller{ID: who, Role: access.Operator, Scopes: access.ForRole(access.Operator)}
+		last, err = b.one.Request(b.Context(), c, quorum.Ask{Verb: export.Verb, Method: export.Method, Path: export.Path, Body: export.Body})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.approves(b.one, "o1", last, nil)
+		b.now.Add(1000)
+	}
+	damaged["local:ann"] = true
+	local := access.Caller{ID: "local:root", Role: access.Operator}
+	if err := b.one.Use(b.Context(), local, export); err != nil {
+		b.Errorf("behind one that cannot be judged: %v", err)
+	}
+	if got, err := b.db.Approval(b.Context(), last.ID); err != nil || got.State != quorum.Used {
+		b.Errorf("%+v, %v", got, err)
+	}
+	var spent *quorum.SpentError
+	if err := b.one.Use(b.Context(), local, export); !errors.As(err, &spent) || spent.ID != last.ID {
+		b.Errorf("once more: %v", err)
+	}
+	other := export
+	other.Body = []byte(`{"to":"g"}`)
+	ann := access.Caller{ID: "local:ann", Role: access.Operator, Scopes: access.ForRole(access.Operator)}
+	if last, err = b.one.Request(b.Context(), ann, quorum.Ask{Verb: other.Verb, Method: other.Method, Path: other.Path, Body: other.Body}); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := b.one.Approve(b.Context(), officer("o1"), last.ID, last.Digest); !fault.IsUnreadable(err) {
+		b.Errorf("of somebody who is not known: %v", err)
+	}
+	damaged["local:ann"] = false
+	b.approves(b.one, "o1", last, nil)
+	damaged["local:ann"] = true
+	err = b.one.Use(b.Context(), local, other)
+	if line := b.book.last(); !fault.IsUnreadable(err) || !strings.Contains(err.Error(), last.ID) || line != "local:root vault:export refused approval" {
+		b.Errorf("only one is left, which cannot be judged: %v, recorded %q", err, line)
+	}
+	damaged["local:ann"] = false
+	if err := b.one.Use(b.Context(), local, other); err != nil {
+		b.Errorf("mended: %v", err)
 	}
 }
 
