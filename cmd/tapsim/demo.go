@@ -68,6 +68,11 @@ func (d *demo) chapters() []func(context.Context) error {
 func runDemo(ctx context.Context, out io.Writer, bin, dir string) (err error) {
 	began := time.Now()
 	d := &demo{teller: teller{w: out, bold: isTerminal(out)}, bin: bin, dir: dir, card: testCard}
+	leave, err := take(dir)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if err := d.sweep(); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 // take keeps other runs from a folder until leave is called or the process ends. The lock
 // is a file beside it: the folder itself is removed and made anew.
 func take(dir string) (leave func(), err error) {
+	dir = filepath.Clean(dir)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, fmt.Errorf("locking the folder of --dir: %w", err)
 	}

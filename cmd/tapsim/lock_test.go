@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/api/client"
+	"github.com/tapvault/tapvault/internal/cli"
 )
 
 // TestOneReaderInAFolder: a second run on one folder is told so before it touches the first
@@ -40,5 +43,30 @@ func TestOneReaderInAFolder(t *testing.T) {
 	}
 	if _, err := two.newReader(t.Context(), "reader", terminalID); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("after it: %v", err)
+	}
+}
+
+// TestOneDemoInAFolder: a second demo in one folder removes nothing of the first one's.
+func TestOneDemoInAFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "demo")
+	made := filepath.Join(dir, marker)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(made, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	leave, err := take(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave()
+	var out, said bytes.Buffer
+	code := run(t.Context(), []string{"demo", "--bin", "false", "--dir", dir + "/"}, &out, &said)
+	if code != cli.Misused || !strings.Contains(said.String(), "another run uses "+dir) {
+		t.Errorf("exit %d, %s", code, said.String())
+	}
+	if _, err := os.Stat(made); err != nil {
+		t.Errorf("the first one's folder: %v", err)
 	}
 }
