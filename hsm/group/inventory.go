@@ -21,7 +21,7 @@ type Held struct {
 // together by [Merge].
 func (g *Group) Inventory(ctx context.Context) ([]keyref.Info, error) {
 	if len(g.members) == 1 {
-		return on(ctx, g, call{"inventory", ""}, func(ctx context.Context, t *hsm.Token) ([]keyref.Info, error) { return t.Inventory(ctx) })
+		return on(ctx, g, call{name: "inventory"}, func(ctx context.Context, t *hsm.Token) ([]keyref.Info, error) { return t.Inventory(ctx) })
 	}
 	var all []Held
 	for _, m := range g.members {

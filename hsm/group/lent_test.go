@@ -26,6 +26,9 @@ func TestASecretIsLentOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Close()
+	if err := g.Require(t.Context(), seal, agree); err != nil {
+		t.Fatal(err)
+	}
 	sealed, err := g.Seal(t.Context(), seal, make([]byte, 32), nil)
 	if err != nil {
 		t.Fatal(err)
