@@ -62,7 +62,7 @@ type (
 	}
 	// Directory finds tokens, page by page.
 	Directory interface {
-		Search(ctx context.Context, c access.Caller, f token.Filter, cursor string, limit int) (found []token.Token, next string, err error)
+		Search(ctx context.Context, c access.Caller, f token.Filter, cursor string, limit int) (found token.Page, next string, err error)
 	}
 	// Cards knows the cards behind tokens.
 	Cards interface {

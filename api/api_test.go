@@ -174,10 +174,10 @@ func (b *backend) Notify(_ context.Context, _ access.Caller, _ token.Ref, n toke
 	return b.token()
 }
 
-func (b *backend) Search(_ context.Context, _ access.Caller, f token.Filter, cursor string, limit int) ([]token.Token, string, error) {
+func (b *backend) Search(_ context.Context, _ access.Caller, f token.Filter, cursor string, limit int) (token.Page, string, error) {
 	b.filter, b.cursor, b.limit = f, cursor, limit
 	t, err := b.token()
-	return []token.Token{t}, "next", err
+	return token.Page{Tokens: []token.Token{t}, Unreadable: []token.Ref{t.Ref}}, "next", err
 }
 
 func (b *backend) ReplaceCard(_ context.Context, _ access.Caller, r tokenize.Replace) (token.Card, error) {

@@ -62,9 +62,12 @@ func (s *server) tokens(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := wire.TokenList{Tokens: make([]wire.Token, len(found)), Next: next}
-	for i, t := range found {
+	out := wire.TokenList{Tokens: make([]wire.Token, len(found.Tokens)), Next: next}
+	for i, t := range found.Tokens {
 		out.Tokens[i] = tokenOut(t)
+	}
+	for _, ref := range found.Unreadable {
+		out.Unreadable = append(out.Unreadable, string(ref))
 	}
 	return out, nil
 }

@@ -56,6 +56,14 @@ type Filter struct {
 	State     State  // as time makes it: a token whose window has closed is EXPIRED
 }
 
+// Page is a part of a list of tokens.
+type Page struct {
+	Tokens []Token
+	// Unreadable are tokens of this part of which what is stored cannot be read.
+	Unreadable []Ref
+	Next       Mark // where to go on; the zero value when there are no more
+}
+
 // Mark is a place in a list of tokens, newest first: after the token that was
 // made at a time and bears a reference. The zero value is the beginning.
 type Mark struct {

@@ -415,14 +415,14 @@ func TestSearch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, tok := range found {
+			for _, tok := range found.Tokens {
 				refs = append(refs, tok.Ref)
 			}
 			if next == "" {
 				return refs
 			}
-			if strings.Contains(next, "=") || len(found) != limit {
-				t.Fatalf("a page of %d, cursor %q", len(found), next)
+			if strings.Contains(next, "=") || len(found.Tokens) != limit {
+				t.Fatalf("a page of %d, cursor %q", len(found.Tokens), next)
 			}
 			cursor = next
 		}
@@ -457,7 +457,7 @@ func TestSearch(t *testing.T) {
 		t.Helper()
 		found, next, err := s.Search(t.Context(), c, f, cursor, limit)
 		kind(t, name, err, want)
-		if len(found) > 0 || next != "" {
+		if len(found.Tokens) > 0 || next != "" {
 			t.Errorf("%s: found something", name)
 		}
 	}
@@ -476,8 +476,8 @@ func TestSearch(t *testing.T) {
 	bad("a terminal", terminal, token.Filter{}, "", 2, fault.Denied)
 	s.Clock.Add(2 * day)
 	found, _, err := s.Search(t.Context(), bank, token.Filter{State: token.Expired}, "", 0)
-	if err != nil || len(found) != 5 || found[0].State != token.Expired {
-		t.Errorf("expired by time: %d, %v", len(found), err)
+	if err != nil || len(found.Tokens) != 5 || found.Tokens[0].State != token.Expired {
+		t.Errorf("expired by time: %d, %v", len(found.Tokens), err)
 	}
 }
 

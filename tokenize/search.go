@@ -21,37 +21,36 @@ const MaxPage = 100
 // Search lists tokens that f describes and c may know of, newest first, up to
 // limit of them; 0 is [MaxPage]. When there are more, next is a cursor that
 // goes on after them, for the same filter; it is "" on the last page. A token
-// that is made meanwhile comes before the first page, so no page repeats one.
-func (s *Service) Search(ctx context.Context, c access.Caller, f token.Filter, cursor string, limit int) (found []token.Token, next string, err error) {
+// that is made meanwhile comes before the first page, so no page repeats one. A token that
+// cannot be read is named beside the others of its page.
+func (s *Service) Search(ctx context.Context, c access.Caller, f token.Filter, cursor string, limit int) (found token.Page, next string, err error) {
 	if err := s.cfg.Gate.CheckBecause(ctx, c, access.TokenRead, filterObject(f), "search"); err != nil {
-		return nil, "", err
+		return token.Page{}, "", err
 	}
 	if err := checkFilter(f); err != nil {
-		return nil, "", err
+		return token.Page{}, "", err
 	}
 	if limit == 0 {
 		limit = MaxPage
 	}
 	if limit < 1 || limit > MaxPage {
-		return nil, "", fmt.Errorf("%w: a page has 1 to %d tokens", token.ErrMalformed, MaxPage)
+		return token.Page{}, "", fmt.Errorf("%w: a page has 1 to %d tokens", token.ErrMalformed, MaxPage)
 	}
 	if f, err = s.narrow(ctx, c, f); err != nil {
-		return nil, "", err
+		return token.Page{}, "", err
 	}
 	mark, err := parseCursor(cursor, f)
 	if err != nil {
-		return nil, "", err
+		return token.Page{}, "", err
 	}
-	found, more, err := s.cfg.Vault.Find(ctx, f, mark, limit)
-	if err != nil {
-		return nil, "", fmt.Errorf("searching tokens: %w", err)
+	if found, err = s.cfg.Vault.Find(ctx, f, mark, limit); err != nil {
+		return token.Page{}, "", fmt.Errorf("searching tokens: %w", err)
 	}
-	if more {
-		last := found[len(found)-1]
-		next = formatCursor(token.Mark{CreatedAt: last.CreatedAt, Ref: last.Ref}, f)
+	if found.Next.Ref != "" {
+		next = formatCursor(found.Next, f)
 	}
-	for i, t := range found {
-		found[i] = s.present(t)
+	for i, t := range found.Tokens {
+		found.Tokens[i] = s.present(t)
 	}
 	return found, next, nil
 }

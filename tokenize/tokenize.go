@@ -55,7 +55,7 @@ type Vault interface {
 	Cards
 	Earlier
 	Token(ctx context.Context, ref token.Ref) (token.Token, error)
-	Find(ctx context.Context, f token.Filter, after token.Mark, limit int) (found []token.Token, more bool, err error)
+	Find(ctx context.Context, f token.Filter, after token.Mark, limit int) (token.Page, error)
 	// Issue makes a token once per attempt; a later try gets the first's. When
 	// the order asks for the only one of its kind, a living one is the answer.
 	Issue(ctx context.Context, o token.Order, caller string, a access.Attempt) (token.Token, error)

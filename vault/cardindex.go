@@ -106,7 +106,7 @@ func (v *Vault) learnIndexes(ctx context.Context) error {
 		case err != nil:
 			return err
 		case rows != nil:
-			v.passOver(ctx, "stored cards are indexed under a version of the index key that the HSM does not hold: they may not be found by their numbers", "cards", rows)
+			passOver(ctx, v, "stored cards are indexed under a version of the index key that the HSM does not hold: they may not be found by their numbers", "cards", rows)
 			strays = append(strays, n)
 		default:
 			all = append(all, uint8(n))

@@ -111,9 +111,9 @@ func oneView(db *gorm.DB, ref token.Ref) (view tokenView, err error) {
 // ofTokens are the columns of a token and what is shown of its card, in the
 // order in which [tokenView.scan] reads them.
 const (
-	ofTokens = "tokens.ref, tokens.card_id, tokens.range_id, tokens.serial, tokens.requestor, tokens.psn, tokens.expiry, " +
+	ofTokens = "tokens.ref, tokens.created_at, tokens.card_id, tokens.range_id, tokens.serial, tokens.requestor, tokens.psn, tokens.expiry, " +
 		"tokens.location, tokens.state, tokens.not_before, tokens.not_after, tokens.ctr_first, tokens.ctr_next, " +
-		"tokens.created_at, tokens.changed_at, tokens.assurance_method, tokens.assurance_data, tokens.form_factor, " +
+		"tokens.changed_at, tokens.assurance_method, tokens.assurance_data, tokens.form_factor, " +
 		"tokens.device, tokens.suspenders, tokens.decision, tokens.controls, tokens.renews, tokens.renewed_by, " +
 		"tokens.notice, tokens.notice_reason, tokens.noticed_at, tokens.revision, tokens.living, tokens.kept_until, cards.par, cards.last4"
 	withCards = "JOIN cards ON cards.id = tokens.card_id"
@@ -125,9 +125,9 @@ func views(db *gorm.DB) *gorm.DB { return db.Table("tokens").Select(ofTokens).Jo
 // scan reads [ofTokens].
 func (t *tokenView) scan(rows *sql.Rows) error {
 	r := &t.Row
-	return rows.Scan(&r.Ref, &r.CardID, &r.RangeID, &r.Serial, &r.Requestor, &r.PSN, &r.Expiry,
+	return rows.Scan(&r.Ref, &r.CreatedAt, &r.CardID, &r.RangeID, &r.Serial, &r.Requestor, &r.PSN, &r.Expiry,
 		&r.Location, &r.State, &r.NotBefore, &r.NotAfter, &r.CtrFirst, &r.CtrNext,
-		&r.CreatedAt, &r.ChangedAt, &r.AssuranceMethod, &r.AssuranceData, &r.FormFactor,
+		&r.ChangedAt, &r.AssuranceMethod, &r.AssuranceData, &r.FormFactor,
 		&r.Device, &r.Suspenders, &r.Decision, &r.Controls, &r.Renews, &r.RenewedBy,
 		&r.Notice, &r.NoticeReason, &r.NoticedAt, &r.Revision, &r.Living, &r.KeptUntil, &t.PAR, &t.Last4)
 }

@@ -149,7 +149,7 @@ type Vault struct {
 func (v *Vault) Unreadable() uint64 { return v.unread.Load() }
 
 // passOver tells the operator of rows that cannot be read.
-func (v *Vault) passOver(ctx context.Context, what, kind string, names []string) {
+func passOver[name ~string](ctx context.Context, v *Vault, what, kind string, names []name) {
 	v.unread.Add(uint64(len(names)))
 	v.cfg.Log.ErrorContext(ctx, what, kind, names)
 }

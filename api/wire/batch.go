@@ -26,7 +26,10 @@ type TokenResults struct {
 // TokenList is a page of GET /v1/tokens.
 type TokenList struct {
 	Tokens []Token `json:"tokens"`
-	Next   string  `json:"next_cursor,omitempty"` // absent on the last page
+	// Unreadable names tokens of this page of which what is stored is damaged: the operator
+	// knows of it.
+	Unreadable []string `json:"unreadable,omitempty"`
+	Next       string   `json:"next_cursor,omitempty"` // absent on the last page
 }
 
 // ReplaceCard is the body of POST /v1/cards/replace. The old card is named by

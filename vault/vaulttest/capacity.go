@@ -210,11 +210,11 @@ func anothersRange(t *testing.T, f *Fixture) {
 			return got.Number, err
 		},
 		"in a list": func(v *vault.Vault) (token.Number, error) {
-			all, _, err := v.Reader().Find(t.Context(), token.Filter{Ref: tok.Ref}, token.Mark{}, 10)
-			if err != nil || len(all) != 1 {
+			all, err := v.Reader().Find(t.Context(), token.Filter{Ref: tok.Ref}, token.Mark{}, 10)
+			if err != nil || len(all.Tokens) != 1 {
 				return token.Number{}, err
 			}
-			return all[0].Number, nil
+			return all.Tokens[0].Number, nil
 		},
 		"by a timer": func(v *vault.Vault) (token.Number, error) {
 			if err := v.LearnRanges(t.Context()); err != nil || !v.IsToken(tok.Number.ASN()) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tapvault/tapvault/access"
+	"github.com/tapvault/tapvault/internal/store/storetest"
 	"github.com/tapvault/tapvault/token"
 )
 
@@ -60,16 +61,57 @@ func finding(t *testing.T, f *Fixture) {
 	}
 }
 
+// findUnreadable: tokens that cannot be read are named, and keep no other of their page back,
+// whatever is damaged and wherever they stand in it.
+func findUnreadable(t *testing.T, f *Fixture) {
+	var made []token.Ref
+	for range 7 {
+		made = append(made, issue(t, f, 1).Ref)
+		f.Clock.Add(time.Millisecond)
+	}
+	damage := map[int]string{0: "ctr_next = 70000", 2: "controls = '{'", 3: "ctr_first = -1", 5: "not_after = 1000000000000000000", 6: "controls = '{'"}
+	var bad, good []token.Ref
+	for i, ref := range made {
+		if d := damage[i]; d != "" {
+			storetest.Exec(t, f.DB, "UPDATE tokens SET "+d+" WHERE ref = ?", string(ref))
+			bad = append(bad, ref)
+		} else {
+			good = append(good, ref)
+		}
+	}
+	for _, limit := range []int{1, 2, 3, 7, 100} {
+		var got, unread []token.Ref
+		before := f.Unreadable()
+		for mark := (token.Mark{}); ; {
+			page, err := f.Reader().Find(t.Context(), token.Filter{}, mark, limit)
+			if n := len(page.Tokens) + len(page.Unreadable); err != nil || n > limit || page.Next.Ref != "" && n != limit {
+				t.Fatalf("by %d: %d tokens, %v", limit, n, err)
+			}
+			for _, tok := range page.Tokens {
+				got = append(got, tok.Ref)
+			}
+			unread = append(unread, page.Unreadable...)
+			if mark = page.Next; mark.Ref == "" {
+				break
+			}
+		}
+		if !sameRefs(got, good) || !sameRefs(unread, bad) || f.Unreadable()-before != uint64(len(bad)) {
+			t.Errorf("by %d: %d tokens, and %d that cannot be read, of which %d are counted", limit, len(got), len(unread), f.Unreadable()-before)
+		}
+	}
+}
+
 // pages reads all that f describes, limit at a time, and holds it to its order.
 func pages(t testing.TB, f *Fixture, filter token.Filter, limit int) (refs []token.Ref) {
 	t.Helper()
 	var mark token.Mark
 	for {
-		found, more, err := f.Reader().Find(t.Context(), filter, mark, limit)
-		if err != nil || len(found) > limit || more && len(found) == 0 {
-			t.Fatalf("%d tokens, %v, %v", len(found), more, err)
+		page, err := f.Reader().Find(t.Context(), filter, mark, limit)
+		more := page.Next.Ref != ""
+		if n := len(page.Tokens) + len(page.Unreadable); err != nil || n > limit || more && n == 0 {
+			t.Fatalf("%d tokens, %v, %v", n, more, err)
 		}
-		for _, tok := range found {
+		for _, tok := range page.Tokens {
 			if mark.Ref != "" && (tok.CreatedAt.After(mark.CreatedAt) || tok.CreatedAt.Equal(mark.CreatedAt) && tok.Ref >= mark.Ref) {
 				t.Fatalf("%s is out of order", tok.Ref)
 			}
@@ -79,6 +121,7 @@ func pages(t testing.TB, f *Fixture, filter token.Filter, limit int) (refs []tok
 		if !more {
 			return refs
 		}
+		mark = page.Next
 	}
 }
 

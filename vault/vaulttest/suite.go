@@ -39,6 +39,7 @@ func Run(t *testing.T, newDB func(testing.TB) *store.DB) {
 		"attributes":                    attributes,
 		"a longer window":               longerWindow,
 		"finding":                       finding,
+		"finding what is damaged":       findUnreadable,
 		"the end of windows":            expireDue,
 		"tokens that cannot be read":    expireUnreadable,
 		"the end of windows in a race":  expireRace,
