@@ -849,3 +849,30 @@ func TestUnreadableEntry(t *testing.T) {
 		}
 	})
 }
+
+// TestEntryOfNoKind: a row with a kind or a counter that there cannot be, in what is ordered, in
+// what was published or in how that came about, keeps no other entry from readers.
+func TestEntryOfNoKind(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		good, bad := r.phone(t, 1), r.phone(t, 2)
+		until := r.Clock.Now().Add(time.Hour).UnixMilli()
+		for name, kind := range map[string]int{"no kind": 300, "7": 2} {
+			storetest.Exec(t, r.db, "INSERT INTO deny_orders (kind, name, ctr, until, reason, ordered_by, ordered_at) VALUES (?, ?, 70000, ?, 'x', 'x', 0)", kind, name, until)
+		}
+		r.move(t, bad.Ref, token.Suspend)
+		old := r.hears(t, r.service, &deny.List{})
+		storetest.Exec(t, r.db, "UPDATE deny_entries SET ctr = 70000 WHERE name = ?", string(bad.Ref))
+		storetest.Exec(t, r.db, "UPDATE deny_changes SET ctr = 70000 WHERE name = ?", string(bad.Ref))
+		storetest.Exec(t, r.db, "INSERT INTO deny_entries (kind, name, ctr, until) VALUES (300, 'no kind either', 0, ?)", until)
+		r.move(t, good.Ref, token.Suspend)
+		now := r.Clock.Now()
+		for name, l := range map[string]*deny.List{"anew": r.hears(t, r.node(t), &deny.List{}), "on": r.hears(t, r.node(t), old)} {
+			if l.Len() != 3 || !l.Denied(good.Number, 1, now) || !l.Denied(bad.Number, 1, now) || !l.KeyDenied(7, now) {
+				t.Errorf("%s: %d entries", name, l.Len())
+			}
+		}
+		if r.service.Unprinted() == 0 {
+			t.Error("nobody is told of the one that has no kind")
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"gorm.io/gorm"
@@ -43,10 +44,12 @@ func (r versionRow) version() (denylist.Version, error) {
 	return denylist.Version{Number: uint64(r.Version), At: time.UnixMilli(r.At).UTC(), Switches: s}, nil
 }
 
+// entryRow is wide enough for all that a database returns: a value that no program writes
+// must keep only its own entry from readers.
 type entryRow struct {
-	Kind  uint8  `gorm:"primaryKey;autoIncrement:false"`
+	Kind  int64  `gorm:"primaryKey;autoIncrement:false"`
 	Name  string `gorm:"primaryKey"`
-	Ctr   uint16
+	Ctr   int64
 	Until int64
 }
 
@@ -54,11 +57,19 @@ type entryRow struct {
 func (entryRow) TableName() string { return "deny_entries" }
 
 func toEntry(l denylist.Line) entryRow {
-	return entryRow{uint8(l.Kind), l.Name, l.Ctr, l.Until.UnixMilli()}
+	return entryRow{int64(l.Kind), l.Name, int64(l.Ctr), l.Until.UnixMilli()}
 }
 
+// line reads a row. A kind or counter that there cannot be is read as 0, which no reader is
+// told of where it would mean something else.
 func (r entryRow) line() denylist.Line {
-	return denylist.Line{ID: denylist.ID{Kind: deny.Kind(r.Kind), Name: r.Name}, Ctr: r.Ctr, Until: time.UnixMilli(r.Until).UTC()}
+	if r.Kind < 0 || r.Kind > math.MaxUint8 {
+		r.Kind = 0
+	}
+	if r.Ctr < 0 || r.Ctr > math.MaxUint16 {
+		r.Ctr = 0
+	}
+	return denylist.Line{ID: denylist.ID{Kind: deny.Kind(r.Kind), Name: r.Name}, Ctr: uint16(r.Ctr), Until: time.UnixMilli(r.Until).UTC()}
 }
 
 type changeRow struct {
