@@ -349,6 +349,11 @@ func TestInMeanwhile(t *testing.T) {
 	asked := make(chan error, 1)
 	go func() { asked <- g.RequireLate(t.Context(), later) }()
 	until(t, "the last one is asked", func() bool { return last.Calls(shim.Sign) > before })
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.RequireLate(gone, base); !errors.Is(err, context.Canceled) {
+		t.Errorf("who asks meanwhile, and does not wait: %v", err)
+	}
 	first.Heal()
 	until(t, "the first is in", up)
 	last.Heal()
@@ -362,4 +367,35 @@ func TestInMeanwhile(t *testing.T) {
 		}
 		return up() && first.Calls(shim.Sign) > before+20 // more than one comparison takes
 	})
+}
+
+// TestClosedMeanwhile: a token that is opened while the group is closed does not stay open.
+func TestClosedMeanwhile(t *testing.T) {
+	one, two := hsmtest.Empty(t), hsmtest.Empty(t)
+	var tried atomic.Int64
+	opening, opened := make(chan struct{}), make(chan struct{})
+	var late *hsm.Token
+	g, err := group.New(t.Context(), slog.New(slog.DiscardHandler),
+		group.Member{Name: "1", Open: func(ctx context.Context) (tok *hsm.Token, err error) {
+			if tried.Add(1) == 1 {
+				return nil, hsm.ErrUnavailable
+			}
+			close(opening)
+			<-ctx.Done() // it is being closed
+			late, err = hsm.Open(t.Context(), one)
+			close(opened)
+			return late, err
+		}},
+		group.Member{Name: "2", Open: func(ctx context.Context) (*hsm.Token, error) { return hsm.Open(ctx, two) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-opening
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	<-opened
+	if late.Close() == nil {
+		t.Error("the token was left open")
+	}
 }

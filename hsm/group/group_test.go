@@ -98,10 +98,12 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *lines) has(s string) bool {
+func (l *lines) has(s string) bool { return l.count(s) > 0 }
+
+func (l *lines) count(s string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Contains(l.b.String(), s)
+	return strings.Count(l.b.String(), s)
 }
 
 func until(t *testing.T, what string, ok func() bool) {
@@ -337,6 +339,9 @@ func TestPINIsTriedOnce(t *testing.T) {
 	until(t, "all were looked at again", func() bool { return tried.Load() >= opened+3 && absent.Load() >= looks+3 })
 	if n := watched.Calls(shim.Login); n != 1 {
 		t.Errorf("the PIN was tried %d times", n)
+	}
+	if n := said.count("not be tried again until the file changes"); n != 1 {
+		t.Errorf("that is said %d times", n)
 	}
 	write(pin)
 	until(t, "the token is in", func() bool { return g.States()[1].Up() })

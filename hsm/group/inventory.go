@@ -48,7 +48,7 @@ func (g *Group) Inventory(ctx context.Context) ([]keyref.Info, error) {
 // says of each key which tokens hold it, and flags one that is not in all of
 // them, or has another check value in one than in those before.
 func Merge(all ...Held) []keyref.Info {
-	at := map[keyref.Ref]int{}
+	at, of := map[keyref.Ref]int{}, map[keyref.Ref]string{} // of: whose check value it is, if not the first token's
 	var list []keyref.Info
 	for _, h := range all {
 		for _, k := range h.Keys {
@@ -65,7 +65,9 @@ func Merge(all ...Held) []keyref.Info {
 			case k.Flag != "":
 				one.Flag = fmt.Sprintf("token %s: %s", h.Name, k.Flag)
 			case !sameCheck(one.Check, k.Check):
-				one.Flag = fmt.Sprintf("it is another key in token %s than in token %s", h.Name, one.Tokens[0])
+				one.Flag = fmt.Sprintf("it is another key in token %s than in token %s", h.Name, cmp.Or(of[k.Ref], one.Tokens[0]))
+			case one.Check == nil:
+				one.Check, of[k.Ref] = k.Check, h.Name
 			}
 		}
 	}

@@ -116,14 +116,15 @@ func TestInventoryOfOne(t *testing.T) {
 func TestMerge(t *testing.T) {
 	a, b := &keyref.CheckValue{1}, &keyref.CheckValue{2}
 	ref := func(v uint8) keyref.Ref { return keyref.Ref{Usage: keyref.PANSeal, Version: v} }
-	got := group.Merge(group.Held{Name: "1", Keys: []keyref.Info{{Ref: ref(3), Check: a}, {Ref: ref(1), Check: a}, {Ref: ref(4), Flag: "cut off"}}},
-		group.Held{Name: "2", Keys: []keyref.Info{{Ref: ref(1)}, {Ref: ref(3), Check: b}, {Ref: ref(5), Flag: "cut off"}, {Ref: ref(4)}}},
-		group.Held{Name: "3", Keys: []keyref.Info{{Ref: ref(1), Check: a}, {Ref: ref(3), Check: a}, {Ref: ref(5)}, {Ref: ref(4)}}})
+	got := group.Merge(group.Held{Name: "1", Keys: []keyref.Info{{Ref: ref(3), Check: a}, {Ref: ref(1), Check: a}, {Ref: ref(4), Flag: "cut off"}, {Ref: ref(6)}}},
+		group.Held{Name: "2", Keys: []keyref.Info{{Ref: ref(1)}, {Ref: ref(3), Check: b}, {Ref: ref(5), Flag: "cut off"}, {Ref: ref(4)}, {Ref: ref(6), Check: a}}},
+		group.Held{Name: "3", Keys: []keyref.Info{{Ref: ref(1), Check: a}, {Ref: ref(3), Check: a}, {Ref: ref(5)}, {Ref: ref(4)}, {Ref: ref(6), Check: b}}})
 	var lines []string
 	for _, k := range got {
 		lines = append(lines, fmt.Sprintf("%d %s %s", k.Ref.Version, strings.Join(k.Tokens, ","), k.Flag))
 	}
-	want := []string{"1 1,2,3 ", "3 1,2,3 it is another key in token 2 than in token 1", "4 1,2,3 cut off", "5 2,3 cut off"}
+	want := []string{"1 1,2,3 ", "3 1,2,3 it is another key in token 2 than in token 1", "4 1,2,3 cut off", "5 2,3 cut off",
+		"6 1,2,3 it is another key in token 3 than in token 2"}
 	if !slices.Equal(lines, want) {
 		t.Errorf("%q", lines)
 	}

@@ -47,6 +47,10 @@ func TestList(t *testing.T) {
 	if len(j.entries) != 1 || j.entries[0].Outcome != audit.Allowed {
 		t.Errorf("records: %+v", j.entries)
 	}
+	s.Annotate = func(list []keyref.Info) { list[0].State = "RETIRING" }
+	if list, err := s.Keys(t.Context(), officer); err != nil || list[0].State != "RETIRING" {
+		t.Errorf("what ceremonies say of it is left out: %+v, %v", list[:1], err)
+	}
 	for name, c := range map[string]access.Caller{
 		"nobody":     {},
 		"an issuer":  {ID: "i", Role: access.Issuer, Scopes: []access.Action{access.KeyRead}},
