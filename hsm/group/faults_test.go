@@ -96,6 +96,26 @@ func TestFailsOnANewKey(t *testing.T) {
 	c.works(t, "with the new key", 1, later)
 }
 
+// TestLacksANewKey: a token that comes back without a key that came meanwhile, and the other
+// has, stays out until it has it.
+func TestLacksANewKey(t *testing.T) {
+	c := coupled(t)
+	c.both(t, later, 'b')
+	c.shims[1].Fail(shim.GenerateRandom, shim.Fault{Code: hiccup})
+	until(t, "the token is out", func() bool { return !c.up(1) })
+	if err := c.RequireLate(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	c.shims[1].Heal()
+	until(t, "it is told of", func() bool { return c.said.has("holds no such key") })
+	if c.up(1) {
+		t.Error("it is in without the key")
+	}
+	put(t, c.tokens[1].Load(), later, 'b')
+	until(t, "the token is in", func() bool { return c.up(1) })
+	c.works(t, "with the new key", 1, later)
+}
+
 // TestKeyThatDiffersIsNotUsed: a key that is asked for late, and is another one in each
 // token, or in one of them only, is not used, however often somebody asks.
 func TestKeyThatDiffersIsNotUsed(t *testing.T) {
