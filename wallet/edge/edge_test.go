@@ -142,6 +142,7 @@ func TestTierFalls(t *testing.T) {
 		"fresh":           {func(*phone) {}, 10, enrol.TierA},
 		"attested again":  {func(p *phone) { r.vault.Clock.Add(25 * time.Hour); r.again(t, p) }, 10, enrol.TierA},
 		"its own word":    {func(p *phone) { r.vault.Clock.Add(25 * time.Hour); p.Vouched("TRUSTED", r.vault.Clock.Now()) }, 5, enrol.TierA},
+		"a day ago":       {func(*phone) { r.vault.Clock.Add(24 * time.Hour) }, 10, enrol.TierA},
 		"not vouched for": {func(*phone) { r.vault.Clock.Add(25 * time.Hour) }, 5, enrol.TierA},
 		"untrusted":       {func(p *phone) { p.Vouched("UNTRUSTED", r.vault.Clock.Now()) }, 5, enrol.TierB},
 		"failed":          {func(p *phone) { p.Vouched("FAILED", r.vault.Clock.Now()) }, 0, enrol.TierC},

@@ -67,6 +67,7 @@ type accounts struct {
 	syncs   map[string]account.Settlement
 	live    map[token.Ref]map[uint16]bool
 	heard   []account.Report
+	terms   account.Terms // of the last sync
 }
 
 func (a *accounts) Open(_ context.Context, _ access.Caller, w token.WalletID) error {
@@ -136,7 +137,7 @@ func (a *accounts) Sync(ctx context.Context, _ access.Caller, q account.SyncRequ
 	if a.live[q.Ref] == nil {
 		a.live[q.Ref] = map[uint16]bool{}
 	}
-	a.heard = append(a.heard, q.Reports...)
+	a.heard, a.terms = append(a.heard, q.Reports...), q.Terms
 	for _, r := range q.Reports {
 		if r.Status == account.ReportUsed {
 			delete(a.live[q.Ref], r.Ctr)
