@@ -42,7 +42,9 @@ func denied(t *testing.T, f *Fixture) {
 	do(token.Change{Ref: tok.Ref, Verb: token.Resume, By: token.ByRisk})
 	want(now)
 	short := now.Add(2 * time.Hour)
-	do(token.Change{Ref: tok.Ref, Verb: token.Update, Set: token.Attributes{NotAfter: &short}, Expiry: tok.Expiry})
+	for _, end := range []time.Time{now.Add(3 * time.Hour), short} { // shorter twice: the longest one counts
+		do(token.Change{Ref: tok.Ref, Verb: token.Update, Set: token.Attributes{NotAfter: &end}, Expiry: tok.Expiry})
+	}
 	want(now)
 	want(short, tok.NotAfter) // nobody holds it back, and its window has ended
 	do(token.Change{Ref: tok.Ref, Verb: token.Suspend, By: token.ByHolder})
