@@ -199,6 +199,10 @@ func shownAgain(t *testing.T, s *store.DB) {
 	same := device(t, 3, "wl2")
 	got, err := db.Insert(t.Context(), "c", access.Attempt{}, same)
 	fallen("enrolled by the same leaf", got, err, enrol.TierC)
+	early := device(t, 6, "wl1")
+	early.Attestation.At = at.Add(-time.Minute)
+	got, err = db.Insert(t.Context(), "c", access.Attempt{}, early)
+	fallen("enrolled by an earlier attestation", got, err, enrol.TierC)
 	key := device(t, 4, "wl1")
 	key.Attestation.Leaf, key.SignKey = "CC", first.SignKey
 	got, err = db.Insert(t.Context(), "c", access.Attempt{}, key)
@@ -252,6 +256,19 @@ func pins(t *testing.T, s *store.DB) {
 	}
 	if last, n, err := db.Since(ctx, w1); err != nil || n != 0 || !last.Equal(at.Add(time.Hour)) {
 		t.Errorf("after the right PIN: %d tries since %v (%v)", n, last, err)
+	}
+	for _, want := range []int{0, 1} { // none that was forgotten meanwhile is given back
+		if err := db.GiveBack(ctx, w1); err != nil {
+			t.Fatal(err)
+		}
+		if want == 1 {
+			if ok, err := db.Take(ctx, w1, 3); err != nil || !ok {
+				t.Fatalf("%t, %v", ok, err)
+			}
+		}
+		if _, n, err := db.Since(ctx, w1); err != nil || n != want {
+			t.Errorf("%d tries, want %d (%v)", n, want, err)
+		}
 	}
 	if err := db.AllowReset(ctx, w1); err != nil {
 		t.Fatal(err)
