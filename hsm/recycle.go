@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/tapvault/tapvault/hsm/keyref"
+	"github.com/tapvault/tapvault/internal/hugepage"
 )
 
 // SoftHSM keeps a part of every session object until it is finalised, destroyed
@@ -217,7 +218,7 @@ func (m *module) restart() error {
 	if err != nil && code(err) != pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED {
 		return fmt.Errorf("%w: finalising the module %s: %w", ErrUnavailable, m.path, err)
 	}
-	trim()
+	hugepage.Trim()
 	m.down.Store(true)
 	return m.raise()
 }

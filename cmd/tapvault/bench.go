@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tapvault/tapvault/internal/bench"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/hugepage"
 	"github.com/tapvault/tapvault/internal/softtoken"
 	"github.com/tapvault/tapvault/internal/sysmon"
 )
@@ -26,7 +28,7 @@ func (a *app) benchCommand() *cobra.Command {
 				return cli.Misusef("reading flags: --module: %v", err)
 			}
 			fmt.Fprintf(a.stderr, "tapvault: measuring %s, which takes a little while\n", args[0])
-			if err := sysmon.Rest(bench.CallsAtOnce(args[0])); err != nil { // as serve does
+			if err := errors.Join(hugepage.Use(), sysmon.Rest(bench.CallsAtOnce(args[0]))); err != nil { // as serve does
 				fmt.Fprintf(a.stderr, "tapvault: the figures will be lower than they could be: %v\n", err)
 			}
 			r, err := bench.Run(cmd.Context(), args[0], o)

@@ -16,6 +16,7 @@ import (
 	"github.com/tapvault/tapvault/hsm"
 	"github.com/tapvault/tapvault/internal/assembly"
 	"github.com/tapvault/tapvault/internal/cli"
+	"github.com/tapvault/tapvault/internal/hugepage"
 	"github.com/tapvault/tapvault/internal/obs"
 	"github.com/tapvault/tapvault/internal/sysmon"
 )
@@ -53,6 +54,7 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 	if offset != 0 && cfg.Environment != assembly.Rehearsal {
 		return cli.Misusef("reading flags: --clock-offset is for environment: rehearsal only")
 	}
+	large := hugepage.Use()
 	resting := sysmon.Rest(cfg.CallsAtOnce()) // while what /proc says of the process is still its user's to read
 	if err := noCoreDumps(); err != nil {
 		return fmt.Errorf("forbidding core dumps: %w", err)
@@ -68,6 +70,9 @@ func (a *app) serve(ctx context.Context, offset time.Duration) error {
 		return err
 	}
 	manager := findManager(log)
+	if large != nil {
+		log.Warn("the service runs in small pages of memory: under load it answers about a fifth less; have the kernel grant large ones (transparent_hugepage: madvise)", "error", large)
+	}
 	if resting != nil {
 		log.Warn("Go's monitor thread looks as often as ever: under load the service answers about a tenth less; let the process read its own /proc/self/task", "error", resting)
 	}
