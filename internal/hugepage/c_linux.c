@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* roomy says that the heap has its room. */
+/* roomy says that the heap has its room, in large pages. */
 static int roomy;
 
 /* Each thread would have a heap of its own, and Go changes threads all the time: what
@@ -27,7 +27,8 @@ __attribute__((constructor)) static void one_heap(void)
 static int grow(void)
 {
 	enum { most = 64, size = 64 << 10 };
-	void *some[most], *end = sbrk(0);
+	void *volatile some[most]; /* or a compiler would see that nobody needs them */
+	void *end = sbrk(0);
 	int n = 0;
 	while (n < most && sbrk(0) == end && (some[n] = malloc(size)))
 		n++;
@@ -42,12 +43,12 @@ int hugepage_room(size_t room)
 	uintptr_t large = 2 << 20, from = (uintptr_t)sbrk(0) & ~(large - 1);
 	if (!mallopt(M_TOP_PAD, room) || !mallopt(M_TRIM_THRESHOLD, 2 * room))
 		return EINVAL;
-	roomy = 1;
 	if (!grow())
 		return ENOMEM;
 	/* ENOMEM: the heap begins behind from, and the rest is done. */
 	if (madvise((void *)from, (uintptr_t)sbrk(0) - from, MADV_HUGEPAGE) && errno != ENOMEM)
 		return errno;
+	roomy = 1;
 	return 0;
 }
 
