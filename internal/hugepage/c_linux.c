@@ -17,7 +17,8 @@ static int roomy;
 
 /* Each thread would have a heap of its own, and Go changes threads all the time: what
    a module has would be scattered over sixteen of them. It has to be said before Go makes
-   its first thread. Modules and SQLite let one thread in at a time anyway. */
+   its first thread. Where many threads are in C at once they wait for each other
+   (docs/decisions/190). */
 __attribute__((constructor)) static void one_heap(void)
 {
 	mallopt(M_ARENA_MAX, 1);

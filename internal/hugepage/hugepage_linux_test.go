@@ -59,14 +59,13 @@ func TestUse(t *testing.T) {
 	runtime.KeepAlive(later)
 }
 
-// A trim keeps the room.
+// A trim keeps the room, where it may lie in large pages.
 func TestTrim(t *testing.T) {
-	if err := Use(); err != nil {
-		t.Log(err) // see TestUse
-	}
+	err := Use()
+	keeps := err == nil || errors.Is(err, ErrRefused)
 	Trim()
-	if has := heap(t); has < room {
-		t.Errorf("after a trim C's heap has %d bytes, want %d", has, room)
+	if has := heap(t); has >= room != keeps {
+		t.Errorf("after a trim C's heap has %d bytes of %d, want them kept: %v (%v)", has, room, keeps, err)
 	}
 }
 
